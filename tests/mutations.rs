@@ -26,7 +26,7 @@ struct Mutation {
 const MUTATIONS: [Mutation; 47] = [
     Mutation {
         what: "the snapshot of a first look-up ends before the session's transaction begins",
-        from: "        // Dropped, it would reset the statement.\n        std::mem::forget(cursor);\n",
+        from: "        // Dropping the cursor would reset the statement.\n        std::mem::forget(cursor);\n",
         to: "",
         attack: ("isolation", "one_snapshot_of"),
     },
@@ -68,7 +68,7 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         what: "a failed decision is not lain over",
-        from: "return Err(match settle(control) {",
+        from: "return Err(match overwrite_log_end(control) {",
         to: "return Err(match Ok::<(), Error>(()) {",
         attack: ("torture", "disk_that_fails"),
     },
@@ -80,8 +80,8 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         what: "what overwrites a decision does not wait for the disk",
-        from: "    settle(control).map_err(|error| {\n        let message = format!(\n            \"nothing was written: a decision",
-        to: "    let _ = control.run(\"PRAGMA synchronous = NORMAL\");\n    settle(control).map_err(|error| {\n        let message = format!(\n            \"nothing was written: a decision",
+        from: "    overwrite_log_end(control).map_err(|error| {\n        let message = format!(\n            \"nothing was written: a decision",
+        to: "    let _ = control.run(\"PRAGMA synchronous = NORMAL\");\n    overwrite_log_end(control).map_err(|error| {\n        let message = format!(\n            \"nothing was written: a decision",
         attack: ("torture", "after_a_decision_was_overwritten"),
     },
     Mutation {
@@ -92,7 +92,7 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         what: "the unit's row is not written",
-        from: "INSERT INTO {units} (id) SELECT $1::text FROM set_config('synchronous_commit', 'on', true) \\\n         \
+        from: "INSERT INTO {decisions} (id) SELECT $1::text FROM set_config('synchronous_commit', 'on', true) \\\n         \
                RETURNING (SELECT times FROM {collected})",
         to: "SELECT times FROM {collected} WHERE $1::text IS NOT NULL",
         attack: ("server_attacks", "on_servers"),
@@ -117,15 +117,15 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         what: "decider rows are collected by age alone",
-        from: "                Ok(units) => old.push((database, units)),",
-        to: "                Ok(units) => self.on_connection(&LeaseOwner::default(), database, |connection| {\n                    \
-             commit::collect(connection, self.names_of_units(database)?, &units)\n                })?,",
+        from: "                Ok(ids) => old.push((database, ids)),",
+        to: "                Ok(ids) => self.on_connection(&LeaseOwner::default(), database, |connection| {\n                    \
+             commit::collect(connection, self.decision_log_names(database)?, &ids)\n                })?,",
         attack: ("server_attacks", "a_day_later"),
     },
     Mutation {
         what: "decider rows are collected although a participant is prepared",
-        from: "            units.retain(|unit| !unfinished.contains(unit));",
-        to: "            units.retain(|unit| !unfinished.contains(unit) || !unit.is_empty());",
+        from: "            ids.retain(|id| !unfinished.contains(id));",
+        to: "            ids.retain(|id| !unfinished.contains(id) || !id.is_empty());",
         attack: ("global_transactions", "r35_rows_are_collected_only"),
     },
     Mutation {

@@ -1,5 +1,5 @@
 //! The layers of the runtime (ARCHITECTURE.md): a folder of `shard-runtime/src` uses only the folders below it, and the files of
-//! `driver/postgres` use each other without a circle.
+//! `driver/postgres`, from `mod.rs` to the leaves, use each other without a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -144,26 +144,84 @@ fn only_the_planner_and_the_driver_match_on_the_dialect() {
     assert!(wrong.is_empty(), "{remedy}:\n{}", wrong.join("\n"));
 }
 
+/// The modules that a file of the PostgreSQL driver uses. `own` is the file's module: `mod`, `hosts`, `server_session/failure`. A
+/// name that is no module is an item of the module before it.
+fn modules_used(own: &str, code: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
+    let inside = |module: &str, name: &str| match module {
+        "mod" => name.to_owned(),
+        module => format!("{module}/{name}"),
+    };
+    let outside = |module: &str| match module.rsplit_once('/') {
+        Some((parent, _)) => Some(parent.to_owned()),
+        None => (module != "mod").then(|| "mod".to_owned()),
+    };
+    // A visibility is no use.
+    let code: String = code.split("pub(in ").map(|part| part.trim_start_matches("super::super)")).collect();
+    let code = code.replace("super::super::", "grandparent::");
+    let parent = outside(own);
+    let grandparent = parent.as_deref().and_then(outside);
+    let roots = [
+        ("crate::driver::postgres::", Some("mod".to_owned())),
+        ("super::", parent),
+        ("grandparent::", grandparent),
+    ];
+    let mut found = BTreeSet::new();
+    for (root, module) in roots {
+        let Some(module) = module else { continue };
+        for name in used(&code, root) {
+            let inner = inside(&module, &name);
+            found.insert(if modules.contains(&inner) { inner } else { module.clone() });
+        }
+    }
+    let is_child = |name: &&String| outside(name).as_deref() == Some(own);
+    for child in modules.iter().filter(is_child) {
+        let name = child.rsplit('/').next().unwrap_or(child);
+        let begins =
+            |end: usize| !code[..end].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+        if code.match_indices(&format!("{name}::")).any(|(end, _)| begins(end)) {
+            found.insert(child.clone());
+        }
+    }
+    found.remove(own);
+    found
+}
+
 #[test]
 fn the_postgres_driver_has_no_circle() {
     let folder = source().join("driver/postgres");
-    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let files = code(&folder);
-    let names: BTreeSet<String> = files.iter().map(|(path, _)| top(&folder, path)).collect();
-    for (path, code) in &files {
-        let own = top(&folder, path);
-        if own == "mod" {
-            continue;
-        }
-        let siblings = used(code, "super::").into_iter().filter(|name| names.contains(name));
-        uses.entry(own).or_default().extend(siblings);
-    }
+    let name = |path: &Path| {
+        let inside = path.strip_prefix(&folder).unwrap().with_extension("");
+        inside.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
+    };
+    let names: BTreeSet<String> = files.iter().map(|(path, _)| name(path)).collect();
+    assert!(names.contains("mod") && names.contains("server_session/failure"), "{names:?}");
+    let uses = files.iter().map(|(path, code)| (name(path), modules_used(&name(path), code, &names)));
+    let mut uses: BTreeMap<String, BTreeSet<String>> = uses.collect();
     // Removes files that use nothing that is left; what stays has a circle.
     while let Some(free) = uses.iter().find(|(_, used)| used.is_empty()).map(|(name, _)| name.clone()) {
         uses.remove(&free);
         uses.values_mut().for_each(|used| _ = used.remove(&free));
     }
     assert!(uses.is_empty(), "files that use each other in a circle: {uses:?}");
+}
+
+#[test]
+fn used_modules_are_found() {
+    let modules = ["mod", "hosts", "session", "session/failure"].map(str::to_owned).into();
+    let used = |own, code| modules_used(own, code, &modules).into_iter().collect::<Vec<_>>();
+    assert_eq!(used("hosts", "use super::CONNECTING;"), ["mod"]);
+    assert_eq!(used("mod", "use super::Driver;\nhosts::targets();"), ["hosts"]);
+    assert_eq!(
+        used("session", "use failure::{A, b};\nuse super::hosts::Hosts;"),
+        ["hosts", "session/failure"]
+    );
+    assert_eq!(
+        used("session/failure", "use super::{GUARD, Session};\npub(in super::super) fn f() {}"),
+        ["session"]
+    );
+    assert_eq!(used("session/failure", "use super::super::hosts::H;"), ["hosts"]);
+    assert_eq!(used("session/failure", "use crate::driver::postgres::{hosts::H, X};"), ["hosts", "mod"]);
 }
 
 #[test]

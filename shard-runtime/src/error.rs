@@ -272,8 +272,8 @@ impl Error {
     }
 
     /// Names the global transaction.
-    pub(crate) fn of_unit(mut self, unit: &str) -> Self {
-        self.0.transaction_id.get_or_insert_with(|| unit.to_owned());
+    pub(crate) fn of_transaction(mut self, id: &str) -> Self {
+        self.0.transaction_id.get_or_insert_with(|| id.to_owned());
         self
     }
 

@@ -109,7 +109,7 @@ impl Builder {
                         "transaction {} is decided, and with the shard the version is lost that tells whether it is applied \
                          to shard `{other}` in the same database; restore the tables of shard `{database}`, or move the \
                          database away and call `replace_lost` for all of its shards",
-                        decided.unit
+                        decided.transaction
                     );
                     return Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(database));
                 }
@@ -159,9 +159,11 @@ impl Builder {
                     "a part of transaction {} is prepared on the server of shard `{other}`, and its decision is lost with shard \
                      `{name}`; restore shard `{name}`, or end the part with COMMIT PREPARED '{gid}' or \
                      ROLLBACK PREPARED '{gid}', and run `create` again",
-                    part.unit
+                    part.transaction
                 );
-                return Err(Error::new(ErrorKind::WrongDatabase, message).of_unit(&part.unit).on_shard(name));
+                return Err(Error::new(ErrorKind::WrongDatabase, message)
+                    .of_transaction(&part.transaction)
+                    .on_shard(name));
             }
         }
         Ok(())

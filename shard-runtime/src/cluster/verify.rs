@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::schema::Placed;
 use crate::session::Session;
 use crate::transaction::Cluster;
-use crate::unit_of_work::{LookupProblem, VerifyReport, judge};
+use crate::unit_of_work::{LookupProblem, VerifyReport, problems_of};
 use crate::value::Value;
 
 impl Cluster {
@@ -100,18 +100,18 @@ impl Cluster {
     ) -> Result<()> {
         let mut after: Option<Value<'static>> = None;
         loop {
-            let portion = self.transaction(|session| session.work.portion(lookup, after.as_ref()))?;
+            let portion = self.transaction(|session| session.work.next_batch(lookup, after.as_ref()))?;
             let mut suspects = Vec::new();
             for facts in portion.values() {
                 if let Some((value, _)) = facts.first()
-                    && !judge(self.layout().shards(), lookup, facts)?.is_empty()
+                    && !problems_of(self.layout().shards(), lookup, facts)?.is_empty()
                 {
                     suspects.push(value.clone());
                 }
             }
             if !suspects.is_empty() {
-                let settle = |session: &mut Session| session.work.settle(lookup, &suspects, repairs);
-                self.transaction(settle)?.into_iter().for_each(&mut *take);
+                let verify = |session: &mut Session| session.work.verify_locked(lookup, &suspects, repairs);
+                self.transaction(verify)?.into_iter().for_each(&mut *take);
             }
             match portion.up_to {
                 Some(value) => after = Some(value),

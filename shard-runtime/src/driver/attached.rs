@@ -16,11 +16,11 @@ pub(crate) struct Attached<'a> {
     pub(crate) uri: String,
 }
 
-/// Returns a connection to all of them, and the number of parts that a view on it may have.
+/// Returns a connection to all of them, and the largest number of parts of a view on it.
 ///
 /// # Errors
-/// [`ErrorKind::TooManyDatabases`] if there are more than this SQLite attaches; otherwise the error of SQLite, with
-/// the shard.
+/// - [`ErrorKind::TooManyDatabases`] if there are more than this SQLite attaches.
+/// - Otherwise the error of SQLite, with the shard.
 pub(crate) fn attach(databases: &[Attached<'_>], timeout: Duration) -> Result<(rusqlite::Connection, usize)> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE

@@ -1,40 +1,39 @@
-//! The budget of connections in use, by which sessions cannot deadlock on the pool: the banker's algorithm. Pure;
+//! The budget of connections in use, which keeps sessions from deadlocking on the pool: the banker's algorithm. Pure;
 //! uses nothing of the crate.
 //!
-//! A session that holds connections and waits for one more could wait for another session that does the same. So a
-//! connection is granted only if afterwards some session can still obtain one of every database, then, after it has
-//! returned them, another session, and so on to the last.
+//! A session that holds connections and waits for one more could wait for another session that does the same. A
+//! connection is therefore granted only if afterwards some session can still obtain one of every database. After that
+//! session has returned its connections, another must be able to do the same, and so on to the last.
 
-/// The connections that are left of the limit of a cluster.
+/// The limit of a cluster's connections, and their current use.
 pub(super) struct ConnectionBudget {
-    most: usize,
+    limit: usize,
     used: usize,
-    /// The number of owners that hold so many connections, by that number.
+    /// The number of owners that hold this number of connections, by that number.
     holders: Vec<usize>,
 }
 
 impl ConnectionBudget {
-    /// Returns a budget of so many connections, of which one owner needs at most `needed`. It is never less than
-    /// that.
-    pub(super) fn new(most: usize, needed: usize) -> Self {
-        ConnectionBudget { most: most.max(needed), used: 0, holders: vec![0; needed + 1] }
+    /// Creates a budget with this limit. One owner needs at most `needed` connections; the limit is never less than that.
+    pub(super) fn new(limit: usize, needed: usize) -> Self {
+        ConnectionBudget { limit: limit.max(needed), used: 0, holders: vec![0; needed + 1] }
     }
 
-    pub(super) fn most(&self) -> usize {
-        self.most
+    pub(super) fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Raises the limit.
-    pub(super) fn raise(&mut self, most: usize) {
-        self.most = self.most.max(most);
+    pub(super) fn raise(&mut self, limit: usize) {
+        self.limit = self.limit.max(limit);
     }
 
-    /// Lowers the limit, while all owners can still finish, and not below the need of one owner.
-    pub(super) fn lower(&mut self, most: usize) {
-        let before = self.most;
-        self.most = before.min(most.max(self.holders.len().saturating_sub(1)));
-        while self.most < before && !self.all_can_finish() {
-            self.most += 1;
+    /// Lowers the limit, as far as all owners can still finish, and not below the need of one owner.
+    pub(super) fn lower(&mut self, limit: usize) {
+        let before = self.limit;
+        self.limit = before.min(limit.max(self.holders.len().saturating_sub(1)));
+        while self.limit < before && !self.all_can_finish() {
+            self.limit += 1;
         }
     }
 
@@ -42,7 +41,7 @@ impl ConnectionBudget {
         self.used
     }
 
-    /// Returns whether an owner that holds so many may have one more.
+    /// Returns whether an owner that holds `held` connections may take one more.
     pub(super) fn may_take(&mut self, held: usize) -> bool {
         let may_take = self.take(held);
         if may_take {
@@ -51,9 +50,9 @@ impl ConnectionBudget {
         may_take
     }
 
-    /// Takes one more for an owner that holds so many; returns whether it is granted.
+    /// Takes one more connection for an owner that holds `held`. Returns whether it is granted.
     pub(super) fn take(&mut self, held: usize) -> bool {
-        if self.used >= self.most {
+        if self.used >= self.limit {
             return false;
         }
         self.count(held, held + 1);
@@ -65,13 +64,13 @@ impl ConnectionBudget {
         may_have_it
     }
 
-    /// Takes one back from an owner that holds so many.
+    /// Takes a connection back from an owner that holds `held`.
     pub(super) fn give_back(&mut self, held: usize) {
         self.count(held, held.saturating_sub(1));
         self.used = self.used.saturating_sub(1);
     }
 
-    /// Records that an owner holds another number of connections.
+    /// Records that the number of connections of an owner has changed.
     fn count(&mut self, before: usize, now: usize) {
         if let Some(holders) = self.holders.get_mut(before).filter(|_| before > 0) {
             *holders = holders.saturating_sub(1);
@@ -84,7 +83,7 @@ impl ConnectionBudget {
     /// Returns whether there is an order in which all owners can obtain their maximum and return it.
     fn all_can_finish(&self) -> bool {
         let needed = self.holders.len().saturating_sub(1);
-        let mut free = self.most.saturating_sub(self.used);
+        let mut free = self.limit.saturating_sub(self.used);
         for (held, holders) in self.holders.iter().enumerate().rev().filter(|(_, holders)| **holders > 0) {
             if needed.saturating_sub(held) > free {
                 return false;
@@ -101,11 +100,12 @@ mod tests {
 
     #[test]
     fn nobody_is_left_half_way() {
-        // Four databases, six connections: the fourth session would leave two, with which no session has four.
+        // Four databases, six connections: a fourth session would leave two connections, too few for any session to have
+        // four.
         let mut budget = ConnectionBudget::new(6, 4);
         assert!(budget.take(0) && budget.take(0) && budget.take(0));
         assert!(!budget.take(0));
-        // The first that goes on can have all, and the others cannot meanwhile.
+        // The first session can have all that it needs, and the others must wait.
         assert!(budget.take(1));
         assert!(
             !budget.take(1),
@@ -127,19 +127,19 @@ mod tests {
             assert!(budget.take(held));
         }
         budget.lower(0);
-        assert_eq!((budget.most(), budget.take(0)), (8, false));
+        assert_eq!((budget.limit(), budget.take(0)), (8, false));
         assert!(budget.take(2) && budget.take(3));
         for held in [4, 3, 2, 1, 2, 1] {
             budget.give_back(held);
         }
         budget.lower(5);
-        assert_eq!(budget.most(), 5);
+        assert_eq!(budget.limit(), 5);
         budget.lower(0);
-        assert_eq!(budget.most(), 4, "what one owner may need");
+        assert_eq!(budget.limit(), 4, "what one owner may need");
         budget.raise(3);
-        assert_eq!(budget.most(), 4);
+        assert_eq!(budget.limit(), 4);
         budget.raise(6);
-        assert_eq!(budget.most(), 6);
+        assert_eq!(budget.limit(), 6);
     }
 
     #[test]
@@ -172,9 +172,9 @@ mod tests {
                 }
                 let used: usize = sessions.iter().sum();
                 assert_eq!(budget.used(), used);
-                assert!(used <= budget.most());
+                assert!(used <= budget.limit());
                 // One of the sessions that hold a connection can have one more, or no session holds one.
-                let goes_on = |held: &usize| {
+                let may_continue = |held: &usize| {
                     let can = *held == needed || budget.take(*held);
                     if can && *held < needed {
                         budget.give_back(held + 1);
@@ -182,7 +182,10 @@ mod tests {
                     can
                 };
                 let holders: Vec<usize> = sessions.iter().copied().filter(|held| *held > 0).collect();
-                assert!(holders.is_empty() || holders.iter().any(goes_on), "round {round}: {sessions:?}");
+                assert!(
+                    holders.is_empty() || holders.iter().any(may_continue),
+                    "round {round}: {sessions:?}"
+                );
             }
         }
     }

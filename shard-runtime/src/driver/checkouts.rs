@@ -1,19 +1,19 @@
-//! The decisions of the pool: which session gets a connection, and which idle connection is closed for it. Uses
-//! `budget`. Pure: it neither waits nor connects, and the time is a parameter.
+//! Decides for the pool which session gets a connection, and which idle connection is closed for it. Uses `budget`. Pure:
+//! it neither waits nor connects, and the time is a parameter.
 //!
 //! Rules, in this order:
-//! 1. A checkout is granted only within the [`ConnectionBudget`], so that sessions cannot deadlock on the pool. Sessions that hold
-//!    connections come before new ones: they end, and give back what they hold.
+//! 1. A checkout is granted only within the [`ConnectionBudget`], so that sessions cannot deadlock on the pool. Sessions
+//!    that hold connections have priority over new ones: they will end, and return their connections.
 //! 2. An idle connection of the requested database is used. A running thread may overtake threads that wait for the same
-//!    database, because waking a thread costs more than a short read; at most [`OVERTAKING`] times in a row, then the
-//!    returned connection is handed to the first waiter.
-//! 3. Otherwise a new connection is opened while there is room.
-//! 4. Otherwise an idle connection of another database is closed: if the requested database has none, or if the other one has
-//!    at least two more. Either step makes the shares more equal, so that these closings come to an end.
-//! 5. Otherwise the session waits for a connection of its own database to be returned. After [`COLD`] it takes the room of
-//!    any connection that has been idle for as long. A new session whose database has an equal share already takes only
-//!    the room of one that has been idle for [`UNUSED`]: with more connections to one database more sessions wait there
-//!    for locks, while the sessions that hold these locks wait for a connection to another database.
+//!    database, because waking a thread costs more than a short read. After [`OVERTAKING`] times in a row, the returned
+//!    connection goes to the first waiter.
+//! 3. Otherwise a new connection is opened while the limit allows one.
+//! 4. Otherwise an idle connection of another database is closed, if the requested database has none, or if the other one
+//!    has at least two more. Either step makes the shares more equal, so that these closings end.
+//! 5. Otherwise the session waits for a connection of its own database. After [`COLD`] it may replace any connection that
+//!    has been idle for as long. A new session whose database has an equal share already may only replace one that has
+//!    been idle for [`UNUSED`]. Otherwise more sessions would wait for locks on one database, while the owners of these
+//!    locks wait for a connection to another.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,33 +23,32 @@ use std::time::{Duration, Instant};
 use super::budget::ConnectionBudget;
 use crate::error::Exhausted;
 
-/// The number of later sessions that may overtake the first waiter of a database, and the number of new sessions that
+/// The number of later sessions that may overtake the first waiter of a database. Also the number of new sessions that
 /// may overtake the first waiter of all while the budget refuses it.
 pub(super) const OVERTAKING: usize = 64;
 
 /// The time that a session waits, and that a connection is idle, before that connection is closed for a session that
-/// needs another database. It is many times longer than a checkout of a busy pool, so that a busy pool closes
-/// nothing.
+/// needs another database. It is many times longer than a checkout of a busy pool, which therefore closes nothing.
 pub(super) const COLD: Duration = Duration::from_millis(20);
 
-/// The time that a connection is idle before it is closed for a new session whose database has an equal share of the
+/// The idle time after which a connection is closed for a new session whose database has an equal share of the
 /// connections already.
 pub(super) const UNUSED: Duration = Duration::from_secs(1);
 
 /// The time for which the budget stays lowered after descriptors ran out.
 const LIMITED: Duration = Duration::from_secs(5);
 
-/// The time for which no further connection to a server without a slot is tried. Other programs may free one at any
-/// time.
+/// The time during which no further connection is tried to a server that had none left. Other programs may free one at
+/// any time.
 const REFUSED: Duration = Duration::from_millis(100);
 
-/// The time that closing idle connections may take.
+/// The longest time that closing idle connections takes.
 const TAKES_EFFECT: Duration = Duration::from_millis(50);
 
-/// The part of the open connections that is closed for other files when descriptors run out.
+/// The fraction of the open connections that is closed for other files when descriptors run out.
 const RESERVED_PART: usize = 16;
 
-/// The part of the budget by which it grows again in one step.
+/// The fraction by which the budget grows again in one step.
 const LIFTED_PART: usize = 8;
 
 /// The owner of the connections of one session. A clone is the same owner.
@@ -69,52 +68,52 @@ pub(super) enum Grant<C> {
     Connect { evicted: Option<C> },
 }
 
-/// A waiter's signal: with a grant or, without one, to try again.
+/// A waiter's signal: with a grant or, without one, to retry.
 pub(super) type Signal<C, W> = (W, Option<Grant<C>>);
 
 /// The connections of all databases of a cluster, and the sessions that wait for one.
 pub(super) struct Checkouts<C, W> {
-    /// Its limit is lower than the cluster's while the process is out of descriptors.
+    /// Its limit is lower than the configured one while the process is out of descriptors.
     budget: ConnectionBudget,
-    /// The cluster's limit.
-    most: usize,
-    /// [`UNUSED`], or less for sessions that do not wait that long.
+    /// The configured limit.
+    configured_limit: usize,
+    /// [`UNUSED`], or less for sessions with a short timeout.
     unused: Duration,
     databases: Vec<Database<C>>,
     waiters: VecDeque<Waiter<W>>,
     /// How many connections are open, in use or idle.
     open: usize,
-    tickets: u64,
-    /// How many sessions wait that hold so many connections, by their number.
+    next_waiter: u64,
+    /// How many waiting sessions hold this number of connections, by that number.
     waiting_by_held: Vec<usize>,
     /// How many new sessions have overtaken the first waiter since the budget refused it.
     overtaken: usize,
     /// When the lowered budget is raised.
     limited_until: Option<Instant>,
-    /// When servers without a slot are tried again.
+    /// When servers that had no connection left are tried again.
     refused_until: Option<Instant>,
-    /// When descriptors ran out last.
+    /// When descriptors last ran out.
     ran_out: Option<Instant>,
 }
 
 struct Database<C> {
     /// How many connections are open, in use or idle.
     open: usize,
-    /// How many may be open: less than all while its server has no slot left.
+    /// How many may be open: fewer than the limit while its server has none left.
     limit: usize,
-    /// How often its server was lost. A connection that was made before is not kept.
+    /// How often its server was lost. A connection that was opened before is not kept.
     losses: u64,
     /// The connection that was returned last comes last.
     idle: VecDeque<(C, Instant)>,
     waiting: usize,
     /// How many sessions have overtaken the first waiter for this database.
     overtaken: usize,
-    /// The waiter that was signalled to try again and has not tried yet.
+    /// The waiter that was signalled to retry and has not done so yet.
     woken: Option<u64>,
 }
 
 struct Waiter<W> {
-    ticket: u64,
+    id: u64,
     owner: LeaseOwner,
     /// How many connections it holds while it waits.
     held: usize,
@@ -124,10 +123,10 @@ struct Waiter<W> {
 }
 
 impl<C, W: Clone> Checkouts<C, W> {
-    /// At most so many connections for sessions that wait so long, with those that are open already, by database.
-    pub(super) fn new(most: usize, timeout: Duration, made: Vec<Option<C>>, now: Instant) -> Self {
-        let budget = ConnectionBudget::new(most, made.len());
-        let most = budget.most();
+    /// Creates a pool with this limit and this timeout of its sessions. `made` are the open connections, by database.
+    pub(super) fn new(limit: usize, timeout: Duration, made: Vec<Option<C>>, now: Instant) -> Self {
+        let budget = ConnectionBudget::new(limit, made.len());
+        let configured_limit = budget.limit();
         let database = |made: Option<C>| Database {
             open: usize::from(made.is_some()),
             limit: usize::MAX,
@@ -142,12 +141,12 @@ impl<C, W: Clone> Checkouts<C, W> {
         let waiting_by_held = vec![0; databases.len() + 1];
         Checkouts {
             budget,
-            most,
+            configured_limit,
             unused: UNUSED.min(timeout / 4).max(COLD),
             databases,
             waiters: VecDeque::new(),
             open,
-            tickets: 0,
+            next_waiter: 0,
             waiting_by_held,
             overtaken: 0,
             limited_until: None,
@@ -157,8 +156,8 @@ impl<C, W: Clone> Checkouts<C, W> {
     }
 
     /// Returns the current limit.
-    pub(super) fn most(&self) -> usize {
-        self.budget.most()
+    pub(super) fn limit(&self) -> usize {
+        self.budget.limit()
     }
 
     /// Returns how many connections sessions use, and how many are open.
@@ -197,30 +196,30 @@ impl<C, W: Clone> Checkouts<C, W> {
         }
         match self.take(owner, database, now)? {
             Grant::Idle(connection) => Some(connection),
-            // An idle one comes first.
+            // `grant` prefers an idle connection.
             Grant::Connect { .. } => None,
         }
     }
 
-    /// Adds a session to the waiters; returns its ticket.
-    pub(super) fn wait(&mut self, owner: &LeaseOwner, database: usize, signal: W, now: Instant) -> u64 {
-        let (ticket, held) = (self.tickets, owner.held());
-        self.tickets += 1;
+    /// Adds a session to the waiters. Returns its id.
+    pub(super) fn enqueue(&mut self, owner: &LeaseOwner, database: usize, signal: W, now: Instant) -> u64 {
+        let (id, held) = (self.next_waiter, owner.held());
+        self.next_waiter += 1;
         if let Some(waiting) = self.waiting_by_held.get_mut(held) {
             *waiting += 1;
         }
         if let Some(wanted) = self.databases.get_mut(database) {
             wanted.waiting += 1;
         }
-        self.waiters.push_back(Waiter { ticket, owner: owner.clone(), held, database, since: now, signal });
-        ticket
+        self.waiters.push_back(Waiter { id, owner: owner.clone(), held, database, since: now, signal });
+        id
     }
 
-    /// Grants a connection to a waiter, if it may have one now; returns the signals to others, too.
-    pub(super) fn try_again(&mut self, ticket: u64, now: Instant) -> (Option<Grant<C>>, Vec<Signal<C, W>>) {
-        let Some(at) = self.position(ticket) else { return (None, Vec::new()) };
+    /// Grants a connection to a waiter, if it may have one now. Returns signals to other waiters, too.
+    pub(super) fn retry(&mut self, id: u64, now: Instant) -> (Option<Grant<C>>, Vec<Signal<C, W>>) {
+        let Some(at) = self.position(id) else { return (None, Vec::new()) };
         self.lift_limits(now);
-        self.clear_woken(ticket);
+        self.clear_woken(id);
         let Some(waiter) = self.waiters.get(at) else { return (None, Vec::new()) };
         let (owner, database, waited) =
             (waiter.owner.clone(), waiter.database, now.saturating_duration_since(waiter.since));
@@ -229,15 +228,15 @@ impl<C, W: Clone> Checkouts<C, W> {
         if grant.is_some() {
             self.remove(at);
         }
-        // One more may be free for the next waiter, or another waiter may have a connection that this one may not.
+        // Another connection may be free for the next waiter, or a connection that this waiter may not take.
         (grant, self.serve(Some(database), now))
     }
 
-    /// Removes a waiter; returns `false` if it was granted a connection meanwhile.
-    pub(super) fn leave(&mut self, ticket: u64, now: Instant) -> (bool, Vec<Signal<C, W>>) {
-        match self.position(ticket) {
+    /// Removes a waiter. Returns `false` if it was granted a connection meanwhile.
+    pub(super) fn remove_waiter(&mut self, id: u64, now: Instant) -> (bool, Vec<Signal<C, W>>) {
+        match self.position(id) {
             Some(at) => {
-                self.clear_woken(ticket);
+                self.clear_woken(id);
                 self.remove(at);
                 (true, self.serve(None, now))
             }
@@ -245,7 +244,7 @@ impl<C, W: Clone> Checkouts<C, W> {
         }
     }
 
-    /// Takes back a checkout, with the connection unless that is closed; returns the signals to waiters.
+    /// Takes back a checkout, with the connection unless that is closed. Returns signals to waiters.
     pub(super) fn check_in(
         &mut self,
         owner: &LeaseOwner,
@@ -268,7 +267,7 @@ impl<C, W: Clone> Checkouts<C, W> {
         self.serve(returned, now)
     }
 
-    /// Returns another idle connection in place of a checked-out one that was lost.
+    /// Returns another idle connection in place of one that was granted and turned out to be lost.
     pub(super) fn replace(&mut self, database: usize) -> Option<C> {
         let own = self.databases.get_mut(database)?;
         let (connection, _) = own.idle.pop_back()?;
@@ -277,14 +276,14 @@ impl<C, W: Clone> Checkouts<C, W> {
         Some(connection)
     }
 
-    /// Called after opening a connection has failed because of an external limit. It lowers the own limit to the
-    /// number of open connections, and returns the connections that were idle for longest, for the caller to close.
+    /// Lowers the limit to the number of open connections, after opening one has failed because of an external limit.
+    /// Returns the connections that were idle for longest, for the caller to close.
     ///
-    /// The budget is lowered, too: otherwise sessions that use every database could share the connections so that
-    /// each waits for one more. It stays at the need of one session.
+    /// The budget is lowered, too: otherwise sessions that use every database could share the connections so that each
+    /// waits for one more. It stays at least at the need of one session.
     ///
-    /// Nothing changes for a connection that was granted before the last change took effect: its failure is no
-    /// evidence about the new limit.
+    /// Nothing changes if the connection was granted before the last change took effect: its failure is no evidence about
+    /// the new limit.
     pub(super) fn run_out(
         &mut self,
         exhausted: Exhausted,
@@ -300,7 +299,7 @@ impl<C, W: Clone> Checkouts<C, W> {
                 }
                 self.ran_out = Some(now);
                 self.limited_until = Some(now + LIMITED);
-                // Without the connection that was granted and not opened, and with a reserve for other open files.
+                // Without the connection that was granted but not opened, and with a reserve for other open files.
                 let were_open = self.open.saturating_sub(1 + self.open / RESERVED_PART);
                 // Other code needs descriptors, too: half of the idle connections are closed. SQLite keeps the
                 // descriptors of a file until its last connection is closed, so unused files come first.
@@ -319,7 +318,7 @@ impl<C, W: Clone> Checkouts<C, W> {
             }
             Exhausted::ServerConnections => {
                 self.refused_until = Some(now + REFUSED);
-                // The connections of other databases may be connections to the same server.
+                // Connections of other databases may use the same server.
                 let alike = self.databases.len();
                 for other in (0..alike).filter(|other| *other != database) {
                     evicted.extend(self.evict_coldest(|at, idle| at == other && idle > 1));
@@ -337,8 +336,8 @@ impl<C, W: Clone> Checkouts<C, W> {
         self.databases.get(database).map_or(0, |database| database.losses)
     }
 
-    /// Returns the idle connections of a database whose server was lost, for the caller to close, and the signals to
-    /// waiters. Nothing if a connection that had seen so many losses cannot have seen a new one.
+    /// Returns the idle connections of a database whose server was lost, for the caller to close, and signals to waiters.
+    /// Returns nothing if the loss was counted already: `losses` is older than the last one.
     pub(super) fn lose(&mut self, database: usize, losses: u64, now: Instant) -> (Vec<C>, Vec<Signal<C, W>>) {
         let Some(own) = self.databases.get_mut(database).filter(|own| own.losses == losses) else {
             return (Vec::new(), Vec::new());
@@ -350,16 +349,16 @@ impl<C, W: Clone> Checkouts<C, W> {
         (lost, self.serve(None, now))
     }
 
-    /// Lifts the external limits whose time is over: those of servers at once, the budget step by step.
+    /// Lifts expired external limits: those of servers at once, the budget step by step.
     fn lift_limits(&mut self, now: Instant) {
         if self.refused_until.is_some_and(|until| until <= now) {
             self.refused_until = None;
             self.databases.iter_mut().for_each(|database| database.limit = usize::MAX);
         }
         if self.limited_until.is_some_and(|until| until <= now) {
-            let most = self.budget.most();
-            self.budget.raise((most + (most / LIFTED_PART).max(1)).min(self.most));
-            self.limited_until = (self.budget.most() < self.most).then_some(now + LIMITED);
+            let limit = self.budget.limit();
+            self.budget.raise((limit + (limit / LIFTED_PART).max(1)).min(self.configured_limit));
+            self.limited_until = (self.budget.limit() < self.configured_limit).then_some(now + LIMITED);
         }
     }
 
@@ -397,10 +396,10 @@ impl<C, W: Clone> Checkouts<C, W> {
         if own >= wanted.limit {
             return None;
         }
-        let evicted = match self.open < self.budget.most() {
+        let evicted = match self.open < self.budget.limit() {
             true => None,
             false => {
-                let has_share = own >= self.budget.most() / self.databases.len().max(1);
+                let has_share = own >= self.budget.limit() / self.databases.len().max(1);
                 let cold = if is_new && has_share { self.unused } else { COLD };
                 Some(self.evict(database, own, (waited, cold), now)?)
             }
@@ -410,8 +409,9 @@ impl<C, W: Clone> Checkouts<C, W> {
         Some(Grant::Connect { evicted })
     }
 
-    /// Returns an idle connection of another database to close for one more of a database that has `own`, for a session
-    /// that has waited so long. Connections that have been idle for `cold` are not needed where they are.
+    /// Returns an idle connection of another database to close, so that a database with `own` connections can have one
+    /// more. The session has waited for `waited`. A connection that has been idle for `cold` is not needed by its
+    /// database.
     fn evict(
         &mut self,
         database: usize,
@@ -436,7 +436,7 @@ impl<C, W: Clone> Checkouts<C, W> {
         }
     }
 
-    /// Returns the connection that has been idle for longest, of the databases that `from` accepts by their index and
+    /// Returns the connection that has been idle for longest, among the databases that `from` accepts by their index and
     /// number of idle connections.
     fn evict_coldest(&mut self, from: impl Fn(usize, usize) -> bool) -> Option<C> {
         let at = self.coldest_of(|at, database| from(at, database.idle.len()))?;
@@ -447,7 +447,7 @@ impl<C, W: Clone> Checkouts<C, W> {
         Some(connection)
     }
 
-    /// Returns the database with the connection that has been idle for longest, of those that `from` accepts.
+    /// Returns the database with the connection that has been idle for longest, among those that `from` accepts.
     fn coldest_of(&self, from: impl Fn(usize, &Database<C>) -> bool) -> Option<usize> {
         let fronts = self.databases.iter().enumerate().filter_map(|(at, database)| {
             let (_, since) = database.idle.front().filter(|_| from(at, database))?;
@@ -456,8 +456,8 @@ impl<C, W: Clone> Checkouts<C, W> {
         fronts.min_by_key(|(_, since)| *since).map(|(at, _)| at)
     }
 
-    /// Serves the waiters in their order. A connection of `returned` is left to running threads, and the first waiter
-    /// is signalled to try again, unless it was overtaken too often.
+    /// Serves the waiters in their order. A returned connection of the database `returned` is left to running threads.
+    /// The first waiter is signalled to retry, or gets the connection if it was overtaken too often.
     fn serve(&mut self, returned: Option<usize>, now: Instant) -> Vec<Signal<C, W>> {
         let mut signals = Vec::new();
         if self.waiters.is_empty() {
@@ -470,11 +470,11 @@ impl<C, W: Clone> Checkouts<C, W> {
             let mut at = 0;
             while undecided > 0 && (serves_holders || !self.has_blocked_holder()) {
                 let Some(waiter) = self.waiters.get(at) else { break };
-                let Waiter { held, database, ticket, .. } = *waiter;
+                let Waiter { held, database, id, .. } = *waiter;
                 let (owner, waited) = (waiter.owner.clone(), now.saturating_duration_since(waiter.since));
-                let keeps_place = held == 0 && at > 0 && self.overtaken >= OVERTAKING;
+                let must_wait = held == 0 && at > 0 && self.overtaken >= OVERTAKING;
                 if (held > 0) != serves_holders
-                    || keeps_place
+                    || must_wait
                     || refused.get(database).copied().unwrap_or(true)
                     || refused_by_budget.get(held).copied().unwrap_or(true)
                 {
@@ -489,7 +489,7 @@ impl<C, W: Clone> Checkouts<C, W> {
                 let Some(wanted) = self.databases.get_mut(database) else { break };
                 if returned == Some(database) && wanted.overtaken < OVERTAKING && !wanted.idle.is_empty() {
                     if wanted.woken.is_none() {
-                        wanted.woken = Some(ticket);
+                        wanted.woken = Some(id);
                         signals.push((waiter.signal.clone(), None));
                     }
                     refused[database] = true;
@@ -522,14 +522,14 @@ impl<C, W: Clone> Checkouts<C, W> {
         waiting.iter().enumerate().skip(1).any(|(held, waiting)| *waiting > 0 && !budget.may_take(held))
     }
 
-    fn position(&self, ticket: u64) -> Option<usize> {
-        // Tickets rise along the queue.
-        self.waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
+    fn position(&self, id: u64) -> Option<usize> {
+        // Ids ascend along the queue.
+        self.waiters.binary_search_by_key(&id, |waiter| waiter.id).ok()
     }
 
-    fn clear_woken(&mut self, ticket: u64) {
+    fn clear_woken(&mut self, id: u64) {
         let woken = self.databases.iter_mut().map(|database| &mut database.woken);
-        woken.filter(|woken| **woken == Some(ticket)).for_each(|woken| *woken = None);
+        woken.filter(|woken| **woken == Some(id)).for_each(|woken| *woken = None);
     }
 
     fn remove(&mut self, at: usize) -> Option<Waiter<W>> {
@@ -537,7 +537,7 @@ impl<C, W: Clone> Checkouts<C, W> {
         if at == 0 {
             self.overtaken = 0;
         }
-        self.clear_woken(waiter.ticket);
+        self.clear_woken(waiter.id);
         if let Some(waiting) = self.waiting_by_held.get_mut(waiter.held) {
             *waiting = waiting.saturating_sub(1);
         }

@@ -51,7 +51,7 @@ pub enum Durability {
     /// Every commit waits for the disk: committed data survives a power loss.
     #[default]
     Full,
-    /// SQLite waits for the disk at checkpoints, PostgreSQL shortly after the commit (`synchronous_commit = off`): a
+    /// SQLite waits for the disk at checkpoints, PostgreSQL shortly after the commit (`synchronous_commit = off`). A
     /// killed process loses nothing, but a power loss may lose the last commits.
     Normal,
 }
@@ -59,7 +59,7 @@ pub enum Durability {
 /// The beginning of the message of a write that a database refuses because the shard is being moved.
 pub(crate) const FENCED: &str = "sharded: the shard is being moved";
 
-/// The SQLSTATE of such a refusal on a server.
+/// The SQLSTATE of this refusal on a server.
 pub(crate) const FENCED_STATE: &str = "SHM01";
 
 /// The beginning of the message with which a shard refuses writes while another cluster is copied into its cluster.
@@ -67,10 +67,11 @@ pub(crate) const GUARDED: &str = "sharded: another cluster is being copied into 
 
 /// The code of that error on a server.
 pub(crate) const GUARDED_STATE: &str = "SHM02";
-/// The beginning of the message of a transaction on a shard that keys have left in a later epoch than that of its layout.
+
+/// The beginning of the error of a transaction on a shard from which keys have moved since the session's layout was read.
 pub(crate) const KEYS_LEFT: &str = "sharded: keys of the shard have moved since the layout was read";
 
-/// The beginning of the message of a row that a database refuses because its key has moved to another shard.
+/// The beginning of the message of a write that a database refuses because the row's key has moved to another shard.
 pub(crate) const KEY_LEFT: &str = "sharded: the key has moved to another shard";
 
 /// Whether a database that does not exist is created.
@@ -97,16 +98,16 @@ pub(crate) trait Driver: Send + Sync {
         connect_in_time(timeout, || self.connect(mode, None))
     }
 
-    /// Returns a connection to a database that exists, as [`connect_waiting`](Driver::connect_waiting) does, whose commits wait
-    /// for the disk whatever the settings are: another database will record what they have done.
+    /// Returns a connection to an existing database, as [`connect_waiting`](Driver::connect_waiting) does. Its commits
+    /// wait for the disk whatever the settings, because another database will record their effects.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if a lock was held until the timeout.
     fn connect_durable(&self, timeout: Duration) -> Result<Box<dyn Connection>>;
 
-    /// Returns a connection as [`connect_waiting`](Driver::connect_waiting) does, to which others of its kind can be
-    /// [attached](Connection::attach). To a file it is one whose commits do not wait for the disk: copies that are lost with the
-    /// power are made again, and what must not be lost waits for the disk [itself](Connection::begin_durable).
+    /// Returns a connection as [`connect_waiting`](Driver::connect_waiting) does, to which other databases can be
+    /// [attached](Connection::attach). Commits on a SQLite file do not wait for the disk: copies that a power loss
+    /// destroys are made again. A transaction that must survive begins with [`begin_durable`](Connection::begin_durable).
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if a lock was held until the timeout.
@@ -171,7 +172,7 @@ fn connect_in_time(
 /// The address of a database on a server, with its user.
 #[cfg(feature = "postgres")]
 pub(crate) struct Address {
-    /// The hosts and their ports, of which one serves at a time.
+    /// The hosts and their ports, one of which serves at a time.
     pub(crate) hosts: Vec<(String, u16)>,
     /// The `target_session_attrs` that the host must satisfy.
     pub(crate) attributes: Option<&'static str>,
@@ -212,7 +213,7 @@ impl ActualIndex {
     }
 }
 
-/// One connection, used by one session at a time. Methods take `&self` because statements of several shards of one
+/// One connection, used by one session at a time. Methods take `&self` because statements of several shards in one
 /// database run at the same time.
 pub(crate) trait Connection: Send {
     /// Makes later statements wait for locks, up to the timeout of the settings.
@@ -233,8 +234,8 @@ pub(crate) trait Connection: Send {
         self.prepare(sql)
     }
 
-    /// Runs a statement that returns one row at most, and visits the row. Returns whether there is one, which the caller
-    /// expects or not.
+    /// Runs a statement that returns at most one row, and visits the row. Returns whether there is one. `_is_expected` is
+    /// whether the caller expects one.
     fn look_up(
         &self,
         names: &Namespace,
@@ -258,8 +259,8 @@ pub(crate) trait Connection: Send {
     }
 
     /// Makes the transaction fail unless the database holds this shard, and no key has left it since the layout was read.
-    /// A server checks both along with the next statement, and before the end of a transaction that writes. A file checks only the
-    /// keys, at once. A later epoch of a shard replaces an earlier one.
+    /// A server checks both along with the next statement, and before the end of a transaction that writes. A file checks
+    /// only the keys, at once. A later epoch of a shard replaces an earlier one.
     ///
     /// # Errors
     /// [`ErrorKind::Moved`], with a message that begins with [`KEYS_LEFT`].
@@ -271,15 +272,15 @@ pub(crate) trait Connection: Send {
     /// role, advisory locks. For statements of the application.
     fn restore_settings_at_end(&self) {}
 
-    /// Begins statements that are sent one behind the other, without a wait for an answer in between. They have their effect
-    /// together: if one fails, all of them are undone. They do not wait for a lock that another transaction holds, but fail
-    /// with [`ErrorKind::Busy`] after a millisecond. Returns `None` if the connection cannot do that now.
+    /// Begins statements that are sent one behind the other, without waiting for answers in between. They are atomic: if
+    /// one fails, all of them are undone. At a lock that another transaction holds they fail with [`ErrorKind::Busy`]
+    /// after a millisecond. Returns `None` if the connection cannot do that now.
     fn begin_pipeline<'c>(&'c self, _: &Namespace, _: Vec<Pipelined<'c>>) -> Option<Box<dyn Pipeline + 'c>> {
         None
     }
 
-    /// Undoes the statements of the last pipeline, which has ended, and releases the locks that were taken for it. The
-    /// connection has run no other statement since. If it fails, the connection has lost its transaction.
+    /// Undoes the statements of the last pipeline, which has ended, and releases their locks. The connection has run no
+    /// other statement since. If this fails, the connection has lost its transaction.
     fn undo_pipeline(&self) -> Result<()> {
         Ok(())
     }
@@ -292,18 +293,18 @@ pub(crate) trait Connection: Send {
         self.run(sql)
     }
 
-    /// Begins a statement that sends rows as they are stored. Returns `None` if the connection has no such statement.
+    /// Begins a statement that returns rows in their stored form. Returns `None` if the connection has no such statement.
     fn copy_out<'c>(&'c self, _sql: &str) -> Result<Option<Box<dyn StoredRows + 'c>>> {
         Ok(None)
     }
 
-    /// Begins a statement that takes such rows. Until it has ended, the connection runs no other one.
+    /// Begins a statement that accepts rows in that form. The connection runs no other statement until it has ended.
     fn copy_in<'c>(&'c self, _sql: &str) -> Result<Option<Box<dyn StoredRowsWriter + 'c>>> {
         Ok(None)
     }
 
-    /// Attaches another database under the name of a schema, to read it. Transactions that write take no lock there. Returns
-    /// whether it was attached, which only a connection that was made for it, and that has no transaction, can do.
+    /// Attaches another database as a schema of this name, to read it. Transactions that write take no lock there.
+    /// Returns whether it was attached: this needs a connection of `connect_to_copy` without a transaction.
     fn attach(&self, _uri: &str, _schema: &str) -> bool {
         false
     }
@@ -318,14 +319,14 @@ pub(crate) trait Connection: Send {
     /// Begins a transaction that writes, without waiting for locks.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`]
+    /// [`ErrorKind::Busy`] if another connection holds the lock.
     fn begin_without_waiting(&self) -> Result<()> {
         self.begin(Transaction::Write)
     }
 
-    /// Begins a transaction that writes and whose commit is on disk when it returns, under any settings. It waits for
-    /// no lock, or only for a moment. [`restore_durability`](Connection::restore_durability) follows its end, also after an
-    /// error.
+    /// Begins a transaction that writes and whose commit is on disk when it returns, under any settings. Waits for a lock
+    /// only for a moment, if at all. [`restore_durability`](Connection::restore_durability) must follow its end, even
+    /// after an error.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if another connection holds a lock that is needed.
@@ -333,20 +334,20 @@ pub(crate) trait Connection: Send {
         self.begin_without_waiting()
     }
 
-    /// Lets later commits be as durable as the settings require.
+    /// Makes later commits as durable as the settings require.
     fn restore_durability(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Limits each later wait for a lock of a row or a table, until the transaction ends. No effect on a database
-    /// that is locked as a whole when a transaction begins.
+    /// Limits each later wait for a row or table lock, until the transaction ends. No effect on a database that is locked
+    /// as a whole when a transaction begins.
     fn limit_lock_waits(&self, _limit: Duration) {}
 
     /// Excludes other retried transactions over several databases, until the transaction ends. No effect on a
     /// database that is locked as a whole when a transaction begins.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`]
+    /// [`ErrorKind::Busy`] if such a transaction does not end in time.
     fn lock_for_retry(&self, _key: &str) -> Result<()> {
         Ok(())
     }
@@ -358,10 +359,10 @@ pub(crate) trait Connection: Send {
         Ok(())
     }
 
-    /// Searches the WAL for a transaction that no connection reads, but that would be committed if all processes
-    /// ended before the next write: its owner was killed, or the disk failed, at the end of the commit. Returns the
-    /// position in the log, counted from 0, at which the next commit overwrites it. It can also be a transaction that
-    /// is being committed.
+    /// Searches the WAL for a transaction that no connection reads, but that would be committed if all processes ended
+    /// before the next write. Its owner was killed, or the disk failed, at the end of the commit. It can also be a
+    /// transaction that is being committed. Returns the position in the log, counted from 0, at which the next commit
+    /// overwrites it.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if the log cannot be read at this moment.
@@ -376,13 +377,13 @@ pub(crate) trait Connection: Send {
     /// Checks the constraints that are deferred to the commit.
     ///
     /// # Errors
-    /// [`ErrorKind::ForeignKey`]
+    /// [`ErrorKind::ForeignKey`] if one is violated.
     fn check_constraints(&self) -> Result<()>;
 
     /// Rolls the transaction back; no effect if the database has ended it already.
     fn rollback(&self) -> Result<()>;
 
-    /// Stops statements that run at this time; `None` removes the deadline.
+    /// Sets the time at which running statements are stopped; `None` removes the deadline.
     ///
     /// # Errors
     /// The statement fails with [`ErrorKind::TimedOut`].
@@ -392,8 +393,8 @@ pub(crate) trait Connection: Send {
     /// [`set_deadline`](Connection::set_deadline) is called.
     fn interrupter(&self) -> Interrupter;
 
-    /// Sets the observer of statements of a transaction that writes and that have waited for a while, perhaps for a lock.
-    /// SQLite ignores it: no prepared transaction can hold its one lock.
+    /// Sets the observer of statements that have waited for a while, perhaps for a lock, in a transaction that writes.
+    /// SQLite ignores it: no prepared transaction can hold its only lock.
     fn when_blocked(&self, _: LongWaits) {}
 
     /// Returns the process of the server that serves the connection, if it is the same for every transaction.
@@ -410,17 +411,17 @@ pub(crate) trait Connection: Send {
     /// Returns whether another session can use the connection.
     fn is_usable(&self) -> bool;
 
-    /// Returns whether its server is gone, does not answer, or is read-only now, so that other connections to it are
+    /// Returns whether its server is gone, does not answer, or has become read-only, so that other connections to it are
     /// unusable, too.
     fn has_lost_its_server(&self) -> bool {
         false
     }
 
-    /// Returns the columns of each of these tables; none if it does not exist. One statement on a server.
+    /// Returns the columns of each of these tables; empty if the table does not exist. One statement on a server.
     fn columns_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualColumn>>>;
 
-    /// Returns whether the columns of a table hold values of their declared types only. SQLite compares the name with those of
-    /// all its tables, so that this is asked only if it matters.
+    /// Returns whether the columns of a table hold only values of their declared types. SQLite compares the name with
+    /// those of all its tables, so call it only if the result matters.
     fn is_strict(&self, _: &Namespace, _table: &str) -> Result<bool> {
         Ok(true)
     }
@@ -428,7 +429,7 @@ pub(crate) trait Connection: Send {
     /// Returns the indexes of each of these tables: valid ones, without conditions and expressions. One statement on a server.
     fn indexes_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualIndex>>>;
 
-    /// Returns the columns of a table; none if it does not exist.
+    /// Returns the columns of a table; empty if it does not exist.
     fn columns(&self, names: &Namespace, table: &str) -> Result<Vec<ActualColumn>> {
         Ok(self.columns_of(names, &[table])?.into_iter().flatten().collect())
     }
@@ -447,9 +448,9 @@ pub(crate) trait Connection: Send {
     fn native(&self) -> &dyn Any;
 }
 
-/// The observer of long waits. From time to time while a statement waits it is called with a function that ends the wait as
-/// a deadlock, from any thread; and with `None` once a wait that was reported has ended, after which that function must not
-/// be called. It runs on the waiting thread, and must not block.
+/// The observer of long waits. While a statement waits, any thread calls it from time to time with a function that ends
+/// the wait as a deadlock. Once a reported wait has ended, it is called with `None`, and the function must not be called
+/// any more. It runs on the waiting thread, and must not block.
 pub(crate) type LongWaits = Arc<dyn Fn(Option<Interrupter>) + Send + Sync>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -460,15 +461,15 @@ pub(crate) enum Transaction {
     Write,
 }
 
-/// A shard that a database should hold, according to its identity row, in the epoch of a layout.
+/// A shard that a database should contain, according to its identity row, in the epoch of a layout.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Expected {
     pub(crate) shard: String,
     pub(crate) epoch: u64,
-    /// On a server the statement that fails with an invalid integer (22P02) if the database does not hold the shard, or if
-    /// keys have left it in a later epoch. On a file the query for the epoch in which the last key has left it.
+    /// On a server: the statement that fails with an invalid integer (22P02) if the shard is missing or keys have left it
+    /// later. On a file: the query for the epoch in which the last key has left it.
     pub(crate) sql: String,
-    /// The statement that keeps moves of keys away until a transaction that writes ends. It runs before the other one.
+    /// The statement that excludes moves of keys until a transaction that writes ends. It runs before `sql`.
     pub(crate) lock: Option<String>,
 }
 
@@ -486,10 +487,10 @@ pub(crate) struct Shape {
 pub(crate) trait Prepared {
     fn shape(&self) -> Shape;
 
-    /// Runs a statement without rows; returns the number of changed rows.
+    /// Runs a statement without rows. Returns the number of changed rows.
     fn execute(&mut self, params: &[Param<'_>]) -> Result<u64>;
 
-    /// Inserts one row; returns the id that the database generated.
+    /// Inserts one row. Returns the id that the database generated.
     fn insert(&mut self, values: &[Value<'_>]) -> Result<i64>;
 
     /// Begins a statement that returns rows.
@@ -508,7 +509,7 @@ pub(crate) struct Pipelined<'p> {
     pub(crate) params: Vec<Param<'p>>,
 }
 
-/// The answer to one of them.
+/// The answer to a statement of a pipeline.
 pub(crate) struct PipelineAnswer {
     /// The number of changed rows.
     pub(crate) rows: u64,
@@ -516,8 +517,7 @@ pub(crate) struct PipelineAnswer {
     pub(crate) value: Option<Value<'static>>,
 }
 
-/// Statements that are sent together; see [`Connection::begin_pipeline`]. Before it is sent, the first one may have to be
-/// prepared.
+/// Statements that are sent together; see [`Connection::begin_pipeline`]. The first one may have to be prepared before.
 pub(crate) trait Pipeline {
     /// Sends the statements, and does not wait for their answers.
     fn send(&mut self);

@@ -1,5 +1,5 @@
-//! The pool of connections to all databases of a cluster: opened on demand, kept, and closed when another database
-//! needs the room. [`checkouts`](super::checkouts) decides; this module waits and connects.
+//! The pool of connections to all databases of a cluster: opened on demand, kept, and closed when another database needs
+//! one. [`checkouts`](super::checkouts) decides; this module waits and connects.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use super::{Connection, Driver, Mode, descriptors};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The pause before the next attempt to connect to a database that was locked or had no connection left.
-const TRY_AGAIN: Duration = Duration::from_millis(10);
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// The number of times that a thread yields before it sleeps: threads that hold a connection return it as soon as
 /// they run.
@@ -25,8 +25,8 @@ const LONGEST_LOOK: Duration = Duration::from_millis(320);
 /// socket and its event loop.
 const FIRST_DESCRIPTORS: usize = 3;
 
-/// The number that is counted for a further connection, which needs two or three: other code needs some, and SQLite
-/// closes the descriptors of a file only with its last connection.
+/// The number of descriptors that is counted for a further connection, which needs two or three. Other code needs some,
+/// and SQLite closes the descriptors of a file only with its last connection.
 const DESCRIPTORS: usize = 4;
 
 /// Checks a new connection to the database with this index.
@@ -44,13 +44,13 @@ pub(crate) struct Pool {
     check: Box<Check>,
     /// The time that a session waits for a connection.
     acquire_timeout: Duration,
-    /// The configured limit. The process may have descriptors for fewer.
-    most: usize,
+    /// The configured limit. The process may have too few descriptors for it.
+    configured_limit: usize,
     checkouts: Mutex<Checkouts<Checked, Arc<Turn>>>,
     pub(crate) waits: WaitCounter,
 }
 
-/// Counts the waits for something, and their time. Only a wait writes it.
+/// Counts waits and their time. Only a wait writes it.
 #[derive(Debug, Default)]
 pub(crate) struct WaitCounter {
     waits: AtomicU64,
@@ -91,25 +91,25 @@ pub(crate) struct PoolUsage {
     pub(crate) limit: usize,
 }
 
-/// A connection of one session, until it is returned to the pool; dropped without that, it is closed.
+/// A connection of one session, until it is returned to the pool. If it is dropped instead, it is closed.
 pub(crate) struct PooledConnection {
     // Closed before another session can open one in its place.
     connection: Box<dyn Connection>,
-    slot: Slot,
+    permit: Permit,
 }
 
-/// A checkout, which ends when this is dropped.
-struct Slot {
+/// The permit of one checkout, which ends when this is dropped.
+struct Permit {
     pool: Arc<Pool>,
     owner: LeaseOwner,
     database: usize,
     /// The number of losses of the server when the connection was opened.
     losses: u64,
-    /// The connection, if it is kept.
+    /// The connection, if it is returned to the pool.
     kept: Option<Box<dyn Connection>>,
 }
 
-/// Wakes one thread that waits.
+/// Wakes one waiting thread.
 #[derive(Default)]
 struct Turn {
     state: Mutex<TurnState>,
@@ -119,17 +119,17 @@ struct Turn {
 #[derive(Default)]
 struct TurnState {
     grant: Option<Grant<Checked>>,
-    tries_again: bool,
+    retries: bool,
 }
 
 impl Turn {
-    /// Waits for a signal; returns the grant, if it has one.
+    /// Waits for a signal. Returns its grant, if it has one.
     fn wait(&self, timeout: Duration) -> Option<Grant<Checked>> {
         let state = self.lock();
-        let is_quiet = |state: &mut TurnState| state.grant.is_none() && !state.tries_again;
+        let is_quiet = |state: &mut TurnState| state.grant.is_none() && !state.retries;
         let woken = self.changed.wait_timeout_while(state, timeout, is_quiet);
         let mut state = woken.unwrap_or_else(PoisonError::into_inner).0;
-        state.tries_again = false;
+        state.retries = false;
         state.grant.take()
     }
 
@@ -144,7 +144,7 @@ fn send(signals: Vec<Signal<Checked, Arc<Turn>>>) {
         let mut state = turn.lock();
         match grant {
             Some(grant) => state.grant = Some(grant),
-            None => state.tries_again = true,
+            None => state.retries = true,
         }
         drop(state);
         turn.changed.notify_one();
@@ -152,32 +152,41 @@ fn send(signals: Vec<Signal<Checked, Arc<Turn>>>) {
 }
 
 impl Pool {
-    /// Returns a pool of at most so many connections, or as many as the process has descriptors for, with the
-    /// connections that are open already.
+    /// Creates a pool with this limit, or a lower one if the process has too few descriptors. `made` are the open
+    /// connections.
     pub(crate) fn new(
         drivers: Vec<Arc<dyn Driver>>,
         made: Vec<Option<Box<dyn Connection>>>,
-        most: usize,
+        limit: usize,
         acquire_timeout: Duration,
         check: Box<Check>,
     ) -> Arc<Self> {
         let checked = |connection| Checked { connection, losses: 0 };
         let made = made.into_iter().map(|made| made.map(checked)).collect();
-        let most = most.max(drivers.len());
+        let configured_limit = limit.max(drivers.len());
         let left = descriptors::left().map_or(usize::MAX, |left| {
             let further = left.saturating_sub(drivers.len() * FIRST_DESCRIPTORS) / DESCRIPTORS;
             drivers.len().saturating_add(further)
         });
-        let checkouts = Mutex::new(Checkouts::new(most.min(left), acquire_timeout, made, Instant::now()));
-        Arc::new(Pool { drivers, check, acquire_timeout, most, checkouts, waits: WaitCounter::default() })
+        let checkouts =
+            Mutex::new(Checkouts::new(configured_limit.min(left), acquire_timeout, made, Instant::now()));
+        Arc::new(Pool {
+            drivers,
+            check,
+            acquire_timeout,
+            configured_limit,
+            checkouts,
+            waits: WaitCounter::default(),
+        })
     }
 
-    /// Checks out a connection, within the acquire timeout or a shorter limit. Waiting and connecting end at the
+    /// Checks out a connection, within the acquire timeout or a shorter limit. Waiting and connecting stop at the
     /// deadline.
     ///
     /// # Errors
-    /// The error of connecting; [`ErrorKind::Busy`] at the end of the timeout, [`ErrorKind::TimedOut`] at the
-    /// deadline.
+    /// - The error of connecting.
+    /// - [`ErrorKind::Busy`] at the end of the timeout.
+    /// - [`ErrorKind::TimedOut`] at the deadline.
     pub(crate) fn get(
         self: &Arc<Self>,
         owner: &LeaseOwner,
@@ -188,9 +197,9 @@ impl Pool {
         let timeout = limit.map_or(self.acquire_timeout, |limit| limit.min(self.acquire_timeout));
         let (mut began, mut refused) = (None, None);
         loop {
-            let taken = self.take_slot(owner, database, timeout, deadline, &mut began);
-            let (mut slot, grant) = taken.map_err(|timed_out| match timed_out.kind() {
-                // An external limit is the reason for the wait.
+            let taken = self.acquire_permit(owner, database, timeout, deadline, &mut began);
+            let (mut permit, grant) = taken.map_err(|timed_out| match timed_out.kind() {
+                // An external limit has caused the wait.
                 ErrorKind::Busy => refused.take().unwrap_or(timed_out),
                 _ => timed_out,
             })?;
@@ -205,19 +214,19 @@ impl Pool {
             let error = loop {
                 match idle.take() {
                     Some(Checked { connection, losses }) if connection.is_usable() => {
-                        slot.losses = losses;
-                        return Ok(PooledConnection { connection, slot });
+                        permit.losses = losses;
+                        return Ok(PooledConnection { connection, permit });
                     }
                     // It was lost while it was idle.
                     Some(lost) => drop(lost),
                     None => {
-                        slot.losses = self.lock().losses(database);
+                        permit.losses = self.lock().losses(database);
                         let error = match self.connect_until(database, true, deadline) {
-                            Ok(connection) => return Ok(PooledConnection { connection, slot }),
+                            Ok(connection) => return Ok(PooledConnection { connection, permit }),
                             Err(error) => error,
                         };
                         if error.kind() == ErrorKind::ConnectionLost {
-                            self.lose(database, slot.losses);
+                            self.lose(database, permit.losses);
                         }
                         let is_over = began.get_or_insert_with(Instant::now).elapsed() >= timeout
                             || deadline.is_some_and(|deadline| deadline <= Instant::now());
@@ -227,8 +236,8 @@ impl Pool {
                         if error.exhausted().is_some() {
                             break error;
                         }
-                        // Another process has locked the database while it was connected to.
-                        thread::sleep(TRY_AGAIN);
+                        // Another process had locked the database.
+                        thread::sleep(RETRY_PAUSE);
                     }
                 }
                 idle = self.lock().replace(database);
@@ -236,36 +245,36 @@ impl Pool {
             let Some(exhausted) = error.exhausted() else { return Err(error) };
             let evicted = self.lock().run_out(exhausted, database, granted, Instant::now());
             let helps = !evicted.is_empty();
-            drop((evicted, slot));
+            drop((evicted, permit));
             refused = Some(error);
             if !helps {
-                thread::sleep(TRY_AGAIN);
+                thread::sleep(RETRY_PAUSE);
             }
         }
     }
 
-    /// Checks out a connection that is open and idle, if the session may have one now.
+    /// Checks out an open and idle connection, if the session may have one now.
     pub(crate) fn get_idle(
         self: &Arc<Self>,
         owner: &LeaseOwner,
         database: usize,
     ) -> Option<PooledConnection> {
         let Checked { connection, losses } = self.lock().take_idle(owner, database, Instant::now())?;
-        let slot = Slot { pool: Arc::clone(self), owner: owner.clone(), database, losses, kept: None };
-        let connection = PooledConnection { connection, slot };
+        let permit = Permit { pool: Arc::clone(self), owner: owner.clone(), database, losses, kept: None };
+        let connection = PooledConnection { connection, permit };
         connection.is_usable().then_some(connection)
     }
 
-    /// Closes the connections to a database whose server was lost: idle ones now, those in use when they are
-    /// returned. A loss on a connection that was opened before the last loss is the same loss.
+    /// Closes the connections to a database whose server was lost: idle ones now, those in use when they are returned. A
+    /// loss on a connection that was opened before the last loss counts as the same loss.
     fn lose(&self, database: usize, losses: u64) {
         let (closed, signals) = self.lock().lose(database, losses, Instant::now());
         send(signals);
-        // Connections are closed after the lock is released, for which other threads wait.
+        // Closed after the lock is released, for which other threads wait.
         drop(closed);
     }
 
-    /// Closes all connections, those in use when they are returned: another pool is used from now on.
+    /// Closes all connections, those in use when they are returned: another pool replaces this one.
     pub(crate) fn retire(&self) {
         for database in 0..self.drivers.len() {
             let losses = self.lock().losses(database);
@@ -273,8 +282,8 @@ impl Pool {
         }
     }
 
-    /// Opens a connection that does not count, for work that must not wait for other sessions. `waits` is whether it
-    /// waits for locks.
+    /// Opens a connection that is not counted, for work that must not wait for other sessions. `waits` is whether the
+    /// connection waits for locks.
     pub(crate) fn connect(&self, database: usize, waits: bool) -> Result<Box<dyn Connection>> {
         self.connect_until(database, waits, None)
     }
@@ -306,28 +315,29 @@ impl Pool {
     }
 
     /// Waits for a checkout.
-    fn take_slot(
+    fn acquire_permit(
         self: &Arc<Self>,
         owner: &LeaseOwner,
         database: usize,
         timeout: Duration,
         deadline: Option<Instant>,
         began: &mut Option<Instant>,
-    ) -> Result<(Slot, Grant<Checked>)> {
-        let slot = || Slot { pool: Arc::clone(self), owner: owner.clone(), database, losses: 0, kept: None };
+    ) -> Result<(Permit, Grant<Checked>)> {
+        let permit =
+            || Permit { pool: Arc::clone(self), owner: owner.clone(), database, losses: 0, kept: None };
         let mut now = Instant::now();
         for _ in 0..YIELDS {
             if let Some(grant) = self.lock().take(owner, database, now) {
-                return Ok((slot(), grant));
+                return Ok((permit(), grant));
             }
             thread::yield_now();
         }
         let turn = Arc::new(Turn::default());
         let mut checkouts = self.lock();
         if let Some(grant) = checkouts.take(owner, database, now) {
-            return Ok((slot(), grant));
+            return Ok((permit(), grant));
         }
-        let ticket = checkouts.wait(owner, database, Arc::clone(&turn), now);
+        let id = checkouts.enqueue(owner, database, Arc::clone(&turn), now);
         drop(checkouts);
         let _counted = self.waits.begin();
         let end = *began.get_or_insert(now) + timeout;
@@ -337,25 +347,25 @@ impl Pool {
         loop {
             let rest = end.saturating_duration_since(now);
             if let Some(grant) = turn.wait(rest.min(look)) {
-                return Ok((slot(), grant));
+                return Ok((permit(), grant));
             }
             now = Instant::now();
-            let (grant, signals) = self.lock().try_again(ticket, now);
+            let (grant, signals) = self.lock().retry(id, now);
             send(signals);
             if let Some(grant) = grant {
-                return Ok((slot(), grant));
+                return Ok((permit(), grant));
             }
             look = (look * 2).clamp(COLD, LONGEST_LOOK);
             if now < end {
                 continue;
             }
-            let (has_left, signals) = self.lock().leave(ticket, now);
+            let (is_removed, signals) = self.lock().remove_waiter(id, now);
             send(signals);
-            // It was granted at the last moment: the grant counts already, and its signal is on its way.
-            if !has_left {
+            // It was granted after the timeout: the grant counts already, and its signal will arrive.
+            if !is_removed {
                 loop {
-                    if let Some(grant) = turn.wait(TRY_AGAIN) {
-                        return Ok((slot(), grant));
+                    if let Some(grant) = turn.wait(RETRY_PAUSE) {
+                        return Ok((permit(), grant));
                     }
                 }
             }
@@ -365,13 +375,13 @@ impl Pool {
                     format!("the session's timeout ended after {waited:.1?} of waiting for a connection");
                 return Err(Error::new(ErrorKind::TimedOut, message));
             }
-            let most = self.lock().most();
-            let raise = match most < self.most {
+            let limit = self.lock().limit();
+            let raise = match limit < self.configured_limit {
                 true => "the process's limit of file descriptors (`ulimit -n`)",
                 false => "`connections`",
             };
             let message = format!(
-                "timed out after {waited:.1?} waiting for a connection (limit: {most} connections): commit, roll back or \
+                "timed out after {waited:.1?} waiting for a connection (limit: {limit} connections): commit, roll back or \
                  drop sessions that have finished reading, or raise {raise}"
             );
             return Err(Error::new(ErrorKind::Busy, message));
@@ -381,7 +391,7 @@ impl Pool {
     pub(crate) fn usage(&self) -> PoolUsage {
         let checkouts = self.lock();
         let (in_use, open) = checkouts.in_use();
-        PoolUsage { in_use, open, limit: checkouts.most() }
+        PoolUsage { in_use, open, limit: checkouts.limit() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Checkouts<Checked, Arc<Turn>>> {
@@ -390,16 +400,16 @@ impl Pool {
 }
 
 impl PooledConnection {
-    /// Returns the connection to the pool. One that could not end its transaction is closed, which ends it. One whose
-    /// server was lost closes the others to that server.
+    /// Returns the connection to the pool. If it could not end its transaction, it is closed, which ends the transaction.
+    /// If its server was lost, the other connections to that server are closed.
     pub(crate) fn give_back(self) {
-        let PooledConnection { connection, mut slot } = self;
+        let PooledConnection { connection, mut permit } = self;
         let is_usable = !connection.in_transaction() && connection.is_usable();
         if connection.has_lost_its_server() {
-            slot.pool.lose(slot.database, slot.losses);
+            permit.pool.lose(permit.database, permit.losses);
         }
         match is_usable {
-            true => slot.kept = Some(connection),
+            true => permit.kept = Some(connection),
             // Closed before another session can open one in its place.
             false => drop(connection),
         }
@@ -414,7 +424,7 @@ impl Deref for PooledConnection {
     }
 }
 
-impl Drop for Slot {
+impl Drop for Permit {
     fn drop(&mut self) {
         let losses = self.losses;
         let kept = self.kept.take().map(|connection| Checked { connection, losses });

@@ -1,5 +1,5 @@
-//! The SQLite driver, through `rusqlite`: opens files in WAL mode, and databases in memory. Uses `sqlite_connection` and the files
-//! beside it.
+//! The SQLite driver, through `rusqlite`: opens files in WAL mode, and databases in memory. Uses `sqlite_connection` and
+//! the other `sqlite_…` files.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -120,8 +120,8 @@ impl SqliteDriver {
         open().map_err(from_sqlite)
     }
 
-    /// Opens a file for reading if its WAL cannot be created beside it. Without the WAL SQLite takes no locks, so
-    /// that this is correct only if no process can write the file.
+    /// Opens a file for reading if its WAL cannot be created. Without a WAL SQLite takes no locks, so that this is
+    /// correct only if no process can write the file.
     fn open_unwritable(&self, path: &Path, error: Error) -> Result<rusqlite::Connection> {
         if !matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::Io)
             || sqlite_file::is_writable_beside(path)
@@ -262,7 +262,7 @@ impl Driver for SqliteDriver {
 
     fn connect_to_copy(&self, timeout: Duration) -> Result<Box<dyn Connection>> {
         let SqliteSource::File(path) = &self.source else { return self.connect_waiting(Mode::Open, timeout) };
-        // A path that begins so would be a URI.
+        // A path with this beginning would be a URI.
         let opened = match path.as_os_str().as_encoded_bytes().starts_with(b"file:") {
             true => Path::new(".").join(path),
             false => path.clone(),
@@ -300,7 +300,7 @@ impl Driver for SqliteDriver {
 
     fn copy_to(&self, file: &Path) -> Result<()> {
         match &self.source {
-            // A connection that holds the lock cannot be copied from.
+            // A connection that holds the lock cannot be a source of the copy.
             SqliteSource::File(path) => copy(&Self::open_file(path, Mode::Open)?, file),
             SqliteSource::Memory(_) => {
                 Err(Error::new(ErrorKind::Configuration, "a database in memory cannot be copied"))

@@ -1,5 +1,5 @@
-//! A connection to a SQLite database: its transactions, statements, deadline and checks. Uses `sqlite_log`, `sqlite_schema` and
-//! the files beside them.
+//! A connection to a SQLite database: its transactions, statements, deadline and checks. Uses `sqlite_log`,
+//! `sqlite_schema` and the other `sqlite_…` files.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -26,7 +26,7 @@ use crate::row::{RowSource, Stream as _};
 /// The number of pages from which a database counts as large: 2 MiB.
 const LARGE: i64 = 512;
 
-/// The error of a transaction that waits for another one of a database in memory, which has one lock for readers and writers.
+/// The error of a wait for another transaction on a database in memory, which has one lock for readers and writers.
 const IN_USE_IN_MEMORY: &str = "another session uses this database in memory, where readers and writers exclude each other: \
      commit, roll back or drop that session first, or use a file";
 
@@ -40,13 +40,13 @@ pub(super) struct SqliteConnection {
     pub(super) file: Option<OpenFile>,
     /// The shards that were checked in this transaction.
     pub(super) expected: RefCell<Vec<Arc<Expected>>>,
-    /// Those that are checked as soon as something is read.
+    /// The shards that are checked at the transaction's first statement.
     pub(super) due: RefCell<Vec<Arc<Expected>>>,
     pub(super) beginning: RefCell<Beginning>,
 }
 
 impl SqliteConnection {
-    /// Names what a transaction of a database in memory waited for.
+    /// Explains a lock on a database in memory.
     fn explain_lock(&self, error: Error) -> Error {
         match (error.kind(), &self.file) {
             (ErrorKind::Busy, None) => error.reworded(IN_USE_IN_MEMORY.to_owned()),
@@ -61,7 +61,7 @@ impl SqliteConnection {
             epoch.optional()
         });
         let epoch = match epoch.map_err(from_sqlite) {
-            // A shard of a release that had no such table.
+            // A release without that table made the shard.
             Err(error) if error.lacks_a_table() => None,
             epoch => epoch?.flatten(),
         };
@@ -104,7 +104,7 @@ impl Violation {
 }
 
 impl SqliteConnection {
-    /// Searches all tables for a foreign key that is violated.
+    /// Searches all tables for a violated foreign key.
     fn violation(&self) -> Result<Option<Violation>> {
         let sql = "SELECT broken.\"table\", link.\"from\", broken.parent FROM pragma_foreign_key_check AS broken \
                    JOIN pragma_foreign_key_list(broken.\"table\") AS link ON link.id = broken.fkid LIMIT 1";
@@ -195,7 +195,7 @@ impl Connection for SqliteConnection {
                 begun.map_err(|error| match error.kind() {
                     ErrorKind::Busy if self.deadline.is_over() => {
                         let message =
-                            "the session's timeout was over while another connection wrote the database";
+                            "the session's timeout ended while another connection wrote the database";
                         Error::new(ErrorKind::TimedOut, message).with_source(error)
                     }
                     _ => error,
@@ -234,8 +234,8 @@ impl Connection for SqliteConnection {
 
     fn unread_transaction(&self) -> Result<Option<u64>> {
         let Some(log) = &self.log else { return Ok(None) };
-        // `busy`, and the number of published frames. Before version 3.51 SQLite reads `NOOP` as `PASSIVE`, which
-        // returns the same after a checkpoint.
+        // The columns are `busy` and the number of published frames. Before version 3.51 SQLite reads `NOOP` as
+        // `PASSIVE`, which returns the same after a checkpoint.
         let look = self.raw.prepare_cached("PRAGMA wal_checkpoint = NOOP");
         let looked = look.and_then(|mut look| look.query_row([], |row| Ok((row.get(0)?, row.get(1)?))));
         let (is_busy, published): (bool, i64) = match looked.map_err(from_sqlite) {
@@ -247,10 +247,10 @@ impl Connection for SqliteConnection {
             let message = "the end of the WAL is unknown while another connection recovers or checkpoints it";
             return Err(Error::new(ErrorKind::Busy, message));
         }
-        // The number is negative if SQLite has no log open: it reads the file without one.
+        // The number is negative if SQLite uses no WAL: it reads the file without one.
         let Ok(published) = u64::try_from(published) else { return Ok(None) };
-        let goes_on = log.goes_on_after(published, self.synchronous == Durability::Full)?;
-        Ok(goes_on.then_some(published))
+        let has_more = log.has_frames_after(published, self.synchronous == Durability::Full)?;
+        Ok(has_more.then_some(published))
     }
 
     fn commit(&self) -> Result<()> {
@@ -285,7 +285,7 @@ impl Connection for SqliteConnection {
     }
 
     fn rollback(&self) -> Result<()> {
-        // A full disk or an I/O error ends the transaction by itself.
+        // A full disk or an I/O error has already ended the transaction.
         if self.end_beginning()? || !self.in_transaction() {
             return Ok(());
         }
@@ -300,7 +300,7 @@ impl Connection for SqliteConnection {
     fn interrupter(&self) -> Interrupter {
         let (handle, deadline) = (self.raw.get_interrupt_handle(), Arc::clone(&self.deadline));
         Box::new(move || {
-            // SQLite forgets an interrupt that comes before its statement.
+            // SQLite ignores an interrupt before a statement begins.
             deadline.pass();
             handle.interrupt();
         })

@@ -34,7 +34,7 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
         ffi::SQLITE_CONSTRAINT_TRIGGER if message.starts_with(GUARDED) => ErrorKind::ReadOnly,
         ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM | ffi::SQLITE_AUTH => ErrorKind::Io,
         _ => match code & 0xff {
-            // Other connections change the schema again and again.
+            // Other connections change the schema repeatedly.
             ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_SCHEMA => ErrorKind::Busy,
             ffi::SQLITE_INTERRUPT => ErrorKind::TimedOut,
             ffi::SQLITE_READONLY => ErrorKind::ReadOnly,
@@ -81,8 +81,9 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
     }
 }
 
-/// Returns whether a few more files could not be opened either: SQLite does not report why it could not open one. It needs
-/// three, for the file, its log and its index, and has closed those that it had; other threads may open databases, too.
+/// Returns whether opening a few more files fails for lack of descriptors: SQLite does not report why it could not open a
+/// file. It needs three, for the file, its WAL and its index, and has closed those that it had. Other threads may open
+/// databases, too.
 fn is_out_of_descriptors() -> bool {
     const FEW: usize = 12;
     let mut held = Vec::with_capacity(FEW);

@@ -1,4 +1,4 @@
-//! The file that a connection has open, and the check that its path still leads to it. Uses `error`.
+//! The file that a connection has open, and the check that its path still leads to that file. Uses `error`.
 //!
 //! A file that was removed or replaced stays open: writes to it are lost with its last connection, without an error.
 //! SQLite does not check this in WAL mode.
@@ -33,14 +33,16 @@ fn identity(file: &Metadata) -> Identity {
 fn identity(_: &Metadata) -> Identity {}
 
 impl OpenFile {
-    /// Returns the file at a path that was just opened.
+    /// Returns the file at a path that SQLite has just opened.
     pub(super) fn at(path: &Path) -> Result<Self> {
         let found = path.metadata().map_err(|error| unreadable(path, error))?;
         Ok(OpenFile { path: path.to_owned(), identity: identity(&found), is_gone: Cell::new(false) })
     }
 
+    /// Checks that the path still leads to the open file.
+    ///
     /// # Errors
-    /// [`ErrorKind::Missing`] if the path has no file, or another one.
+    /// [`ErrorKind::Missing`] if there is no file at the path, or another one.
     pub(super) fn check(&self) -> Result<()> {
         let message = match self.path.metadata() {
             Ok(found) if identity(&found) == self.identity => return Ok(()),
@@ -82,7 +84,7 @@ pub(super) fn is_writable_beside(path: &Path) -> bool {
     }
 }
 
-/// Returns a remedy before a file can be read without its WAL; `None` if no process can write it, and its log is
+/// Returns a remedy if a file cannot be read without its WAL. `None` if no process can write the file, and its WAL is
 /// empty.
 pub(super) fn why_not_frozen(path: &Path) -> Option<&'static str> {
     let mut log = path.to_owned().into_os_string();

@@ -1,4 +1,4 @@
-//! The aggregates that SQLite lacks, as partial values that shards' answers are merged from. Uses `accumulator` and
+//! The aggregates that SQLite lacks, as partial values for the merge of several shards. Uses `accumulator` and
 //! `collation`.
 
 use std::borrow::Cow;
@@ -39,7 +39,7 @@ pub(super) fn define(connection: &Connection) -> Result<()> {
     connection.create_aggregate_function(DISTINCT_NOCASE, 1, flags, DistinctOf(Collation::NoCase))?;
     connection.create_scalar_function(DOCUMENT, 1, flags, |context| {
         Ok(match context.get_raw(0) {
-            // Text that is not JSON is compared as it is.
+            // Text that is not JSON is compared unchanged.
             ValueRef::Text(bytes) => {
                 let text = std::str::from_utf8(bytes).ok().and_then(|text| canonical(text).ok());
                 let text = text.map_or_else(|| bytes.to_vec(), String::into_bytes);

@@ -1,9 +1,9 @@
-//! The end of a write-ahead log, behind the last frame that connections read.
+//! The part of a write-ahead log behind the last frame that connections read.
 //!
-//! To commit, SQLite appends the frames of a transaction to the log (`-wal`), waits for the disk, and publishes the number of
-//! frames in the wal-index (`-shm`). A process that is killed before the last step, or whose wait for the disk fails, leaves
-//! a whole transaction in the log that no connection reads. The next writer overwrites it. If all processes end before that,
-//! the next opening recovers the index from the log, and the transaction is committed.
+//! To commit, SQLite appends the frames of a transaction to the log (`-wal`), and waits for the disk. Then it publishes
+//! the number of frames in the wal-index (`-shm`). If the process is killed before the last step, or waiting for the disk
+//! fails, the log contains a whole transaction that no connection reads. The next writer overwrites it. If all processes
+//! end before that, the next opening recovers the index from the log, and the transaction is committed.
 //!
 //! The format of the log: <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>.
 
@@ -24,25 +24,25 @@ type Pair = [u8; 8];
 
 pub(super) struct Log {
     path: PathBuf,
-    /// Closing it drops none of SQLite's locks: they are on other files.
+    /// Closing it releases none of SQLite's locks: they are on other files.
     file: OnceCell<File>,
-    /// The header of a frame that is on disk as it was read.
+    /// The last frame header that was read and then synced to disk.
     on_disk: Cell<Option<[Pair; 3]>>,
 }
 
 impl Log {
-    /// The log of the database at this path.
+    /// Returns the log of the database at this path.
     pub(super) fn of(database: &Path) -> Self {
         let mut path = database.to_owned().into_os_string();
         path.push("-wal");
         Log { path: path.into(), file: OnceCell::new(), on_disk: Cell::new(None) }
     }
 
-    /// Returns whether a recovery of the log would read more frames than those that are published. After `false` it would
-    /// not do so after a power loss either, if `survives_power_loss` is set.
+    /// Returns whether a recovery of the log would read more frames than the published ones. If `survives_power_loss` is
+    /// set, `false` also holds after a power loss.
     ///
-    /// A transaction that another process is committing at this moment may be taken for one that was left.
-    pub(super) fn goes_on_after(&self, published: u64, survives_power_loss: bool) -> Result<bool> {
+    /// A transaction that another process is just committing also counts as unread.
+    pub(super) fn has_frames_after(&self, published: u64, survives_power_loss: bool) -> Result<bool> {
         self.look(published, survives_power_loss).map_err(|error| {
             let message = format!("{} cannot be read: {error}", self.path.display());
             Error::new(ErrorKind::Io, message).with_source(error)
@@ -78,8 +78,9 @@ impl Log {
                 return Ok(true);
             }
         }
-        // Recovery ends here. But the frame may be newer than the disk, on which a transaction is whole that another process
-        // has begun to overwrite, here or in the header of a log that was restarted.
+        // Recovery ends at this frame. But the disk may contain older bytes than the cache. These can be a whole
+        // transaction that another process has begun to overwrite, here or in the header of a restarted log. Therefore
+        // sync first.
         if survives_power_loss && (has_salts || published == 0) && self.on_disk.get() != Some(next) {
             file.sync_data()?;
             self.on_disk.set(Some(next));
@@ -87,7 +88,7 @@ impl Log {
         Ok(false)
     }
 
-    /// The log, if there is one yet.
+    /// Returns the log, if there is one yet.
     fn file(&self) -> io::Result<Option<&File>> {
         if self.file.get().is_none() {
             match File::open(&self.path) {
@@ -100,7 +101,7 @@ impl Log {
     }
 }
 
-/// Fills the buffer from a place in the file; whether the file goes so far.
+/// Fills the buffer from a position in the file. Returns whether the file is long enough.
 fn read(mut file: &File, from: u64, buffer: &mut [u8]) -> io::Result<bool> {
     file.seek(SeekFrom::Start(from))?;
     match file.read_exact(buffer) {

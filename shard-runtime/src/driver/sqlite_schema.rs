@@ -37,7 +37,7 @@ pub(super) fn is_strict(raw: &rusqlite::Connection, table: &str) -> Result<bool>
     found.map_err(from_sqlite).map(Option::unwrap_or_default)
 }
 
-/// Returns the indexes of a table: without conditions and expressions.
+/// Returns the indexes of a table that have no conditions and no expressions.
 pub(super) fn indexes_of_table(raw: &rusqlite::Connection, table: &str) -> Result<Vec<ActualIndex>> {
     // The name of an expression is NULL.
     let sql = "SELECT list.name, list.\"unique\", coalesce(key.name, '') \

@@ -1,9 +1,9 @@
-//! How a SQLite transaction that reads begins. Owns the state of its beginning; used by `sqlite_connection`.
+//! Begins SQLite transactions that read. Owns the state of their beginning; used by `sqlite_connection`.
 //!
-//! A session that looks up one row and ends needs no `BEGIN` and no `COMMIT`: the statement alone holds the snapshot, as long
-//! as it has returned its row and is not reset. Any later statement runs `BEGIN` first, which takes over the snapshot of
-//! the statement. A look-up without a row has no snapshot left, so that it runs again after `BEGIN`: it begins with `BEGIN` at
-//! once if several shards may have the row.
+//! A session that looks up one row and ends needs no `BEGIN` and no `COMMIT`. The statement alone holds the snapshot, as
+//! long as it has returned its row and is not reset. Any later statement runs `BEGIN` first, which takes over the
+//! statement's snapshot. A look-up without a row holds no snapshot, so that it would have to run again after `BEGIN`. If
+//! several shards may have the row, it therefore begins with `BEGIN`.
 
 use super::sqlite_connection::SqliteConnection;
 use super::sqlite_errors::from_sqlite;
@@ -12,10 +12,10 @@ use crate::error::Result;
 use crate::planner::sql::Param;
 use crate::row::{RowSource, Stream as _};
 
-/// How far a transaction has begun.
+/// The progress of a transaction's beginning.
 #[derive(Debug, Default)]
 pub(super) enum Beginning {
-    /// There is none, or SQLite knows of it.
+    /// There is no transaction, or SQLite has begun it.
     #[default]
     Complete,
     /// Nothing was read yet.
@@ -36,7 +36,7 @@ impl SqliteConnection {
         !matches!(*self.beginning.borrow(), Beginning::Complete)
     }
 
-    /// Runs the `BEGIN` that is due, so that later statements are part of the transaction, and the checks of its shards.
+    /// Runs the pending `BEGIN`, so that later statements are part of the transaction, and the checks of its shards.
     pub(super) fn complete_beginning(&self) -> Result<()> {
         let beginning = self.beginning.take();
         if matches!(beginning, Beginning::Complete) {
@@ -62,7 +62,7 @@ impl SqliteConnection {
 
     /// Looks a row up as the first statement of a transaction. Returns `None` if the statement has no row.
     ///
-    /// The check of its shard stays due until the next statement: in the snapshot in which a row is there, its key has not
+    /// The check of its shard stays pending until the next statement: if the row exists in the snapshot, its key has not
     /// left the shard.
     pub(super) fn look_up_first(
         &self,
@@ -77,8 +77,8 @@ impl SqliteConnection {
         Ok(Some(()))
     }
 
-    /// Checks the shards that are used in the transaction, as far as that was not done. A check that fails stays due, so that
-    /// no later statement goes on without it.
+    /// Checks the shards of the transaction that were not checked yet. A failed check stays pending, so that no later
+    /// statement runs without it.
     fn check_due(&self) -> Result<()> {
         loop {
             let Some(shard) = self.due.borrow().last().cloned() else { return Ok(()) };
@@ -87,7 +87,7 @@ impl SqliteConnection {
         }
     }
 
-    /// Lets a statement go that is held.
+    /// Resets a statement that is held.
     fn reset(&self, sql: &str) -> Result<()> {
         let mut held = self.raw.prepare_cached(sql).map_err(from_sqlite)?;
         // Rows reset their statement when they are dropped.
@@ -97,8 +97,8 @@ impl SqliteConnection {
 }
 
 impl SqliteStatement<'_> {
-    /// Reads the first row, and keeps the statement as it is afterwards, so that its snapshot stays. Returns `false` if
-    /// there is no row.
+    /// Reads the first row, and does not reset the statement, so that its snapshot stays. Returns `false` if there is no
+    /// row.
     fn hold(
         mut self,
         params: &[Param<'_>],
@@ -110,7 +110,7 @@ impl SqliteStatement<'_> {
             return Ok(false);
         }
         visit(&cursor)?;
-        // Dropped, it would reset the statement.
+        // Dropping the cursor would reset the statement.
         std::mem::forget(cursor);
         Ok(true)
     }

@@ -13,7 +13,7 @@ use crate::planner::sql::Param;
 use crate::row::{RowSource, Stream};
 use crate::value::Value;
 
-/// How many schemas are tried for one statement, as by SQLite when a prepared statement meets another schema.
+/// How often a statement is prepared again after changes of the schema; SQLite retries a prepared statement as often.
 const SCHEMAS: usize = 50;
 
 pub(super) struct SqliteStatement<'c> {
@@ -22,7 +22,7 @@ pub(super) struct SqliteStatement<'c> {
 }
 
 impl<'c> SqliteStatement<'c> {
-    /// Prepares a statement. SQLite itself reads a schema again that has changed only once: other connections may change it
+    /// Prepares a statement. SQLite itself reads a changed schema again only once, and other connections may change it
     /// again meanwhile.
     pub(super) fn prepare(connection: &'c rusqlite::Connection, sql: &str) -> Result<Self> {
         let mut prepared = connection.prepare_cached(sql);
@@ -56,7 +56,7 @@ impl<'c> SqliteStatement<'c> {
 }
 
 impl SqliteStatement<'_> {
-    /// Returns the rows of the statement, whose parameters are bound.
+    /// Runs the statement, whose parameters are bound. Returns its rows.
     pub(super) fn cursor(&mut self) -> SqliteCursor<'_> {
         SqliteCursor { rows: self.statement.raw_query() }
     }
@@ -176,7 +176,7 @@ mod tests {
             raw
         };
         let (reads, is_over) = (open(), AtomicBool::new(false));
-        // A long schema takes its time to be read.
+        // Reading a long schema takes some time.
         (0..200).for_each(|table| reads.execute_batch(&format!("CREATE TABLE t{table} (a, b)")).unwrap());
         std::thread::scope(|scope| {
             let (raw, is_over) = (open(), &is_over);

@@ -191,7 +191,7 @@ impl Session {
     /// # Errors
     /// Those of [`Session::add`] and, if rows are sent, those of [`Session::flush`]. Then none of the rows is added.
     pub fn add_all<N: Insert>(&mut self, rows: impl IntoIterator<Item = N>) -> Result<Vec<Stored<N::Model>>> {
-        self.work.add_in_portions(rows.into_iter()).map_err(|error| self.counted(error))
+        self.work.add_in_batches(rows.into_iter()).map_err(|error| self.counted(error))
     }
 
     /// Returns all rows of a query, in its order.

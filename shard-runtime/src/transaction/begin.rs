@@ -1,4 +1,4 @@
-//! How a session's transactions begin: to read, to write, and in an order in which sessions do not wait for each other.
+//! Begins a session's transactions: to read, to write, and in an order in which sessions do not wait for each other.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,50 +10,52 @@ use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{Shard, ShardSet, Table};
 
-/// How long a session waits that gives a wait up early. Longer than most transactions, much shorter than a busy timeout.
+/// The longest wait of a session that gives up early. Longer than most transactions, much shorter than a busy timeout.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
 
 impl Transactions {
-    /// Begins to read a shard. Returns `false` if a partial answer does without it.
+    /// Begins to read a shard. Returns `false` if a partial result may leave it out.
     pub(crate) fn is_ready(&mut self, shard: usize, table: Option<&'static Table>) -> Result<bool> {
         let database = self.cluster.layout().place(shard)?.database;
         let waits = self.waits(database);
-        let (Some(link), Some(handle)) =
+        let (Some(transaction), Some(handle)) =
             (self.databases.get_mut(database), self.cluster.layout().shards().by_index(shard))
         else {
             return Ok(false);
         };
         let begun = match self.context.deadline {
-            None => link.read(&self.cluster, &self.owner, database, waits),
-            Some(deadline) if deadline <= Instant::now() => Err(Error::new(
-                ErrorKind::TimedOut,
-                "the session's timeout was over before the shard was asked",
-            )),
-            Some(deadline) => link.read(&self.cluster, &self.owner, database, waits.until(deadline)),
+            None => transaction.read(&self.cluster, &self.owner, database, waits),
+            Some(deadline) if deadline <= Instant::now() => {
+                Err(Error::new(ErrorKind::TimedOut, "the session's timeout ended before the shard was read"))
+            }
+            Some(deadline) => transaction.read(&self.cluster, &self.owner, database, waits.until(deadline)),
         };
-        let begun = begun.and_then(|()| self.context.begin_to_read(link.connection()));
+        let begun = begun.and_then(|()| self.context.begin_to_read(transaction.connection()));
         match begun {
             Ok(()) => {
-                let expected = link.expect(&self.cluster, shard);
+                let expected = transaction.expect(&self.cluster, shard);
                 expected.map(|()| true).map_err(|error| locate(error, handle, table))
             }
             Err(error) => self.context.tolerated(locate(error, handle, table)).map(|()| false),
         }
     }
 
-    /// Whether a shard can be read without waiting for a server or for a connection. Takes an idle connection to its file.
+    /// Returns whether a shard can be read without waiting for a server or for a connection. Takes an idle connection
+    /// to its file.
     pub(crate) fn is_at_hand(&mut self, shard: usize) -> bool {
         let Ok(place) = self.cluster.layout().place(shard) else { return false };
-        let link = self.databases.get_mut(place.database).filter(|_| !place.dialect.answers_later());
-        link.is_some_and(|link| link.reserve_idle(&self.cluster, &self.owner, place.database))
+        let transaction = self.databases.get_mut(place.database).filter(|_| !place.dialect.answers_later());
+        transaction
+            .is_some_and(|transaction| transaction.reserve_idle(&self.cluster, &self.owner, place.database))
     }
 
-    /// Has statements on these shards fail that would wait for a lock, until [`wait_for_locks`](Self::wait_for_locks).
+    /// Makes statements on these shards fail instead of waiting for a lock, until
+    /// [`wait_for_locks`](Self::wait_for_locks).
     pub(crate) fn never_wait_for_locks(&self, shards: &ShardSet) -> Result<()> {
         self.connections_of(shards).try_for_each(Connection::never_wait_for_locks)
     }
 
-    /// Has statements on these shards wait for locks. A connection that cannot be changed keeps failing at once.
+    /// Makes statements on these shards wait for locks. A connection that cannot be changed keeps failing at once.
     pub(crate) fn wait_for_locks(&self, shards: &ShardSet) {
         self.connections_of(shards).for_each(|connection| {
             let _ = connection.wait_for_locks();
@@ -67,19 +69,19 @@ impl Transactions {
         })
     }
 
-    /// Whether the session can end without waiting: it has written nothing, and has read files only.
+    /// Returns whether the session can end without waiting: it has written nothing, and has read files only.
     pub(crate) fn ends_at_once(&self) -> bool {
-        self.databases.used().all(|(database, link)| {
-            link.connection().is_none()
-                || (!link.may_write() && !self.cluster.dialect(database).answers_later())
+        self.databases.used().all(|(database, transaction)| {
+            transaction.connection().is_none()
+                || (!transaction.may_write() && !self.cluster.dialect(database).answers_later())
         })
     }
 
     pub(crate) fn ensure_write(&mut self, shard: usize) -> Result<()> {
         self.upgrade_to_write(shard)?;
         let database = self.cluster.layout().place(shard)?.database;
-        if let Some(link) = self.databases.get_mut(database) {
-            link.written.insert(shard);
+        if let Some(transaction) = self.databases.get_mut(database) {
+            transaction.written.insert(shard);
         }
         Ok(())
     }
@@ -89,13 +91,13 @@ impl Transactions {
         self.upgrade(shard, None)
     }
 
-    /// Begins a transaction that may write, unless there is one, for a read that locks rows. Its waits, and those of the
-    /// statements until [`lift_deadlines`](Self::lift_deadlines), end at the call's deadline or when the call is cancelled.
+    /// Begins a transaction that may write, unless there is one, for a read that locks rows. The call's deadline or its
+    /// cancellation ends the waits, and those of its statements until [`lift_deadlines`](Self::lift_deadlines).
     pub(crate) fn upgrade_to_lock(&mut self, shard: usize) -> Result<()> {
         self.upgrade(shard, self.context.deadline)?;
         let layout = self.cluster.layout();
-        let link = self.databases.get(layout.place(shard)?.database);
-        let begun = self.context.begin_to_read(link.and_then(DatabaseTransaction::connection));
+        let transaction = self.databases.get(layout.place(shard)?.database);
+        let begun = self.context.begin_to_read(transaction.and_then(DatabaseTransaction::connection));
         begun.map_err(|error| error.on_shard(layout.shards().by_index(shard).map_or("", Shard::name)))
     }
 
@@ -103,28 +105,31 @@ impl Transactions {
         self.check_usable()?;
         let layout = self.cluster.layout();
         let database = layout.place(shard)?.database;
-        let begins = self.databases.get(database).is_some_and(|link| !link.may_write());
+        let begins = self.databases.get(database).is_some_and(|transaction| !transaction.may_write());
         let locked: Vec<usize> = if begins { self.writing().collect() } else { Vec::new() };
         let waits = Waits { deadline, ..self.waits(database) };
-        if let Some(link) = self.databases.get_mut(database).filter(|link| !link.may_write()) {
+        if let Some(transaction) =
+            self.databases.get_mut(database).filter(|transaction| !transaction.may_write())
+        {
             let name = layout.shards().by_index(shard).map_or("", Shard::name);
             let age = *self.age.get_or_insert_with(|| self.cluster.age());
             self.wanted.entry(database).or_insert(shard);
-            let begun = link
+            let begun = transaction
                 .write(&self.cluster, &self.owner, database, &locked, age, waits)
                 .map_err(|error| error.on_shard(name));
-            // Other sessions may change what was read in the snapshot that ends here before the next one begins.
+            // Other sessions may change the rows that were read, between the end of this snapshot and the next one.
             self.end_snapshot(database);
             self.note_conflict(begun)?;
             self.limit_lock_waits();
         }
-        if let Some(link) = self.databases.get(database) {
-            link.expect(&self.cluster, shard)?;
+        if let Some(transaction) = self.databases.get(database) {
+            transaction.expect(&self.cluster, shard)?;
         }
         Ok(())
     }
 
-    /// Keeps others from writing these models on these shards: by the database's one write lock, or the tables' own.
+    /// Keeps other sessions from writing these models on these shards: by the database's only write lock, or by table
+    /// locks.
     pub(crate) fn lock(&mut self, shards: &ShardSet, models: &[usize]) -> Result<()> {
         for &shard in shards.indexes() {
             self.upgrade_to_write(shard)?;
@@ -137,8 +142,8 @@ impl Transactions {
     pub(crate) fn lock_tables(&self, shard: usize, models: &[usize]) -> Result<()> {
         let layout = self.cluster.layout();
         let place = layout.place(shard)?;
-        let link = self.databases.get(place.database);
-        let Some(connection) = link.and_then(DatabaseTransaction::connection) else { return Ok(()) };
+        let transaction = self.databases.get(place.database);
+        let Some(connection) = transaction.and_then(DatabaseTransaction::connection) else { return Ok(()) };
         let name = layout.shards().by_index(shard).map_or("", Shard::name);
         models.iter().try_for_each(|&model| {
             let Some(lock) = place.dialect.lock_table(&layout.sql(model, shard)?.name) else { return Ok(()) };
@@ -146,9 +151,9 @@ impl Transactions {
         })
     }
 
-    /// The databases that this session may write to now.
+    /// Returns the databases that this session may write to now.
     pub(crate) fn writing(&self) -> impl Iterator<Item = usize> {
-        self.databases.used().filter(|(_, link)| link.may_write()).map(|(database, _)| database)
+        self.databases.used().filter(|(_, transaction)| transaction.may_write()).map(|(database, _)| database)
     }
 
     pub(crate) fn on_databases(
@@ -156,19 +161,21 @@ impl Transactions {
         databases: &[usize],
         act: fn(&mut DatabaseTransaction) -> Result<()>,
     ) -> Result<()> {
-        let mut links = self.databases.used_mut();
-        links.try_for_each(|(database, link)| if databases.contains(&database) { act(link) } else { Ok(()) })
+        let mut transactions = self.databases.used_mut();
+        transactions.try_for_each(
+            |(database, transaction)| if databases.contains(&database) { act(transaction) } else { Ok(()) },
+        )
     }
 
-    /// Begins to write these databases in the cluster's order, before anything else is done. On a server, whose locks are
-    /// the rows', retries exclude each other, and other tries that are in the way give up early.
+    /// Begins to write these databases in the cluster's order, before any other statement. On a server, whose locks are
+    /// on rows, retries exclude each other, and other tries that block one give up early.
     pub(crate) fn lock_in_order(&mut self, databases: &BTreeMap<usize, usize>) -> Result<()> {
-        // Connections before locks: a session that holds a lock and waits for a connection could wait for a session that
+        // Connections before locks: a session that holds a lock could otherwise wait for a connection of a session that
         // waits for the lock.
         for &database in databases.keys() {
             let locks_rows = self.cluster.dialect(database).locks_rows();
-            let Some(link) = self.databases.get_mut(database).filter(|_| locks_rows) else { continue };
-            let reserved = link.reserve(&self.cluster, &self.owner, database);
+            let Some(transaction) = self.databases.get_mut(database).filter(|_| locks_rows) else { continue };
+            let reserved = transaction.reserve(&self.cluster, &self.owner, database);
             let reserved = reserved.map_err(|error| self.named(database, error));
             self.note_conflict(reserved)?;
         }
@@ -184,19 +191,19 @@ impl Transactions {
         Ok(())
     }
 
-    /// From now on servers end waits for locks early, if this session holds locks on several databases that it has not
-    /// taken in the cluster's order. The wait may be for a session that waits for this one on another server, which neither
-    /// server can see.
+    /// Makes servers end waits for locks early from now on. Applies if this session holds locks on several databases that
+    /// it has not taken in the cluster's order. Its wait may be for a session that waits for this one on another server.
+    /// Neither server can detect that.
     pub(crate) fn limit_lock_waits(&self) {
         if self.gives_up_early && self.writing().count() > 1 && !self.writes_in_order() {
-            let writing = self.databases.used().filter(|(_, link)| link.may_write());
-            let connections = writing.filter_map(|(_, link)| link.connection());
+            let writing = self.databases.used().filter(|(_, transaction)| transaction.may_write());
+            let connections = writing.filter_map(|(_, transaction)| transaction.connection());
             connections.for_each(|connection| connection.limit_lock_waits(SHORT_WAIT));
         }
     }
 
-    /// How long this session waits for this database. With locks that it has not taken in order it could wait for a session
-    /// that waits for it: for one of its rows or for its connections. Deadlocks among files alone are noticed.
+    /// Returns how long this session waits for this database. If it has not taken its locks in order, it could wait for a
+    /// session that waits for its rows or its connections. Deadlocks among files alone are detected.
     pub(crate) fn waits(&self, database: usize) -> Waits {
         let is_in_order = self.locked_first.contains(&database) && self.writes_in_order();
         if !self.gives_up_early || is_in_order || self.writing().next().is_none() {
@@ -211,9 +218,11 @@ impl Transactions {
         self.writing().all(|database| self.locked_first.contains(&database))
     }
 
-    /// Ends the transactions that were begun to write and are not among these databases: nothing was written in them.
+    /// Ends the write transactions on all other databases: nothing was written in them.
     pub(crate) fn stop_writing_others(&mut self, before: &[usize]) {
         let others = self.databases.used_mut().filter(|(database, _)| !before.contains(database));
-        others.filter(|(_, link)| link.may_write()).for_each(|(_, link)| link.rollback());
+        others
+            .filter(|(_, transaction)| transaction.may_write())
+            .for_each(|(_, transaction)| transaction.rollback());
     }
 }

@@ -1,4 +1,4 @@
-//! The frame of every call over a session's transactions: its span, its deadline, its errors, its end. Uses `tasks`.
+//! The frame of every call over a session's transactions: span, deadline, errors, end. Uses `tasks`.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use crate::schema::{ShardSet, Table};
 use crate::tasks::Span;
 use crate::tasks::unwind::finally;
 
-/// Runs a verb inside a span of its own. A verb that another verb consists of has none.
+/// Runs a verb inside a span of its own. A verb that another verb calls has none.
 pub(crate) fn in_verb_span<S: HasTransactions, O>(
     state: &mut S,
     verb: &'static str,
@@ -28,15 +28,15 @@ pub(crate) fn in_verb_span<S: HasTransactions, O>(
     result.map_err(|error| of_verb(state, error))
 }
 
-/// Counts the error of a verb, and names the schema's version if that explains it.
+/// Counts the error of a verb, and adds the schema's version if that explains it.
 fn of_verb<S: HasTransactions>(state: &mut S, error: Error) -> Error {
     let error = after_change(state.tx(), error);
     let cluster = &state.tx().cluster;
     cluster.with_schema_version(cluster.counted(error))
 }
 
-/// If an error comes from a change of the layout: rolls back, which the change may wait for, waits for the end of its switch,
-/// and takes the new layout.
+/// If an error comes from a change of the layout: rolls back, because the change may wait for the transaction. Then it
+/// waits for the end of the switch, and loads the new layout.
 fn after_change(tx: &mut Transactions, error: Error) -> Error {
     let of_a_key = tx.cluster.meets_a_key_move(&error);
     let change = if of_a_key { None } else { tx.cluster.change_behind(&error) };
@@ -52,11 +52,11 @@ fn after_change(tx: &mut Transactions, error: Error) -> Error {
     }
 }
 
-/// Runs something that reads, until the session's timeout is over. A part of it has no more time than the whole.
+/// Runs a read until the session's timeout ends. A nested call shares the deadline.
 pub(crate) fn bounded<S: HasTransactions, O>(state: &mut S, run: impl FnOnce(&mut S) -> O) -> O {
     let tx = state.tx();
     let (Some(timeout), None) = (tx.timeout, tx.context.deadline) else { return run(state) };
-    // A deadline that `Instant` cannot hold is none.
+    // A deadline beyond the range of `Instant` means none.
     tx.context.deadline = Instant::now().checked_add(timeout);
     finally(state, run, |state| {
         state.tx().lift_deadlines();
@@ -65,13 +65,13 @@ pub(crate) fn bounded<S: HasTransactions, O>(state: &mut S, run: impl FnOnce(&mu
 }
 
 impl Transactions {
-    /// Lets the connections run for as long as it takes: what follows may write.
+    /// Removes the deadline from the connections: the following statements may write.
     pub(crate) fn lift_deadlines(&self) {
         if let Some(cancellation) = &self.context.cancellation {
             cancellation.end();
         }
         if self.context.deadline.is_some() || self.context.cancellation.is_some() {
-            let connections = self.databases.used().filter_map(|(_, link)| link.connection());
+            let connections = self.databases.used().filter_map(|(_, transaction)| transaction.connection());
             connections.for_each(|connection| connection.set_deadline(None));
         }
     }

@@ -11,7 +11,7 @@ use crate::schema::ShardSet;
 use crate::transaction::commit::Redo;
 use crate::transaction::{Age, ServerWriter, WriteLock, WriteLocks};
 
-/// Marks the point that a statement which fails is undone to.
+/// The savepoint to which a failed statement is undone.
 const SAVEPOINT: &str = "sharded_statement";
 
 /// The session's side of one database. A connection is taken when it is first needed and given back when the
@@ -20,7 +20,7 @@ const SAVEPOINT: &str = "sharded_statement";
 pub(crate) struct DatabaseTransaction {
     connection: Option<PooledConnection>,
     transaction: Option<Transaction>,
-    /// The turn among the sessions of this process, while this one writes a SQLite database.
+    /// The write lock among the sessions of this process, while this one writes a SQLite database.
     lock: Option<WriteLock>,
     /// The registration among the sessions of this process, while this one writes on a server.
     writer: Option<ServerWriter>,
@@ -28,18 +28,19 @@ pub(crate) struct DatabaseTransaction {
     pub(crate) written: ShardSet,
     /// The statements of this transaction, if recovery may have to run them again: see `commit`.
     pub(crate) redo: Option<Redo>,
-    /// The outcomes that written rows share: one for the transaction, and one for each savepoint. Empty if it only reads.
-    units: Vec<WriteOutcome>,
+    /// The outcomes that written rows share: one for the transaction, and one for each savepoint. Empty if the
+    /// transaction only reads.
+    outcomes: Vec<WriteOutcome>,
     /// The number of statements and outcomes at each savepoint.
     marks: Vec<(usize, usize)>,
     /// The writer number that goes with the process's first transaction on this database.
     number: Option<Written>,
 }
 
-/// How long a session that has a write lock waits for a connection before it releases the lock and tries again.
-const SOON: Duration = Duration::from_millis(20);
+/// How long a session that has a write lock waits for a connection before it releases the lock and retries.
+const SHORT_CONNECTION_WAIT: Duration = Duration::from_millis(20);
 
-/// How long a session waits at most, if not for the whole busy timeout.
+/// Limits of a session's waits, shorter than the whole busy timeout.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Waits {
     pub(crate) for_a_connection: Option<Duration>,
@@ -62,7 +63,7 @@ impl Waits {
     fn check_deadline(self) -> Result<()> {
         match self.deadline {
             Some(deadline) if deadline <= Instant::now() => {
-                let message = "the session's timeout was over before the database was locked";
+                let message = "the session's timeout ended before the database was locked";
                 Err(Error::new(ErrorKind::TimedOut, message))
             }
             _ => Ok(()),
@@ -71,7 +72,7 @@ impl Waits {
 }
 
 impl DatabaseTransaction {
-    /// Begins a transaction that may read. A session that writes reads in its write transaction. Connecting ends at the
+    /// Begins a transaction that may read. A session that writes reads in its write transaction. Connecting stops at the
     /// deadline.
     pub(crate) fn read(
         &mut self,
@@ -87,7 +88,7 @@ impl DatabaseTransaction {
         Ok(())
     }
 
-    /// A connection, without a transaction.
+    /// Takes a connection, without a transaction.
     pub(crate) fn reserve(&mut self, cluster: &Cluster, owner: &LeaseOwner, database: usize) -> Result<()> {
         self.connected(cluster, owner, database, Waits::default()).map(drop)
     }
@@ -101,11 +102,10 @@ impl DatabaseTransaction {
     }
 
     /// Begins a transaction that may write. A read transaction is ended first: SQLite cannot upgrade it after another
-    /// connection has written.
-    /// `locked` are the databases that the session may write already.
+    /// connection has written. `locked` are the databases that the session may write already.
     ///
-    /// While it waits for other sessions of this process it holds no connection to this database: the other session may
-    /// need it.
+    /// While it waits for other sessions of this process it holds no connection to this database, because the other
+    /// session may need it.
     pub(crate) fn write(
         &mut self,
         cluster: &Cluster,
@@ -143,13 +143,13 @@ impl DatabaseTransaction {
         self.writer = writer;
         self.lock = lock;
         self.redo = cluster.is_recorded(database).then(Redo::default);
-        self.units = vec![WriteOutcome::default()];
+        self.outcomes = vec![WriteOutcome::default()];
         Ok(())
     }
 
-    /// Takes the write lock of a SQLite database, with a connection to it. It waits for a connection without the lock, and
-    /// for the lock without a connection: sessions that wait for the lock may hold connections that the pool would need to
-    /// give out one more.
+    /// Takes the write lock of a SQLite database, with a connection to it. It waits for a connection without the lock,
+    /// and for the lock without a connection. Otherwise sessions that wait for the lock could hold the connections that
+    /// its owner needs.
     fn lock_file(
         &mut self,
         cluster: &Cluster,
@@ -173,15 +173,15 @@ impl DatabaseTransaction {
                 waits.check_deadline()?;
                 Err(busy)
             })?;
-            let soon = Waits { for_a_connection: Some(SOON), ..waits };
-            match self.connected(cluster, owner, database, soon) {
+            let brief = Waits { for_a_connection: Some(SHORT_CONNECTION_WAIT), ..waits };
+            match self.connected(cluster, owner, database, brief) {
                 Err(error) if error.kind() == ErrorKind::Busy && Instant::now() < end => drop(lock),
                 connected => return connected.map(|_| lock),
             }
         }
     }
 
-    /// The transaction fails if the database does not hold this shard any more, or if keys have left it.
+    /// Makes the transaction fail if the database does not hold this shard any more, or if keys have left it.
     pub(crate) fn expect(&self, cluster: &Cluster, shard: usize) -> Result<()> {
         match (self.connection(), cluster.expected(shard)) {
             (Some(connection), Some(expected)) => connection.expect(expected),
@@ -189,7 +189,7 @@ impl DatabaseTransaction {
         }
     }
 
-    /// Whether there is anything that a commit would keep.
+    /// Returns whether a commit would store any change.
     pub(crate) fn has_changed(&self) -> bool {
         let changed = || self.redo.as_ref().map_or(!self.written.is_empty(), |redo| !redo.is_empty());
         self.may_write() && changed()
@@ -203,7 +203,7 @@ impl DatabaseTransaction {
         waits: Waits,
     ) -> Result<&dyn Connection> {
         let kept = match self.connection.take() {
-            // One on which a transaction could not be begun because its server is lost.
+            // No transaction could be begun on it, because its server is lost.
             Some(lost) if self.transaction.is_none() && lost.has_lost_its_server() => {
                 lost.give_back();
                 None
@@ -217,7 +217,7 @@ impl DatabaseTransaction {
         Ok(&**self.connection.insert(connection))
     }
 
-    /// Takes the connection out, and the transaction with it, for another thread.
+    /// Takes the connection out, with its transaction, for another thread.
     pub(crate) fn take_connection(&mut self) -> Option<PooledConnection> {
         self.connection.take()
     }
@@ -245,44 +245,44 @@ impl DatabaseTransaction {
         self.transaction == Some(Transaction::Write)
     }
 
-    /// Whether the database has ended a transaction that this session has not ended.
+    /// Returns whether the database has ended a transaction that this session has not ended.
     pub(crate) fn has_lost_its_transaction(&self) -> bool {
         self.transaction.is_some() && self.connection().is_none_or(|connection| !connection.in_transaction())
     }
 
-    /// Returns the outcome that rows share which are written now.
+    /// Returns the outcome that is shared by the rows that are written now.
     pub(crate) fn outcome(&self) -> Option<&WriteOutcome> {
-        self.units.last()
+        self.outcomes.last()
     }
 
-    /// Adds the outcome of rows that were changed before they are written.
-    pub(crate) fn track_writes(&mut self, unit: WriteOutcome) {
-        if !unit.is_unknown() {
-            self.units.push(unit);
+    /// Adds the outcome of rows that were changed before they were written.
+    pub(crate) fn track_writes(&mut self, outcome: WriteOutcome) {
+        if !outcome.is_unknown() {
+            self.outcomes.push(outcome);
         }
     }
 
     /// Begins a savepoint. Savepoints are nested.
     pub(crate) fn savepoint(&mut self) -> Result<()> {
         self.run(&format!("SAVEPOINT {SAVEPOINT}"))?;
-        self.marks.push((self.redo.as_mut().map_or(0, Redo::mark), self.units.len()));
-        self.units.push(WriteOutcome::default());
+        self.marks.push((self.redo.as_mut().map_or(0, Redo::mark), self.outcomes.len()));
+        self.outcomes.push(WriteOutcome::default());
         Ok(())
     }
 
     pub(crate) fn release(&mut self) -> Result<()> {
         self.marks.pop();
         // The statements after the savepoint are undone with those before it from now on.
-        self.units.pop_if(|unit| unit.is_unknown());
+        self.outcomes.pop_if(|outcome| outcome.is_unknown());
         self.run(&format!("RELEASE {SAVEPOINT}"))
     }
 
     pub(crate) fn rollback_to_savepoint(&mut self) -> Result<()> {
-        if let Some((done, units)) = self.marks.pop() {
+        if let Some((done, outcomes)) = self.marks.pop() {
             if let Some(redo) = &mut self.redo {
-                redo.back_to(done);
+                redo.truncate(done);
             }
-            self.units.drain(units..).for_each(|unit| unit.roll_back());
+            self.outcomes.drain(outcomes..).for_each(|outcome| outcome.roll_back());
         }
         self.run(&format!("ROLLBACK TO {SAVEPOINT}; RELEASE {SAVEPOINT}"))
     }
@@ -295,7 +295,7 @@ impl DatabaseTransaction {
     pub(crate) fn commit(&mut self) -> Result<()> {
         let committed = match (self.connection(), self.transaction) {
             (Some(connection), Some(_)) => connection.commit(),
-            // A panic has lost the connection, which rolls back.
+            // A panic has lost the connection, whose database rolls back.
             (None, Some(Transaction::Write)) => {
                 let message = "the connection of the transaction is lost: call `rollback`, and write again";
                 Err(Error::new(ErrorKind::TransactionAborted, message))
@@ -308,28 +308,33 @@ impl DatabaseTransaction {
     /// Notes the result of a commit. If it succeeded, the connection is given back.
     pub(crate) fn has_committed(&mut self, committed: Result<()>) -> Result<()> {
         if committed.is_ok() {
-            let DatabaseTransaction { connection, units, number, lock, .. } = std::mem::take(self);
-            units.iter().for_each(WriteOutcome::commit);
+            let DatabaseTransaction { connection, outcomes, number, lock, .. } = std::mem::take(self);
+            outcomes.iter().for_each(WriteOutcome::commit);
             if let Some(connection) = connection {
                 if let Some(number) = number {
                     number.committed(&*connection);
                 }
                 connection.give_back();
             }
-            // After the transaction, which the next session would wait for.
+            // Released after the transaction, whose end the next session would wait for.
             drop(lock);
         }
         committed
     }
 
-    /// After a failed commit: makes sure that it stays undone. If the disk failed at the end of the commit, the frames in
-    /// the WAL may be complete, and would be applied after a crash. Another transaction overwrites them. Returns the
-    /// error, or [`ErrorKind::InDoubt`] if that fails too.
-    pub(crate) fn undo_for_certain(&mut self, cluster: &Cluster, database: usize, error: Error) -> Error {
+    /// Makes sure that a failed commit stays undone. If the disk failed at the end of the commit, the frames in the WAL
+    /// may be complete, and would be applied after a crash. Another transaction overwrites them. Returns the error, or
+    /// [`ErrorKind::InDoubt`] if overwriting fails too.
+    pub(crate) fn overwrite_failed_commit(
+        &mut self,
+        cluster: &Cluster,
+        database: usize,
+        error: Error,
+    ) -> Error {
         let undone = match (error.kind(), self.connection()) {
             _ if cluster.dialect(database).reports_failed_commits() => Ok(()),
             (ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Database, Some(connection)) => {
-                connection.rollback().and_then(|()| cluster.write_nothing(database, connection))
+                connection.rollback().and_then(|()| cluster.commit_version_only(database, connection))
             }
             _ => Ok(()),
         };
@@ -337,7 +342,7 @@ impl DatabaseTransaction {
         match undone {
             Ok(()) => error,
             Err(_) => {
-                let message = format!("the shard's part of the transaction may be committed or not: {error}");
+                let message = "the outcome of the shard's part of the transaction is unknown; check its rows before a retry";
                 Error::new(ErrorKind::InDoubt, message).with_source(error)
             }
         }
@@ -348,13 +353,13 @@ impl DatabaseTransaction {
         self.end().iter().for_each(WriteOutcome::roll_back);
     }
 
-    /// Rolls the database back although the transaction is decided: recovery applies its writes.
-    pub(crate) fn leave(&mut self) {
+    /// Rolls a decided transaction back on this database and gives the connection back: recovery applies its writes.
+    pub(crate) fn roll_back_decided(&mut self) {
         self.end().iter().for_each(WriteOutcome::commit);
     }
 
     fn end(&mut self) -> Vec<WriteOutcome> {
-        let DatabaseTransaction { connection, transaction, units, lock, .. } = std::mem::take(self);
+        let DatabaseTransaction { connection, transaction, outcomes, lock, .. } = std::mem::take(self);
         if let Some(connection) = connection {
             if transaction.is_some() {
                 // If this fails, the connection is closed, and the database rolls back.
@@ -363,6 +368,6 @@ impl DatabaseTransaction {
             connection.give_back();
         }
         drop(lock);
-        units
+        outcomes
     }
 }

@@ -1,8 +1,8 @@
 //! `sharded_state`: the facts that the control database records about each shard, and each SQLite database about itself.
 //!
-//! They answer two questions that a shard cannot answer alone: whether it was ever created, and whether it is older than
-//! the rest of the cluster. No path and no URL is recorded, so that a cluster can be moved as a whole. The transactions of
-//! control that read and write them are in `in_control`.
+//! They answer two questions that a shard alone cannot: whether it was ever created, and whether it is older than the
+//! rest of the cluster. No path and no URL is recorded, so that a cluster can be moved as a whole. `in_control` has the
+//! transactions of control that read and write them.
 
 mod in_control;
 
@@ -18,8 +18,8 @@ use crate::value::{ColumnType, Value, mismatch};
 /// The table of the facts.
 pub(crate) const TABLE: &str = commit::STATE;
 
-/// The subject of a fact. The kinds are stored by name; a later release may add others. The facts about keys that have left a
-/// shard are of a kind of their own, which only the planner's statements name.
+/// The subject of a fact. The kinds are stored by name; a later release may add others. The facts about keys that have
+/// left a shard have another kind, which only the planner's statements name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// In control, by shard: [`MAKING`] before the shard is touched, [`MADE`] once it exists.
@@ -49,23 +49,24 @@ pub(crate) enum Kind {
     /// In control, by number: a change of the layout, and further facts about it. In a shard about itself, under the name
     /// [`SELF`]: its part in a change.
     Change,
-    /// In control: the last attempt of a change that was given.
+    /// In control: the number of the last attempt at a change.
     Attempt,
-    /// In a target of a change, by source: up to which row its rows were copied; and by number, what was dropped there.
+    /// In a target of a change, by source: the last row that was copied from it. By number: an object that was dropped
+    /// there.
     Copied,
     /// In control: a copy of another cluster into this one that has not ended.
     Copy,
-    /// In control: the move of a key that was begun, under the name [`SELF`], and further facts about it.
+    /// In control: the move of a key that has begun, under the name [`SELF`], and further facts about it.
     KeyMove,
 }
 
 /// The shard is being made: `create` may continue.
 pub(crate) const MAKING: &str = "making";
 
-/// The shard exists. It is never made again, unless [`Builder::replace_lost`](super::Builder::replace_lost) asks for it.
+/// The shard exists. It is not created again, unless [`Builder::replace_lost`](super::Builder::replace_lost) requests it.
 pub(crate) const MADE: &str = "made";
 
-/// `create` has to make the entries of rows that are older than the lookup.
+/// `create` has to write the entries of rows that are older than the lookup.
 pub(crate) const UNFILLED: &str = "unfilled";
 
 /// A migration may have changed values of the lookup: `create` compares its entries with the rows.
@@ -103,7 +104,7 @@ impl Kind {
     }
 }
 
-/// The SQL that makes the table.
+/// Returns the SQL that makes the table.
 pub(crate) fn make(names: &Namespace, dialect: Dialect) -> String {
     let table = names.table(TABLE);
     let (text, options) = (dialect.column_type(ColumnType::Text), dialect.strict_without_rowid());
@@ -173,18 +174,18 @@ impl Facts {
         self.0.insert((kind.name().to_owned(), name.to_owned()), value.to_owned());
     }
 
-    /// The facts of a kind, by name.
+    /// Returns the facts of a kind, by name.
     pub(crate) fn of(&self, of: Kind) -> impl Iterator<Item = (&str, &str)> {
         let facts = self.0.iter().filter(move |((kind, _), _)| kind == of.name());
         facts.map(|((_, name), value)| (name.as_str(), value.as_str()))
     }
 
-    /// The layout that is recorded.
+    /// Returns the recorded layout.
     pub(crate) fn layout(&self) -> RecordedLayout {
         self.layout_up_to(i64::MAX)
     }
 
-    /// The layout that is recorded, without the lines of later steps.
+    /// Returns the recorded layout, without the lines of later steps.
     pub(crate) fn layout_up_to(&self, last: i64) -> RecordedLayout {
         let lines = self.of(Kind::Line).filter_map(|(name, value)| {
             let (step, (subject, line)) = (step_of(name)?, value.split_once(SEPARATOR)?);
@@ -213,14 +214,14 @@ impl Facts {
     }
 }
 
-/// The step of a line, which its name begins with.
+/// Returns the step of a line, with which its name begins.
 fn step_of(name: &str) -> Option<i64> {
     name.split(' ').next()?.parse().ok()
 }
 
 /// A statement of a decided transaction for one database.
 pub(crate) struct DecidedStatement {
-    pub(crate) unit: String,
+    pub(crate) transaction: String,
     database: String,
     base: String,
     seq: String,
@@ -250,8 +251,8 @@ impl Position {
         format!("{system} {timeline} {bytes}")
     }
 
-    /// Reads where a server's log stands; `None` where the role may not read it, and on a standby, which follows its
-    /// primary at a distance.
+    /// Reads the position of a server's log; `None` if the role may not read it. Also `None` on a standby, whose position
+    /// is behind its primary's.
     pub(crate) fn read(connection: &dyn Connection) -> Option<Self> {
         let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE (SELECT system_identifier FROM pg_control_system()) \
                    || ' ' || ('x' || substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8))::bit(32)::int || ' ' \
@@ -274,7 +275,7 @@ pub(crate) struct OwnFacts {
 }
 
 impl OwnFacts {
-    /// Reads them; of a shard of an older release there are none, and none are seen by a role that may not read them.
+    /// Reads them. A shard of an older release has none, and a role without the privilege reads none.
     pub(crate) fn read(connection: &dyn Connection, names: &Namespace) -> Result<Self> {
         let table = names.table(TABLE);
         let sql =

@@ -1,13 +1,13 @@
 //! Gates: advisory locks on servers that keep relocations apart from statements that read or write several shards.
 //!
-//! A bulk write over several servers runs on one shard after the other. A row that another transaction moves from a shard
-//! that is still to come to one that is done would be missed under any row locks: a row that is inserted and not
-//! committed cannot be waited for by its condition. So `relocate` locks the gates of the moved tables on both shards
-//! exclusively, and statements over several shards lock those of their tables on all of their shards shared.
+//! A bulk write over several servers runs on one shard after the other. Row locks alone would miss a row that another
+//! transaction moves from a shard that follows to one that is done. The condition cannot wait for a row whose insert is
+//! not committed. Therefore `relocate` locks the gates of the moved tables on both shards exclusively. Statements over
+//! several shards lock those of their tables on all of their shards shared.
 //!
 //! A gate is a transaction lock (`pg_advisory_xact_lock`), which `PREPARE TRANSACTION` keeps until `COMMIT PREPARED`. Its
-//! key is the table's oid, so that gates of shards that share a database are different ones. Gates are locked before the
-//! rows, shard by shard in the cluster's order. SQLite needs none: a transaction that writes has the database alone.
+//! key is the table's oid, so that shards in the same database have different gates. Gates are locked before rows, shard
+//! by shard in the cluster's order. SQLite needs none: only one transaction writes a database.
 
 use super::Transactions;
 use super::database::DatabaseTransaction;
@@ -16,10 +16,10 @@ use crate::planner::sql::TableSql;
 use crate::schema::Table;
 use crate::schema::{Shard, ShardSet};
 
-/// Tells the gates from other advisory locks with two keys.
+/// Distinguishes gates from other advisory locks with two keys.
 const GATES: i32 = 0x5348_4744;
 
-/// Whether others may pass a gate at the same time.
+/// Whether several transactions may hold a gate at the same time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gate {
     Shared,
@@ -64,7 +64,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Keeps relocations away from a statement that reads or writes rows of these tables on several shards.
+    /// Keeps relocations out while a statement reads or writes rows of these tables on several shards.
     pub(crate) fn keep_rows_in_place(&mut self, shards: &ShardSet, tables: &[&'static Table]) -> Result<()> {
         match shards.len() {
             0 | 1 => Ok(()),

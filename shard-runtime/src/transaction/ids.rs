@@ -1,9 +1,9 @@
-//! Ids of models with `#[id(sequence)]` that the cluster did not generate: those that the tables hold when a model begins to
-//! be generated, and those that an import gives.
+//! Ids of models with `#[id(sequence)]` that the cluster did not generate. They are in tables of a model that begins to
+//! use a sequence, or come from an import.
 //!
-//! A process reserves ids in blocks, and another process may still hand out ids of a block that it has reserved before. So an
-//! id may be given only if it was in no block: if it is above all of them, or if the sequence has skipped it. The control
-//! database keeps the skipped ranges, and adds to them whenever a sequence is advanced.
+//! A process reserves ids in blocks, and may still use ids of a block that it reserved earlier. An import may therefore
+//! supply an id only if it was in no block: it is above all blocks, or the sequence has skipped it. The control database
+//! records the skipped ranges, and adds to them whenever a sequence is advanced.
 
 use super::control::SEQUENCE;
 use crate::driver::Connection;
@@ -14,11 +14,11 @@ use crate::planner::{Layout, Place};
 use crate::schema::{IdKind, Table};
 use crate::value::{ColumnType, Value, mismatch};
 
-/// How many ids after a given one are skipped with it, so that an import in ascending order does not write the control
+/// How many ids after an imported one are skipped with it. An import in ascending order then need not write the control
 /// database for each row.
 const AHEAD: i64 = 999;
 
-/// The highest id that the tables of each generated model hold on a shard, by the models' order.
+/// Returns the highest id that the tables of each generated model hold on a shard, by the models' order.
 pub(crate) fn highest(
     connection: &dyn Connection,
     place: &Place,
@@ -27,7 +27,7 @@ pub(crate) fn highest(
     let tables: Vec<&'static Table> =
         layout.tables().filter(|table| table.id_kind == IdKind::Sequence).collect();
     let mut found = Vec::new();
-    // A statement of its own for each would be a round trip to a server.
+    // A separate statement for each would need a round trip to a server.
     for tables in tables.chunks(100) {
         let highest = |table: &&'static Table| {
             let id = table.columns.get(table.id).map_or("id", |column| column.name);
@@ -50,10 +50,10 @@ pub(crate) fn highest(
     Ok(found)
 }
 
-/// Makes the table of the skipped ranges, if it is not there yet; a cluster of an older release has none.
+/// Creates the table of the skipped ranges if it does not exist; a cluster of an older release has none.
 ///
 /// # Errors
-/// [`ErrorKind::Denied`] if the role may not make it or use it, with the SQL that is missing.
+/// [`ErrorKind::Denied`] if the role may not create or use it, with the missing SQL.
 pub(crate) fn make(connection: &dyn Connection, names: &Namespace, dialect: Dialect) -> Result<()> {
     let skipped = prepare_skipped(connection, names, dialect)?;
     if skipped == Skipped::Usable {
@@ -76,13 +76,13 @@ pub(crate) fn make(connection: &dyn Connection, names: &Namespace, dialect: Dial
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Skipped {
     Usable,
-    /// The table exists, and the role may not read or write it.
+    /// The table exists, but the role may not read or write it.
     Refused,
-    /// The table does not exist, and the role may not make it.
+    /// The table does not exist, and the role may not create it.
     Missing,
 }
 
-/// The SQL that makes the table of the skipped ranges.
+/// Returns the SQL that makes the table of the skipped ranges.
 fn definition(names: &Namespace, dialect: Dialect) -> String {
     let (integer, strict) = (dialect.column_type(ColumnType::Integer), dialect.strict());
     format!(
@@ -91,8 +91,8 @@ fn definition(names: &Namespace, dialect: Dialect) -> String {
     )
 }
 
-/// Makes the table of the skipped ranges, if it is not there yet, and returns whether the role can use it. The rights are
-/// looked up before: a statement that fails would end the transaction.
+/// Creates the table of the skipped ranges if it does not exist. Returns whether the role can use it. The privileges are
+/// checked first: a failed statement would end the transaction.
 fn prepare_skipped(connection: &dyn Connection, names: &Namespace, dialect: Dialect) -> Result<Skipped> {
     let table = names.table(SKIPPED_IDS);
     let found = |connection: &dyn Connection| {
@@ -117,7 +117,7 @@ fn prepare_skipped(connection: &dyn Connection, names: &Namespace, dialect: Dial
             return Ok(Skipped::Missing);
         }
     }
-    // On a server, two processes that make one table at once fail: `IF NOT EXISTS` does not wait.
+    // On a server, two processes that create one table at once fail: `IF NOT EXISTS` does not wait.
     if let Some(lock) = dialect.advisory_lock(&format!("sharded ids {table}")) {
         connection.run(&lock)?;
         if let Some(found) = found(connection)? {
@@ -127,7 +127,7 @@ fn prepare_skipped(connection: &dyn Connection, names: &Namespace, dialect: Dial
     connection.run(&definition(names, dialect)).map(|()| Skipped::Usable)
 }
 
-/// Whether the role has all of these rights on a table.
+/// Returns whether the role has all of these privileges on a table.
 fn may(connection: &dyn Connection, table: &str, rights: &[&str], dialect: Dialect) -> Result<bool> {
     if !dialect.is_on_server() {
         return Ok(true);
@@ -138,19 +138,19 @@ fn may(connection: &dyn Connection, table: &str, rights: &[&str], dialect: Diale
     Ok(one_text(connection, &sql, &[Param::Value(Value::Text(table.into()))])? == "true")
 }
 
-/// Whether the role may generate ids.
+/// Returns whether the role may generate ids.
 pub(crate) fn may_generate(connection: &dyn Connection, names: &Namespace, dialect: Dialect) -> Result<bool> {
     may(connection, &names.table(SEQUENCE), &["SELECT", "INSERT", "UPDATE"], dialect)
 }
 
-/// The one text that a statement returns.
+/// Returns the text in the last column of the last row; empty if there is none.
 fn one_text(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<String> {
     let mut rows = super::facts::texts(connection, sql, params)?;
     Ok(rows.pop().and_then(|mut row| row.pop()).unwrap_or_default())
 }
 
-/// The id that a sequence hands out next, if it has begun. If it is `locked`, no other process reserves a block or advances
-/// the sequence until the transaction ends. SQLite has one lock for all, which the transaction has already.
+/// Returns the next id of a sequence, if it has begun. If `locked`, no other process reserves a block or advances the
+/// sequence until the transaction ends. SQLite has one lock for everything, which the transaction already holds.
 pub(crate) fn next(
     connection: &dyn Connection,
     names: &Namespace,
@@ -183,8 +183,8 @@ fn integer(connection: &dyn Connection, sql: &str, table: &Table, more: &[i64]) 
     Ok(found)
 }
 
-/// Has a sequence continue above an id, within a transaction of the control database. If it is above already, nothing
-/// changes. If the role cannot use the table of the skipped ranges, these ids cannot be given later.
+/// Makes a sequence continue above an id, in a transaction of the control database. Does nothing if it is above already.
+/// If the role cannot use the table of the skipped ranges, the skipped ids cannot be imported later.
 pub(crate) fn advance(
     connection: &dyn Connection,
     names: &Namespace,
@@ -193,7 +193,7 @@ pub(crate) fn advance(
     dialect: Dialect,
 ) -> Result<()> {
     let (param, skipped) = (|place: usize| dialect.param(place), names.table(SKIPPED_IDS));
-    // The row is there first, so that two processes that begin the sequence at once wait for each other.
+    // Inserted first, so that two processes that begin the sequence at once wait for each other.
     let begin = format!(
         "INSERT INTO {} (name, next) VALUES ({}, 1) ON CONFLICT (name) DO NOTHING RETURNING next",
         names.table(SEQUENCE),
@@ -211,7 +211,7 @@ pub(crate) fn advance(
             param(2)
         );
         if integer(connection, &known, table, &[above])?.is_some() {
-            // `next` cannot be above the greatest id, so that the range is there although `next` is in it.
+            // `next` cannot exceed the greatest id, so that the range may exist although `next` lies in it.
             return Ok(());
         }
         let extend = format!(
@@ -237,12 +237,12 @@ pub(crate) fn advance(
         param(2),
         param(1)
     );
-    // Above the greatest id there is none: then the sequence is exhausted, as `reserve` finds.
+    // Above the greatest id, the sequence is exhausted, which `reserve` finds.
     integer(connection, &set, table, &[above.saturating_add(1)])?;
     Ok(())
 }
 
-/// Finds or makes the range of skipped ids that holds an id, within a transaction of the control database.
+/// Finds or creates the range of skipped ids that holds an id, in a transaction of the control database.
 pub(crate) fn claim(
     connection: &dyn Connection,
     names: &Namespace,
@@ -278,7 +278,7 @@ pub(crate) fn claim(
     }
 }
 
-/// The error of a sequence that has no block of ids left.
+/// Returns the error of a sequence that has no block of ids left.
 pub(crate) fn exhausted(table: &Table) -> Error {
     let message = "the sequence is exhausted: the next ids would be above 9223372036854775807; use `#[id(uuid)]`, or give \
                    the rows lower ids";

@@ -1,4 +1,4 @@
-//! A session that is pinned as a whole: every shard but its own is out of its reach.
+//! Keeps a session that is pinned to a shard from using any other.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::query::{Pin, Target, Targeted};
 use crate::schema::{Shard, ShardSet, Table};
 
 impl Transactions {
-    /// The shards that something may ask: the session's own instead of what was chosen.
+    /// Returns the shards that an operation may use: in a pinned session its own instead of the chosen ones.
     pub(crate) fn narrowed(&self, chosen: ShardSet) -> ShardSet {
         match self.pinned {
             Some(shard) if !chosen.is_empty() => ShardSet::one(shard),
@@ -19,7 +19,7 @@ impl Transactions {
         }
     }
 
-    /// Refuses what belongs on another shard than the one that the session is pinned to.
+    /// Refuses an operation on another shard than the one to which the session is pinned.
     pub(crate) fn refuse_elsewhere(&self, shard: usize, what: &str) -> Result<()> {
         match self.pinned_to() {
             Some(pinned) if pinned.index() != shard => {
@@ -33,7 +33,7 @@ impl Transactions {
         }
     }
 
-    /// Refuses a row of another shard, and of another cluster. That of a reference table is on every shard.
+    /// Refuses a row of another shard or of another cluster. A row of a reference table is on every shard.
     pub(crate) fn refuse_row_elsewhere<T: Sharded>(&self, shard: &Shard) -> Result<()> {
         if self.pinned.is_none() {
             return Ok(());
@@ -45,8 +45,8 @@ impl Transactions {
         self.refuse_elsewhere(place, "the row").map_err(|error| error.in_table(T::TABLE.name))
     }
 
-    /// A query or a bulk write with the session's pin beside its own; a query of a reference table that has none with the
-    /// shard that it is read on.
+    /// Returns a query or a bulk write with the session's pin beside its own. A query of a reference table without pins
+    /// gets the shard on which it is read.
     pub(crate) fn pinned_query<'q, C: Clone + Targeted>(&self, core: &'q C) -> Result<Cow<'q, C>> {
         let target = core.target();
         let reads_any = target.table.is_reference() && target.pins.is_empty();
@@ -66,31 +66,33 @@ impl Transactions {
         Ok(Cow::Owned(owned))
     }
 
-    /// The shard that the session is pinned to.
+    /// Returns the shard to which the session is pinned.
     pub(crate) fn pinned_to(&self) -> Option<&Shard> {
         self.pinned.and_then(|shard| self.cluster.layout().shards().by_index(shard))
     }
 
-    /// The shard that a reference table is read on: the one that the session is pinned to; the first on which it has a
-    /// transaction, which has a snapshot already; or the first of all. In the cluster's order, so that where a session
-    /// reads on several it never comes to an older snapshot again.
+    /// Returns the shard on which a reference table is read. A pinned session reads on its shard. Others read on the
+    /// first shard on which they have a transaction, and therefore a snapshot, or else on the first of all. The cluster's
+    /// order ensures that a session that reads on several shards never returns to an older snapshot.
     pub(crate) fn any_shard(&self) -> Option<&Shard> {
         let layout = self.cluster.layout();
         let in_play = |shard: &&Shard| {
-            let link = layout.place(shard.index()).ok().and_then(|place| self.databases.get(place.database));
-            link.is_some_and(DatabaseTransaction::is_in_a_transaction)
+            let transaction =
+                layout.place(shard.index()).ok().and_then(|place| self.databases.get(place.database));
+            transaction.is_some_and(DatabaseTransaction::is_in_a_transaction)
         };
         let shards = layout.shards();
         self.pinned_to().or_else(|| shards.serving().find(in_play)).or_else(|| shards.serving().next())
     }
 
-    /// Returns the shard on which a reference table is read to be written. It is the same for all sessions, so that their
-    /// row locks conflict there. It is the first shard, which every writer of reference rows writes first.
+    /// Returns the shard on which reference rows are read before a write. It is the same for all sessions, so that their
+    /// row locks conflict there: the first shard, which every writer of reference rows writes first.
     pub(crate) fn first_shard(&self) -> Option<&Shard> {
         self.pinned_to().or_else(|| self.cluster.layout().shards().serving().next())
     }
 
-    /// Of the shards that may have a row, those to ask: of a reference table, of which all have it, one.
+    /// Returns the shards to read, of those that may have a row: one shard for a reference table, whose rows all of them
+    /// have.
     pub(crate) fn narrowed_for(&self, table: &Table, chosen: ShardSet) -> ShardSet {
         match self.any_shard() {
             Some(any) if table.is_reference() && chosen.len() > 1 => ShardSet::one(any.index()),
@@ -98,7 +100,8 @@ impl Transactions {
         }
     }
 
-    /// Every shard, for something that writes a reference table.
+    /// Returns every shard, for a write to a reference table. Refuses it in a session that is pinned to one of several
+    /// shards.
     pub(crate) fn every_shard(&self, table: &Table) -> Result<ShardSet> {
         let shards = self.cluster.layout().shards();
         match self.pinned_to() {

@@ -20,7 +20,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// How often the closure runs at most, the first time included. Default: 10.
+    /// The largest number of runs of the closure, including the first. Default: 10.
     pub tries: u32,
     /// The longest pause before the second try. Default: 2 ms.
     pub first_pause: Duration,
@@ -44,7 +44,7 @@ impl RetryPolicy {
         RetryPolicy::default().tries(1)
     }
 
-    /// Sets how often the closure runs at most, the first time included.
+    /// Sets the largest number of runs of the closure, including the first.
     pub fn tries(self, tries: u32) -> Self {
         RetryPolicy { tries, ..self }
     }
@@ -59,12 +59,12 @@ impl RetryPolicy {
         RetryPolicy { longest_pause: pause, ..self }
     }
 
-    /// How many of the tries give a wait up early that could be a deadlock. The others wait for the whole busy timeout.
+    /// Returns the number of tries that give up a possible deadlock early. The others wait for the whole busy timeout.
     pub(crate) fn early_tries(self) -> u32 {
         self.tries / 2
     }
 
-    /// Returns a random pause after so many tries.
+    /// Returns a random pause after this number of tries.
     pub(crate) fn pause(self, tried: u32) -> Duration {
         let doubled = 1_u32.checked_shl(tried.saturating_sub(1)).unwrap_or(u32::MAX);
         let longest = self.first_pause.saturating_mul(doubled).min(self.longest_pause);

@@ -1,5 +1,5 @@
-//! Lending a session's connections to other threads: a connection goes with a job and returns with the job's result.
-//! Owns every such loan; uses the connections of `driver` and the threads of `tasks`.
+//! Lending a session's connections to other threads: a connection goes with a job and returns with the job's result. Owns
+//! these leases; uses the connections of `driver` and the threads of `tasks`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::sparse::Sparse;
 use crate::tasks::{Worker, Workers, worker_lost};
 
-/// A connection that another thread uses, and the result that it returns with.
+/// A connection that another thread uses, and the job's result that comes with it.
 pub(crate) struct Lease<T> {
     database: usize,
     returned: Receiver<(Option<PooledConnection>, T)>,
@@ -22,7 +22,7 @@ pub(crate) struct Lease<T> {
 pub(crate) struct Borrower<T>(Sender<(Option<PooledConnection>, T)>);
 
 impl<T> Lease<T> {
-    /// Makes a lease of a connection to this database.
+    /// Creates a lease of a connection to this database.
     pub(crate) fn new(database: usize) -> (Borrower<T>, Lease<T>) {
         let (sender, returned) = channel();
         (Borrower(sender), Lease { database, returned })
@@ -32,8 +32,8 @@ impl<T> Lease<T> {
         self.database
     }
 
-    /// Blocks until the connection returns, at most for this time. Returns `None` at its end, or if the thread is gone:
-    /// the connection is gone with it, and so is the transaction.
+    /// Blocks until the connection returns, at most for `limit`. Returns `None` after that, or if the thread has
+    /// terminated: its connection and the transaction are lost.
     pub(crate) fn wait(self, limit: Option<Duration>) -> Option<(Option<PooledConnection>, T)> {
         match limit {
             None => self.returned.recv().ok(),
@@ -44,19 +44,19 @@ impl<T> Lease<T> {
     /// Blocks until the connection returns, and restores it. Returns the job's result.
     ///
     /// # Errors
-    /// [`ErrorKind::Database`](crate::ErrorKind::Database) if the thread is gone, and its connection with it.
+    /// [`ErrorKind::Database`](crate::ErrorKind::Database) if the thread has terminated, and its connection is lost.
     pub(crate) fn take_back(self, databases: &mut Sparse<DatabaseTransaction>) -> Result<T> {
         let database = self.database;
         let (connection, result) = self.wait(None).ok_or_else(worker_lost)?;
-        if let (Some(link), Some(connection)) = (databases.get_mut(database), connection) {
-            link.restore_connection(connection);
+        if let (Some(transaction), Some(connection)) = (databases.get_mut(database), connection) {
+            transaction.restore_connection(connection);
         }
         Ok(result)
     }
 }
 
 impl<T: Send + 'static> Lease<T> {
-    /// Lends the connection to a database to a worker, which does this job with it.
+    /// Lends the connection to a database to a worker, which runs this job with it.
     ///
     /// # Errors
     /// [`ErrorKind::Database`](crate::ErrorKind::Database) if there is no connection: another thread has lost it.
@@ -79,8 +79,8 @@ impl<T: Send + 'static> Lease<T> {
 }
 
 impl<T> Borrower<T> {
-    /// Returns the connection with the result. If the session no longer waits for it, the transaction is rolled back and
-    /// the connection goes to the pool.
+    /// Returns the connection with the result. If the session no longer waits for it, rolls the transaction back and
+    /// gives the connection to the pool.
     pub(crate) fn give_back(self, connection: Option<PooledConnection>, result: T) {
         if let Err(unwanted) = self.0.send((connection, result))
             && let Some(connection) = unwanted.0.0
@@ -91,10 +91,10 @@ impl<T> Borrower<T> {
     }
 }
 
-/// Runs a job on each of these databases, to which the session is connected. Workers run as many as there are free
-/// workers for, if `uses_threads`; this thread runs the others, at least one. Returns the result of each job.
+/// Runs a job on each of these databases, to which the session is connected. If `uses_threads`, free workers run as many
+/// as possible; this thread runs the others, at least one. Returns the result of each job.
 ///
-/// If a job panics on this thread, the panic continues after all connections are back.
+/// If a job panics on this thread, the panic continues after all connections have returned.
 pub(crate) fn scatter<T, J>(
     databases: &mut Sparse<DatabaseTransaction>,
     workers: &Arc<Workers>,

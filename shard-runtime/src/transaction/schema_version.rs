@@ -23,8 +23,9 @@ impl Cluster {
         }
     }
 
-    /// Returns the last step of a shard that has removed or changed a column, and its name: one that is done, or one whose contract
-    /// has come to the column of the error. It reads through a connection of its own: the session's transaction may be aborted.
+    /// Returns the number and the name of the last step of a shard that has removed or changed a column. The step is
+    /// done, or it contracts the column of the error. Reads through a new connection: the session's transaction may be
+    /// aborted.
     fn contracted(&self, shard: &str, error: &Error) -> Option<(String, String)> {
         let place = self.layout().place(self.layout().shards().get(shard)?.index()).ok()?;
         let database = self.0.databases.get(place.database)?;
@@ -36,7 +37,7 @@ impl Cluster {
         );
         let rows = facts::texts(&*connection, &sql, &[]).ok()?.into_iter();
         let steps = rows.filter_map(|row| <[String; 4]>::try_from(row).ok());
-        // As `cluster::migrate::state` records them.
+        // The format that `cluster::migrate::state` records.
         let column = error.table().zip(error.column()).map(|(table, column)| format!(" {table}({column});"));
         let is_about_it = |does: &str| column.as_ref().is_some_and(|column| does.contains(column));
         let mut contracted = steps.filter(|[.., phase, does]| phase == "done" || is_about_it(does));

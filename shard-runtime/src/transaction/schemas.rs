@@ -7,18 +7,18 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, Param, literal, quoted};
 use crate::value::Value;
 
-/// Makes schemas where they do not exist, on PostgreSQL, and has other processes that make tables in them wait until the
-/// transaction ends: `CREATE … IF NOT EXISTS` does not wait for them, it fails.
+/// Creates missing schemas on PostgreSQL. Other processes that create tables in them wait until the transaction ends:
+/// without that, their `CREATE … IF NOT EXISTS` would fail.
 pub(crate) fn make_schemas<'n>(
     connection: &dyn Connection,
     names: impl Iterator<Item = &'n Namespace>,
 ) -> Result<()> {
-    // All processes take the locks in one order.
+    // All processes take the locks in the same order.
     let schemas: BTreeSet<&str> = names.filter_map(|names| names.schema.as_deref()).collect();
     for schema in schemas {
         let lock = literal(&format!("sharded {schema}"));
         connection.run(&format!("SELECT pg_advisory_xact_lock(hashtextextended({lock}, 0))"))?;
-        // Only if it does not exist: `CREATE SCHEMA IF NOT EXISTS` needs the right to make schemas in any case.
+        // `CREATE SCHEMA IF NOT EXISTS` would need the privilege even if the schema exists.
         if !has_schema(connection, schema)? {
             connection.run(&format!("CREATE SCHEMA {}", quoted(schema)))?;
         }
@@ -26,8 +26,10 @@ pub(crate) fn make_schemas<'n>(
     Ok(())
 }
 
+/// Checks that the schema exists.
+///
 /// # Errors
-/// [`ErrorKind::Missing`] if there is no such schema.
+/// [`ErrorKind::Missing`] if it does not.
 pub(crate) fn check_schema(connection: &dyn Connection, names: &Namespace) -> Result<()> {
     let Some(schema) = &names.schema else { return Ok(()) };
     match has_schema(connection, schema)? {

@@ -1,12 +1,12 @@
 //! Deadlocks over several servers, and over servers and files, among the sessions of one cluster handle.
 //!
-//! A server sees the waits on itself only. A session that has waited for a while on a server is registered here, with the
-//! sessions that `pg_blocking_pids` names. Together with the waits for files these are the edges of a graph; the youngest
-//! session of a cycle fails with [`ErrorKind::Busy`](crate::ErrorKind::Busy), and the others go on.
+//! A server detects only the waits on itself. A session that has waited for a while on a server is registered here, with
+//! the sessions that `pg_blocking_pids` names. Together with the waits for files these are the edges of a graph. The
+//! youngest session of a cycle fails with [`ErrorKind::Busy`](crate::ErrorKind::Busy), and the others continue.
 //!
-//! An edge is dropped when its wait ends, or when the transaction that blocks it does. It may be out of date for as long as
-//! a statement waits for one row after another. The cycle may then be none, and a session fails that could have gone on.
-//! Sessions of other processes are not known here. Uses `driver` and `write_locks`.
+//! An edge is dropped when its wait ends, or when the transaction that blocks it does. While one statement waits for
+//! several rows in turn, an edge may be out of date. A session may then fail although there was no deadlock. Sessions of
+//! other processes are not registered here. Uses `driver` and `write_locks`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,10 +17,10 @@ use crate::driver::{Connection, Interrupter};
 use crate::error::Result;
 use crate::value::Value;
 
-/// A process of a server that serves a session: the place of the database, and the process's id.
+/// A server process that serves a session: the database's index, and the process id.
 type Process = (usize, i32);
 
-/// The sessions that write on servers, and those of them that wait there.
+/// The sessions that write on servers, and those that wait there.
 #[derive(Default)]
 pub(crate) struct ServerWaits {
     state: Mutex<State>,
@@ -35,10 +35,10 @@ struct State {
 }
 
 struct Wait {
-    /// Tells this wait from later ones of the same process.
+    /// Distinguishes this wait from later ones of the same process.
     number: u64,
     age: Age,
-    /// Makes it fail.
+    /// Makes the wait fail.
     end: Interrupter,
     blockers: Vec<Age>,
 }
@@ -70,7 +70,8 @@ impl ServerWaits {
         ServerWriter { waits: Arc::clone(self), process }
     }
 
-    /// Notes that a writer has waited for a while. Returns whether it could be part of a deadlock that no server sees.
+    /// Notes that a writer has waited for a while. Returns whether it could be part of a deadlock that no server can
+    /// detect.
     pub(crate) fn waits(&self, process: Process, end: Interrupter, files: &WriteLocks) -> bool {
         let mut state = self.lock();
         let Some(&age) = state.writers.get(&process) else { return false };
@@ -84,11 +85,11 @@ impl ServerWaits {
     }
 
     /// Notes that the wait of a writer is over.
-    pub(crate) fn goes_on(&self, process: Process) {
+    pub(crate) fn wait_ended(&self, process: Process) {
         self.lock().waiting.remove(&process);
     }
 
-    /// The waits on each database.
+    /// Returns the waits on each database.
     fn waiting(&self) -> BTreeMap<usize, Vec<(i32, u64)>> {
         let mut waiting: BTreeMap<usize, Vec<_>> = BTreeMap::new();
         for ((database, process), wait) in &self.lock().waiting {
@@ -98,7 +99,7 @@ impl ServerWaits {
     }
 
     /// Notes which processes block a wait, unless it has ended.
-    fn is_blocked(&self, (database, process): Process, number: u64, blockers: &[i32]) {
+    fn note_blockers(&self, (database, process): Process, number: u64, blockers: &[i32]) {
         let mut state = self.lock();
         let blockers =
             blockers.iter().filter_map(|blocker| state.writers.get(&(database, *blocker)).copied());
@@ -126,9 +127,9 @@ impl ServerWaits {
     }
 }
 
-/// The youngest session of some cycle, if there is one.
+/// Returns the youngest session of some cycle; `None` if there is no cycle.
 fn youngest_of_a_cycle(edges: &HashMap<Age, Vec<Age>>) -> Option<Age> {
-    // A session is on a cycle if it is reached from itself; the youngest of all these is the youngest of its cycle.
+    // A session is on a cycle if it can be reached from itself. The youngest of all these is the youngest of its cycle.
     let is_on_a_cycle = |start: &Age| {
         let (mut seen, mut next) = (Vec::new(), edges.get(start).cloned().unwrap_or_default());
         while let Some(age) = next.pop() {
@@ -145,10 +146,10 @@ fn youngest_of_a_cycle(edges: &HashMap<Age, Vec<Age>>) -> Option<Age> {
     edges.keys().filter(|age| is_on_a_cycle(age)).max().copied()
 }
 
-/// Notes that a writer has waited for a while, with a function that makes it fail; or that its wait is over.
+/// Notes that a writer has waited for a while, with a function that makes it fail. `None` notes the end of its wait.
 pub(crate) fn observe(inner: Arc<ClusterState>, process: Process, end: Option<Interrupter>) {
     match end {
-        None => inner.server_waits.goes_on(process),
+        None => inner.server_waits.wait_ended(process),
         Some(end) => {
             if inner.server_waits.waits(process, end, &inner.write_locks) {
                 search_aside(inner);
@@ -157,18 +158,18 @@ pub(crate) fn observe(inner: Arc<ClusterState>, process: Process, end: Option<In
     }
 }
 
-/// Searches for deadlocks on a thread of its own, unless one does so already.
+/// Searches for deadlocks on a new thread, unless a search is running.
 fn search_aside(inner: Arc<ClusterState>) {
     if inner.server_waits.is_searched.swap(true, Ordering::AcqRel) {
         return;
     }
     let search = Search { cluster: Cluster(inner) };
     let thread = std::thread::Builder::new().name("sharded-deadlocks".to_owned());
-    // Without a thread the value is dropped, and a later wait tries again.
+    // Without a thread the value is dropped, and a later wait searches.
     let _ = thread.spawn(move || search.run());
 }
 
-/// A search that is under way until this is dropped.
+/// A search that counts as running until this is dropped.
 struct Search {
     cluster: Cluster,
 }
@@ -177,12 +178,12 @@ impl Search {
     fn run(&self) {
         let waits = &self.cluster.0.server_waits;
         for (database, waiting) in waits.waiting() {
-            // A server that cannot be asked now is asked again while the wait goes on.
+            // If a server does not answer now, it is queried again while the wait continues.
             let connection = self.cluster.connect_aside(database, false);
             let blocked = connection.and_then(|connection| blocked(&*connection, &waiting));
             for (process, blockers) in blocked.unwrap_or_default() {
                 if let Some((_, number)) = waiting.iter().find(|(waiter, _)| *waiter == process) {
-                    waits.is_blocked((database, process), *number, &blockers);
+                    waits.note_blockers((database, process), *number, &blockers);
                 }
             }
         }
@@ -196,7 +197,7 @@ impl Drop for Search {
     }
 }
 
-/// The processes that each of these waits for.
+/// Returns the processes that block each of these.
 fn blocked(connection: &dyn Connection, waiting: &[(i32, u64)]) -> Result<BTreeMap<i32, Vec<i32>>> {
     let processes = waiting.iter().map(|(process, _)| process.to_string()).collect::<Vec<_>>().join(", ");
     let sql = format!(
@@ -223,7 +224,7 @@ mod tests {
 
     use super::*;
 
-    /// Waits that count how often they were ended, in the order in which the sessions began.
+    /// Counts how often each wait was ended, in the order in which the sessions began.
     struct World {
         waits: Arc<ServerWaits>,
         files: Arc<WriteLocks>,
@@ -238,7 +239,7 @@ mod tests {
     }
 
     impl World {
-        /// A session writes on these databases: its process there has the session's number.
+        /// Begins to write on these databases. The session's process has the session's number there.
         fn writes(&self, session: usize, databases: &[usize]) -> Vec<ServerWriter> {
             let process = i32::try_from(session).unwrap();
             let of = |&database: &usize| self.waits.writes(database, process, self.ages[session]);
@@ -253,7 +254,7 @@ mod tests {
             });
             let is_searched = self.waits.waits(process, end, &self.files);
             let number = self.waits.lock().waiting[&process].number;
-            self.waits.is_blocked(process, number, blockers);
+            self.waits.note_blockers(process, number, blockers);
             is_searched
         }
 
@@ -270,10 +271,10 @@ mod tests {
         assert!(!world.waits_for(0, 0, &[1]), "nothing waits on another server");
         assert_eq!(world.ended(), [0, 0, 0]);
         assert!(world.waits_for(1, 1, &[0]));
-        // Blocked by the cycle, and not on it.
+        // Blocked by the cycle, but not part of it.
         world.waits_for(2, 0, &[0, 1]);
         assert_eq!(world.ended(), [0, 1, 0]);
-        world.waits.goes_on((1, 1));
+        world.waits.wait_ended((1, 1));
         assert_eq!(world.ended(), [0, 0, 0]);
     }
 
@@ -287,8 +288,8 @@ mod tests {
         let _second = world.writes(1, &[0, 1]);
         world.waits_for(1, 1, &[0]);
         assert_eq!(world.ended(), [0, 0], "the first one waits for a transaction that has ended");
-        // An answer about an earlier wait of the same process.
-        world.waits.is_blocked((0, 0), 1_000, &[1]);
+        // The answer about an earlier wait of the same process.
+        world.waits.note_blockers((0, 0), 1_000, &[1]);
         assert_eq!(world.ended(), [0, 0]);
     }
 

@@ -17,22 +17,22 @@ use crate::planner::{Layout, Place};
 use crate::schema::{Shard, Table};
 use crate::tasks::{Counters, Observer, Parallelism, SessionExecutor, Watch, Workers};
 
-/// The named shards, opened: what sessions are made from. A clone is another handle on the same cluster.
+/// An open cluster, which makes sessions. A clone is another handle on the same cluster.
 #[derive(Clone)]
 pub struct Cluster(pub(crate) Arc<ClusterState>);
 
-/// Opens a cluster anew, as it was opened before, with its control database.
+/// Opens a cluster again with the same settings, on its control database.
 pub(crate) type Reopen = Arc<dyn Fn(Arc<Control>) -> Result<Cluster> + Send + Sync>;
 
-/// The state of a cluster that was opened.
+/// The state of an open cluster.
 pub(crate) struct ClusterState {
     pub(crate) layout: Arc<Layout>,
-    /// The layout that the control database has recorded, as it was when the cluster was opened.
+    /// The recorded layout, as it was when the cluster was opened.
     pub(crate) recorded: Arc<RecordedLayout>,
-    /// The spare shards that could not be opened, and why.
+    /// The spare shards that could not be opened, each with the reason.
     pub(crate) absent: Vec<(String, String)>,
     pub(crate) databases: Vec<Database>,
-    /// That of all layouts which this process has had.
+    /// The control database, shared by all layouts that this process has used.
     pub(crate) control: Arc<Control>,
     pub(crate) writers: Arc<Writers>,
     /// The identity of each shard, if every transaction checks it.
@@ -41,9 +41,9 @@ pub(crate) struct ClusterState {
     pub(crate) is_decided: bool,
     /// Whether transactions over several databases are refused if one of them is a server.
     pub(crate) without_prepared_transactions: bool,
-    /// The global transactions that were finished after their owners were gone.
+    /// The global transactions that were finished after their owners had died.
     pub(crate) recovered: Mutex<Vec<String>>,
-    /// The global transactions of this process that have something left to do on servers.
+    /// The global transactions of this process with unfinished work on servers.
     pub(crate) unfinished: Unfinished,
     pub(crate) searches: Searches,
     pub(crate) pool: Arc<Pool>,
@@ -56,13 +56,13 @@ pub(crate) struct ClusterState {
     pub(crate) session_executor: SessionExecutor,
     pub(crate) observer: Option<Observer>,
     pub(crate) counters: Counters,
-    /// The changes of the layout, as they were recorded when the cluster was opened.
+    /// The changes of the layout that were recorded when the cluster was opened.
     pub(crate) changes: Vec<ChangeRecord>,
     /// The configured shards that changes have retired.
     pub(crate) retired: Vec<Retired>,
-    /// The cluster as a change of the layout has left it.
+    /// The cluster with the layout after the next change.
     pub(crate) next: OnceLock<Cluster>,
-    /// Held while the cluster is opened anew.
+    /// Held while the cluster is opened again.
     pub(crate) reloading: Mutex<()>,
     pub(crate) reopen: Reopen,
     /// The databases whose health is being probed; the control database is the last.
@@ -70,7 +70,7 @@ pub(crate) struct ClusterState {
 }
 
 impl Drop for ClusterState {
-    /// Removes the records of finished transactions. If that fails, the next process that opens the cluster finds that
+    /// Removes the records of finished transactions. If that fails, the next process that opens the cluster removes them:
     /// every database has applied them.
     fn drop(&mut self) {
         self.session_executor.close();
@@ -87,7 +87,7 @@ impl Drop for ClusterState {
 /// A configured shard that a change has retired.
 pub(crate) struct Retired {
     pub(crate) name: String,
-    /// Its database has a number of its own, unless it is one of the cluster's databases.
+    /// Its database has an index of its own, unless it is one of the cluster's databases.
     pub(crate) place: Place,
     pub(crate) driver: Arc<dyn Driver>,
 }
@@ -111,7 +111,7 @@ impl Cluster {
         self.0.databases.len()
     }
 
-    /// The check of a transaction on a shard, if that is not done when connections are made.
+    /// Returns the check that each transaction on a shard makes, unless connections make it.
     pub(crate) fn expected(&self, shard: usize) -> Option<&Arc<Expected>> {
         self.0.expected.get(shard)?.as_ref()
     }
@@ -128,7 +128,7 @@ impl Cluster {
         self.0.observer.as_ref()
     }
 
-    /// How long a session waits for a lock.
+    /// Returns the longest time that a session waits for a lock.
     pub(crate) fn busy_timeout(&self) -> Duration {
         self.0.timeout
     }
@@ -141,8 +141,8 @@ impl Cluster {
         self.0.control.claim_id(table, id)
     }
 
-    /// Checks out a connection to a database. It counts with the other connections of its owner. The wait for it may have
-    /// a shorter limit than the busy timeout. Waiting and connecting end at the deadline.
+    /// Checks out a connection to a database, which counts with the other connections of its owner. `limit` may shorten
+    /// the busy timeout. Waiting and connecting stop at the deadline.
     pub(crate) fn connect(
         &self,
         owner: &LeaseOwner,
@@ -153,23 +153,23 @@ impl Cluster {
         self.0.pool.get(owner, database, limit, deadline)
     }
 
-    /// Checks out a connection that is open and idle, if there is one, without waiting.
+    /// Checks out an open and idle connection, if there is one, without waiting.
     pub(crate) fn connect_idle(&self, owner: &LeaseOwner, database: usize) -> Option<PooledConnection> {
         self.0.pool.get_idle(owner, database)
     }
 
-    /// The age of a session that begins to write now.
+    /// Returns the age of a session that begins to write now.
     pub(crate) fn age(&self) -> Age {
         self.0.write_locks.age()
     }
 
-    /// The write locks of SQLite databases; `None` if the database has locks of its own for each row.
+    /// Returns the write locks of SQLite databases; `None` if the database has row locks.
     pub(crate) fn write_locks(&self, database: usize) -> Option<&Arc<WriteLocks>> {
         (!self.dialect(database).locks_rows()).then_some(&self.0.write_locks)
     }
 
-    /// Makes a connection outside the pool, which is closed after use. It finishes transactions that block sessions, which
-    /// may hold all connections of the pool. It waits for locks if `waits`.
+    /// Opens a connection outside the pool, which is closed after use. It finishes transactions that block sessions,
+    /// which may hold all connections of the pool. It waits for locks if `waits`.
     pub(crate) fn connect_aside(&self, database: usize, waits: bool) -> Result<Box<dyn Connection>> {
         self.0.pool.connect(database, waits)
     }

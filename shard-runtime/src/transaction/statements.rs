@@ -19,7 +19,7 @@ pub(crate) fn locate(error: Error, shard: &Shard, table: Option<&Table>) -> Erro
 }
 
 impl Transactions {
-    /// A statement on a shard's connection, which is ready.
+    /// Prepares a statement on a shard's connection, on which a transaction has begun.
     pub(crate) fn prepare<'s>(
         &'s self,
         shard: usize,
@@ -33,12 +33,13 @@ impl Transactions {
         Ok((shard, statement))
     }
 
-    /// A shard's connection, which is ready.
+    /// Returns a shard's connection, on which a transaction has begun.
     pub(crate) fn ready(&self, shard: usize) -> Result<(&Shard, &dyn Connection)> {
         self.refuse_elsewhere(shard, "the statement")?;
         let database = self.cluster.layout().place(shard)?.database;
-        let link = self.databases.get(database).and_then(|link| link.connection());
-        let (Some(connection), Some(shard)) = (link, self.cluster.layout().shards().by_index(shard)) else {
+        let connection = self.databases.get(database).and_then(|transaction| transaction.connection());
+        let (Some(connection), Some(shard)) = (connection, self.cluster.layout().shards().by_index(shard))
+        else {
             return Err(Error::new(ErrorKind::UnknownShard, "there is no such shard in this cluster"));
         };
         Ok((shard, connection))
@@ -66,7 +67,8 @@ impl Transactions {
     /// Records statements of a shard, if recovery may have to run them again.
     pub(crate) fn record(&mut self, shard: usize, note: impl FnOnce(&mut Redo)) -> Result<()> {
         let database = self.cluster.layout().place(shard)?.database;
-        if let Some(redo) = self.databases.get_mut(database).and_then(|link| link.redo.as_mut()) {
+        if let Some(redo) = self.databases.get_mut(database).and_then(|transaction| transaction.redo.as_mut())
+        {
             note(redo);
         }
         Ok(())
@@ -88,10 +90,10 @@ impl Transactions {
         result.map(|(result, _)| result)
     }
 
-    /// The connection that the session has to a shard's database.
+    /// Returns the connection that the session has to a shard's database.
     pub(crate) fn connection_of(&self, shard: &Shard) -> Result<&dyn Connection> {
         let database = self.cluster.layout().place(shard.index())?.database;
-        self.databases.get(database).and_then(|link| link.connection()).ok_or_else(|| {
+        self.databases.get(database).and_then(|transaction| transaction.connection()).ok_or_else(|| {
             Error::new(ErrorKind::UnknownShard, "the session is not connected to the shard")
                 .on_shard(shard.name())
         })

@@ -14,11 +14,12 @@ use crate::tasks::ExecutionContext;
 /// The transactions of one session.
 pub(crate) struct Transactions {
     pub(crate) cluster: Cluster,
-    /// The owner of the connections of all links.
+    /// The owner of the connections to all databases.
     pub(crate) owner: LeaseOwner,
     /// One for each database.
     pub(crate) databases: Sparse<DatabaseTransaction>,
-    /// Counts the snapshots of each database since the last rollback: rows that were read in an earlier one may be old.
+    /// Counts the snapshots of each database since the last rollback: rows that were read in an earlier one may be out of
+    /// date.
     snapshots: Sparse<u64>,
     /// Counts the rollbacks, which end all snapshots.
     rollbacks: u64,
@@ -31,23 +32,23 @@ pub(crate) struct Transactions {
     pub(crate) commit: Commit,
     /// How many savepoints are open.
     pub(crate) depth: usize,
-    /// Whether what fails now is undone together with what came before it, by the caller that adds rows in portions.
-    pub(crate) in_portions: bool,
-    /// Whether a lock or an earlier change of another session made something fail, so that a retry may succeed.
+    /// Whether the caller adds rows in batches, and undoes a failed batch together with those before it.
+    pub(crate) in_batches: bool,
+    /// Whether a lock or an earlier change of another session has caused an error, so that a retry may succeed.
     pub(crate) had_conflict: bool,
     /// Whether a server was lost, or has become a standby.
     pub(crate) has_lost_a_server: bool,
-    /// Whether the global transaction, or a part of it, may be stored although its commit has failed: running it again
-    /// could do it twice.
+    /// Whether the global transaction, or a part of it, may be stored although its commit has failed: a retry could apply
+    /// it twice.
     pub(crate) may_be_stored: bool,
     /// Its age among the sessions that write, once it writes.
     pub(crate) age: Option<Age>,
-    /// The databases that it has begun, or has tried to begin, to write, each with the first shard that it wanted there.
+    /// The databases that it has begun, or has tried to begin, to write, each with the first shard that needed that.
     pub(crate) wanted: BTreeMap<usize, usize>,
-    /// Whether it gives a wait up early while it holds locks that it has not taken in the cluster's order, because it is
-    /// tried again then.
+    /// Whether it gives up waits early while it holds locks that it has not taken in the cluster's order. It is retried
+    /// after that.
     pub(crate) gives_up_early: bool,
-    /// The databases whose locks it has taken in the cluster's order, before anything else.
+    /// The databases whose locks it has taken in the cluster's order, before any other statement.
     pub(crate) locked_first: BTreeSet<usize>,
     /// Whether the changes that are being sent are the last ones before the commit.
     pub(crate) is_committing: bool,
@@ -80,7 +81,7 @@ impl Transactions {
             timeout: None,
             commit: Commit::default(),
             depth: 0,
-            in_portions: false,
+            in_batches: false,
             had_conflict: false,
             has_lost_a_server: false,
             may_be_stored: false,
@@ -95,7 +96,7 @@ impl Transactions {
         }
     }
 
-    /// The number of the snapshot that a shard is read in.
+    /// Returns the number of the snapshot in which a shard is read.
     pub(crate) fn snapshot(&self, shard: usize) -> (u64, u64) {
         let place = self.cluster.layout().place(shard).ok();
         let number = place.and_then(|place| self.snapshots.get(place.database)).copied();
@@ -113,11 +114,11 @@ impl Transactions {
     pub(crate) fn rollback(&mut self) {
         self.rollbacks += 1;
         self.forget_decision_row();
-        self.databases.used_mut().for_each(|(_, link)| link.rollback());
+        self.databases.used_mut().for_each(|(_, transaction)| transaction.rollback());
         self.locked_first.clear();
         self.aborted = None;
         self.depth = 0;
-        self.in_portions = false;
+        self.in_batches = false;
     }
 
     /// Ends the global transaction because of an error.
@@ -126,7 +127,7 @@ impl Transactions {
         self.aborted = Some(error.to_string());
     }
 
-    /// Gives the settings and the state of the running call to the transactions that take the place of these.
+    /// Passes the settings and the state of the running call on to the transactions that replace these.
     pub(crate) fn hand_over(&mut self, next: &mut Self) {
         (next.timeout, next.commit) = (self.timeout, self.commit);
         next.context = std::mem::take(&mut self.context);
@@ -135,12 +136,12 @@ impl Transactions {
         (next.has_lost_a_server, next.may_be_stored) = (self.has_lost_a_server, self.may_be_stored);
     }
 
-    /// Whether it has a connection to any database.
+    /// Returns whether it has a connection to any database.
     pub(crate) fn is_connected(&self) -> bool {
-        self.databases.used().any(|(_, link)| link.connection().is_some())
+        self.databases.used().any(|(_, transaction)| transaction.connection().is_some())
     }
 
-    /// After an error: aborts if a database has ended its transaction by itself, because its disk is full or fails. The
+    /// Aborts after an error if a database has ended its transaction itself, because its disk is full or fails. The
     /// writes of that transaction are lost.
     pub(crate) fn abort_if_transaction_lost<O>(&mut self, result: Result<O>) -> Result<O> {
         if let Err(error) = &result
@@ -151,9 +152,9 @@ impl Transactions {
         self.note_conflict(result)
     }
 
-    /// Whether a database has ended a transaction that this session has not ended.
+    /// Returns whether a database has ended a transaction that this session has not ended.
     pub(crate) fn has_lost_a_transaction(&self) -> bool {
-        self.databases.used().any(|(_, link)| link.has_lost_its_transaction())
+        self.databases.used().any(|(_, transaction)| transaction.has_lost_its_transaction())
     }
 
     pub(crate) fn check_usable(&self) -> Result<()> {
@@ -167,9 +168,9 @@ impl Transactions {
         }
     }
 
-    /// Notes from an error whether a retry may succeed, or must not run. Another transaction may also have
-    /// moved or removed a row since this session has read it (`NotFound`), or be about to finish moving a row that is seen
-    /// on two shards (`Ambiguous`).
+    /// Notes from an error whether a retry may succeed, or must not run. Another transaction may also have caused two
+    /// errors. After `NotFound`, it may have moved or removed the row since this session read it. After `Ambiguous`, it
+    /// may not have finished moving a row that was found on two shards.
     pub(crate) fn note_conflict<O>(&mut self, result: Result<O>) -> Result<O> {
         if let Err(error) = &result {
             let may_have_moved = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Ambiguous);
@@ -194,7 +195,7 @@ pub(crate) fn named(
     database: usize,
     error: Error,
 ) -> Error {
-    let written = databases.get(database).and_then(|link| link.written.indexes().first());
+    let written = databases.get(database).and_then(|transaction| transaction.written.indexes().first());
     let shard = written.and_then(|&shard| cluster.layout().shards().by_index(shard));
     error.on_shard(shard.map_or_else(|| cluster.database_name(database), |shard| shard.name()))
 }

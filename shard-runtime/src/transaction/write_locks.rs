@@ -1,11 +1,11 @@
 //! The order in which the sessions of one cluster handle get the write locks of its SQLite databases, and the detection of
 //! deadlocks among them.
 //!
-//! SQLite has one writer for each database, and a connection that waits for it polls. Sessions of one process wait here
-//! instead: in the order of coming, woken when the lock is free. As each session waits for one lock at most, a deadlock
-//! is a cycle that is found by following *waits for* and *is held by* when a session begins to wait. The youngest session
-//! of the cycle fails at once. Other processes, and other handles of the cluster, are waited for in SQLite, up to the busy
-//! timeout.
+//! SQLite allows one writer for each database, and a connection that waits for it polls. Sessions of one process wait
+//! here instead: in order of arrival, woken when the lock is free. A session waits for one lock at most. A deadlock is
+//! therefore a cycle, found by following *waits for* and *is held by* when a session begins to wait. The youngest session
+//! of the cycle fails at once. Waits for other processes, and for other handles of the cluster, happen in SQLite, up to
+//! the busy timeout.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use crate::driver::WaitCounter;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How many later sessions may overtake the first waiter: a running thread is faster than one that has to be woken.
+/// How many later sessions may overtake the first waiter: a running thread is faster than one that must be woken.
 const OVERTAKING: usize = 16;
 
-/// The age of a transaction: smaller is older. A retry keeps it, so that each transaction becomes the oldest at last.
+/// The age of a transaction: smaller is older. A retry keeps it, so that each transaction becomes the oldest eventually.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Age(u64);
 
@@ -57,7 +57,7 @@ enum Signal {
     Deadlock,
 }
 
-/// Wakes one thread that waits.
+/// Wakes one waiting thread.
 #[derive(Default)]
 struct Turn {
     signal: Mutex<Option<Signal>>,
@@ -98,7 +98,7 @@ impl WriteLocks {
     /// Waits for a database's lock.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] after the timeout, or at once if the session is the youngest of a cycle of sessions that wait for
+    /// [`ErrorKind::Busy`] after the timeout. At once if the session is the youngest of a cycle of sessions that wait for
     /// one another.
     pub(crate) fn acquire(
         self: &Arc<Self>,
@@ -116,9 +116,9 @@ impl WriteLocks {
             if victim == age {
                 return Err(deadlock());
             }
-            state.give_up(victim);
+            state.fail_waiter(victim);
         }
-        state.wait(age, database, &turn);
+        state.enqueue(age, database, &turn);
         drop(state);
         let _counted = self.waits.begin();
         let began = Instant::now();
@@ -131,7 +131,7 @@ impl WriteLocks {
                 Some(Signal::TryAgain) => {}
                 None => {
                     let mut state = self.lock();
-                    if state.leave(age, database) {
+                    if state.remove_waiter(age, database) {
                         state.wake_first(database);
                         let waited = began.elapsed();
                         let message = format!(
@@ -140,7 +140,7 @@ impl WriteLocks {
                         );
                         return Err(Error::new(ErrorKind::Busy, message));
                     }
-                    // It was signalled at the last moment, before this looked.
+                    // It was signalled after the timeout, before this took the lock.
                     match state.owns(age, database) {
                         true => return Ok(lock()),
                         false => return Err(deadlock()),
@@ -150,16 +150,16 @@ impl WriteLocks {
         }
     }
 
-    /// The sessions that wait, each with the one that it waits for.
+    /// Returns the waiting sessions, each with the session that it waits for.
     pub(crate) fn waits(&self) -> Vec<(Age, Age)> {
         let state = self.lock();
         let owner = |database: &usize| state.databases.get(*database)?.owner;
         state.waiting.iter().filter_map(|(waiter, database)| Some((*waiter, owner(database)?))).collect()
     }
 
-    /// Makes a session fail that waits: it is part of a deadlock over files and servers.
+    /// Makes a waiting session fail: it is part of a deadlock over files and servers.
     pub(crate) fn break_wait(&self, victim: Age) {
-        self.lock().give_up(victim);
+        self.lock().fail_waiter(victim);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -192,11 +192,11 @@ impl State {
             return false;
         }
         wanted.owner = Some(age);
-        self.leave(age, database);
+        self.remove_waiter(age, database);
         true
     }
 
-    fn wait(&mut self, age: Age, database: usize, turn: &Arc<Turn>) {
+    fn enqueue(&mut self, age: Age, database: usize, turn: &Arc<Turn>) {
         self.waiting.insert(age, database);
         if let Some(wanted) = self.databases.get_mut(database) {
             wanted.queue.push_back((age, Arc::clone(turn)));
@@ -204,8 +204,8 @@ impl State {
         self.wake_first(database);
     }
 
-    /// Removes a waiter; whether it was one.
-    fn leave(&mut self, age: Age, database: usize) -> bool {
+    /// Removes a waiter. Returns whether it was one.
+    fn remove_waiter(&mut self, age: Age, database: usize) -> bool {
         self.waiting.remove(&age);
         let Some(wanted) = self.databases.get_mut(database) else { return false };
         let Some(at) = wanted.queue.iter().position(|(waiter, _)| *waiter == age) else { return false };
@@ -221,20 +221,20 @@ impl State {
     }
 
     /// Makes a waiter fail.
-    fn give_up(&mut self, victim: Age) {
+    fn fail_waiter(&mut self, victim: Age) {
         let Some(&database) = self.waiting.get(&victim) else { return };
         let queue = self.databases.get(database).map(|database| &database.queue);
         let turn =
             queue.into_iter().flatten().find(|(age, _)| *age == victim).map(|(_, turn)| Arc::clone(turn));
-        self.leave(victim, database);
+        self.remove_waiter(victim, database);
         turn.into_iter().for_each(|turn| turn.send(Signal::Deadlock));
         self.wake_first(database);
     }
 
-    /// If this session waited for this database, would it wait for itself: the youngest session of the cycle then.
+    /// Returns the youngest session of the cycle that would exist if this session waited for this database.
     fn youngest_of_a_cycle(&self, age: Age, database: usize) -> Option<Age> {
         let (mut youngest, mut wanted) = (age, database);
-        // Each session waits for one database, so that the walk is a line, and ends.
+        // Each session waits for one database, so that the walk has no branches and ends.
         for _ in 0..=self.waiting.len() {
             let owner = self.databases.get(wanted)?.owner?;
             if owner == age {
@@ -246,7 +246,7 @@ impl State {
         None
     }
 
-    /// Tells the first waiter of a free lock; hands it over if the waiter was overtaken too often.
+    /// Wakes the first waiter of a free lock. Hands the lock over if that waiter was overtaken too often.
     fn wake_first(&mut self, database: usize) {
         let Some(free) = self.databases.get_mut(database).filter(|database| database.owner.is_none()) else {
             return;
@@ -257,7 +257,7 @@ impl State {
             return;
         }
         free.owner = Some(first);
-        self.leave(first, database);
+        self.remove_waiter(first, database);
         turn.send(Signal::Granted);
     }
 }
@@ -279,7 +279,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(600);
 
-    /// Waits until so many sessions wait.
+    /// Waits until this many sessions wait.
     fn until_waiting(locks: &WriteLocks, count: usize) {
         while locks.lock().waiting.len() < count {
             thread::sleep(Duration::from_millis(1));
@@ -336,7 +336,7 @@ mod tests {
         let mut held = locks.try_acquire(locks.age(), 0).unwrap();
         let waiter = Arc::new(Turn::default());
         let age = locks.age();
-        locks.lock().wait(age, 0, &waiter);
+        locks.lock().enqueue(age, 0, &waiter);
         for _ in 0..OVERTAKING {
             drop(held);
             assert!(waiter.wait(Duration::ZERO) == Some(Signal::TryAgain));
@@ -357,7 +357,7 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..200_usize {
                         let age = locks.age();
-                        // Again with the same age, until it is the oldest of all that wait.
+                        // Retries with the same age, until it is the oldest of all waiters.
                         while let Err(error) = (0..3).try_fold(Vec::new(), |mut held, step| {
                             held.push(locks.acquire(
                                 age,

@@ -1,9 +1,9 @@
-//! Writer numbers: how an older copy of a SQLite database, or of the control database, is noticed.
+//! Writer numbers, which detect an older copy of a SQLite database or of the control database.
 //!
 //! Each process takes a number from control before its first write. It writes the number into each SQLite database along
-//! with its first transaction there, and records in control that it did. A database with a smaller number than control has
-//! recorded is an older copy; a database with a greater number than control has issued shows that control is one. Later
-//! transactions cost nothing; a copy that was taken after a process's first write there is not noticed by this.
+//! with its first transaction there, and then records that in control. A database whose number is smaller than the one
+//! recorded in control is an older copy. If its number is greater than all that control has issued, control is an older
+//! copy. Later transactions cost nothing. A copy that was made after a process's first write is not detected in this way.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,9 +16,9 @@ use crate::error::{ErrorKind, Result};
 /// The state of the number that this process writes.
 pub(crate) struct Writers {
     number: Mutex<Option<i64>>,
-    /// By database: whether the number is committed there.
+    /// Whether the number is committed in each database.
     is_written: Vec<AtomicBool>,
-    /// The databases of which that is not recorded yet.
+    /// The databases whose number is not recorded in control yet.
     unrecorded: Mutex<Vec<usize>>,
     has_unrecorded: AtomicBool,
 }
@@ -45,8 +45,8 @@ pub(crate) struct Written {
 }
 
 impl Written {
-    /// Notes that the transaction is committed. The number is recorded only if it is on disk: a power loss may not make the
-    /// database look like an older copy.
+    /// Notes that the transaction is committed. The number is recorded only if it is on disk: otherwise the database
+    /// would look like an older copy after a power loss.
     pub(crate) fn committed(self, connection: &dyn Connection) {
         let Written { writers, database } = self;
         let Some(is_written) = writers.is_written.get(database) else { return };
@@ -80,7 +80,7 @@ impl Cluster {
             }
             *number
         };
-        // Control is in use: the next transaction tries again.
+        // Control is in use: a later transaction retries.
         let Some(number) = number else { return Ok(None) };
         let names = &self.layout().place(self.layout().first_in(database))?.names;
         let write = || facts::record_own(connection, names, dialect, Kind::Writer, &number.to_string());

@@ -1,4 +1,4 @@
-//! Statements over several databases that have their effect on all of them or on none.
+//! Runs statements over several databases so that they take effect on all of them or on none.
 
 use super::UnitOfWork;
 use crate::error::Result;
@@ -7,9 +7,9 @@ use crate::tasks::unwind::caught;
 use crate::transaction::{DatabaseTransaction, Transactions, bounded};
 
 impl UnitOfWork {
-    /// Does something that writes these shards so that it has its effect on all of them or on none. Where this
-    /// session has written before, a savepoint is undone if it fails. Where it begins to write here, the
-    /// transaction is: below a savepoint SQLite copies every page before it changes it.
+    /// Runs a function that writes these shards, on all of them or on none. If it fails, a savepoint is undone on each
+    /// database that this session had written before. On the others, whose transactions begin here, the transaction is
+    /// rolled back. A savepoint there would be slow: below one, SQLite copies every page before it changes it.
     pub(crate) fn in_savepoint<O>(
         &mut self,
         shards: &ShardSet,
@@ -18,7 +18,7 @@ impl UnitOfWork {
         self.in_savepoint_after(shards, Transactions::ensure_write, run)
     }
 
-    /// The same, with `begin` to begin each shard's transaction.
+    /// Does the same, and begins each shard's transaction with `begin`.
     pub(crate) fn in_savepoint_after<O>(
         &mut self,
         shards: &ShardSet,
@@ -41,7 +41,7 @@ impl UnitOfWork {
         begin: fn(&mut Transactions, usize) -> Result<()>,
         run: &mut dyn FnMut(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        if self.tx.in_portions {
+        if self.tx.in_batches {
             shards.indexes().iter().try_for_each(|&shard| begin(&mut self.tx, shard))?;
             return run(self);
         }
@@ -58,13 +58,13 @@ impl UnitOfWork {
             session.tx.on_databases(&written, act)
         };
         savepoints(self, DatabaseTransaction::savepoint)?;
-        // On a server another transaction may block a row, and not the whole database.
+        // On a server another transaction may hold only a row lock, which `run` meets later.
         let (done, panic) = caught(|| run(self));
         let done = self.tx.note_conflict(done);
         if let Err(error) = &done {
             let lost = self.tx.has_lost_a_transaction();
             if lost || self.tx.on_databases(&written, DatabaseTransaction::rollback_to_savepoint).is_err() {
-                // A database has given the transaction up by itself; nothing of the transaction may be committed.
+                // A database has ended its transaction itself; no part of the global transaction may be committed.
                 self.abort(error);
             } else {
                 for database in begun {
@@ -77,8 +77,8 @@ impl UnitOfWork {
         savepoints(self, DatabaseTransaction::release)
     }
 
-    /// Reads to write: every shard can be written before anything is read. If that fails, on a server perhaps only in the
-    /// reading, the locks on databases that were not written before are released. All waits end at the session's timeout.
+    /// Reads with locks: every shard must be writable before the first read. If this fails, possibly during the read on a
+    /// server, it releases the locks on databases that were not written before. All waits end at the session's timeout.
     pub(crate) fn for_update(
         &mut self,
         table: &'static Table,

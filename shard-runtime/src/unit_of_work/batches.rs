@@ -1,5 +1,5 @@
-//! How a batch becomes statements: one that is run for each row, or one with a list for each parameter, whichever is better
-//! for the database.
+//! Turns a batch into statements: one that runs for each row, or one with a list for each parameter, whichever is faster
+//! on the database.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -16,32 +16,32 @@ use crate::planner::{AnyRow, Change};
 use crate::schema::{IdKind, Table};
 use crate::value::{Value, mismatch};
 
-/// Prepares a statement of this text and runs a function with it, which returns how many rows it affected.
+/// Prepares a statement with this text and runs a function with it, which returns how many rows were affected.
 pub(crate) type Run<'r> =
     dyn FnMut(&str, &mut dyn FnMut(&mut dyn Prepared) -> Result<u64>) -> Result<u64> + 'r;
 
-/// How many rows a statement with a list for each parameter is about at most.
+/// The largest number of rows in a statement with a list for each parameter.
 const LISTED: usize = 10_000;
 
-/// Does with the rows of a batch what is to be done with them, and notes the ids that were counted, and where a row was
-/// not there to be changed.
+/// Inserts, updates or deletes the rows of a batch. Stores the ids that the database generates in `batch.counted`, and
+/// the range with a row that did not exist in `batch.missed`.
 pub(crate) fn send_rows_of(
     batch: &mut Batch,
     layout: &Layout,
     shard: usize,
-    is_in_vain: &dyn Fn() -> bool,
+    is_stopped: &dyn Fn() -> bool,
     run: &mut Run<'_>,
 ) -> Result<()> {
     let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
     let single = own.change(table, &batch.change);
     let counts = batch.change == Change::Insert && table.id_kind == IdKind::Auto;
-    // Of one row no list has to be made; but an insert is prepared once for all.
+    // One row needs no list; but an insert is prepared once for all sizes.
     let takes_lists = batch.rows.len() > 1 || (batch.change == Change::Insert && !counts);
     match own.change_lists(table, &batch.change).filter(|_| takes_lists) {
         None => {
             let mut refused = None;
             let sent =
-                run(&single, &mut |statement| one_by_one(statement, batch, layout, is_in_vain, &mut refused));
+                run(&single, &mut |statement| one_by_one(statement, batch, layout, is_stopped, &mut refused));
             match (sent, refused.and_then(|row| batch.rows.get(row))) {
                 (Err(error), Some(row)) => Err(about_row(error, layout, shard, batch, &**row, run)),
                 (sent, _) => sent.map(|_| ()),
@@ -61,7 +61,7 @@ pub(crate) fn send_rows_of(
     }
 }
 
-/// Returns the one statement that a batch is sent as, with its parameters; `None` if it takes several statements, or if the
+/// Returns the statement that sends a whole batch, with its parameters. `None` if it takes several statements, or if the
 /// database generates ids.
 pub(crate) fn whole_statement<'b>(
     batch: &'b Batch,
@@ -83,7 +83,7 @@ pub(crate) fn whole_statement<'b>(
     Ok(Some((lists, lists_of(batch, table, &batch.rows)?)))
 }
 
-/// Returns the parameters of rows, with a list for each.
+/// Returns a parameter for each column: the list of the rows' values.
 fn lists_of<'r>(batch: &Batch, table: &'static Table, rows: &'r [Arc<dyn AnyRow>]) -> Result<Vec<Param<'r>>> {
     let (mut values, mut lists) = (Vec::new(), Vec::<Vec<Value<'r>>>::new());
     for row in rows {
@@ -94,13 +94,13 @@ fn lists_of<'r>(batch: &Batch, table: &'static Table, rows: &'r [Arc<dyn AnyRow>
     Ok(lists.into_iter().map(Param::List).collect())
 }
 
-/// Sends the rows of a batch one by one, for as long as that is not in vain; returns how many. Notes which row the database
-/// refused.
+/// Sends the rows of a batch one by one, until `is_stopped`. Returns how many were sent. Stores the index of a refused
+/// row.
 fn one_by_one(
     statement: &mut dyn Prepared,
     batch: &mut Batch,
     layout: &Layout,
-    is_in_vain: &dyn Fn() -> bool,
+    is_stopped: &dyn Fn() -> bool,
     refused: &mut Option<usize>,
 ) -> Result<u64> {
     let table = layout.table(batch.model)?;
@@ -108,7 +108,7 @@ fn one_by_one(
     let counts = inserts && table.id_kind == IdKind::Auto;
     let (mut values, mut sent) = (Vec::new(), 0);
     for row in &batch.rows {
-        if is_in_vain() {
+        if is_stopped() {
             break;
         }
         batch.change.bind(table, &**row, &mut values)?;
@@ -137,7 +137,7 @@ fn one_by_one(
     Ok(sent as u64)
 }
 
-/// Statements with a list for each parameter.
+/// Sends statements with a list for each parameter.
 struct Listing<'l> {
     batch: &'l Batch,
     layout: &'l Layout,
@@ -151,7 +151,7 @@ struct Listing<'l> {
 }
 
 impl Listing<'_> {
-    /// Sends all rows; among which there are some that were not there to be changed, where there are such.
+    /// Sends all rows. Returns the range of a statement that found fewer rows than it has; empty if there is none.
     fn send_all(&mut self, run: &mut Run<'_>) -> Result<Range<usize>> {
         let rows = self.batch.rows.len();
         for from in (0..rows).step_by(LISTED) {
@@ -164,8 +164,8 @@ impl Listing<'_> {
         Ok(0..0)
     }
 
-    /// The database does not say which row it refused: where it refused one, the halves are tried until one row is left,
-    /// which the error names. How many rows were found.
+    /// Sends a range of rows. Returns how many rows were found. The database does not report which row it refused. After
+    /// a refusal each half is sent separately, until one row is left, which the error names.
     fn send(&mut self, places: Range<usize>, run: &mut Run<'_>) -> Result<u64> {
         let (batch, layout, shard, counts) = (self.batch, self.layout, self.shard, self.counts);
         let table = layout.table(batch.model)?;
@@ -201,7 +201,7 @@ impl Listing<'_> {
     }
 }
 
-/// Inserts so many rows, and adds the ids that were counted for them; how many rows.
+/// Inserts these rows, and adds the ids that the database generated. Returns the number of rows.
 fn counted_ids(
     statement: &mut dyn Prepared,
     params: &[Param<'_>],
@@ -227,12 +227,13 @@ fn counted_ids(
     Ok(rows as u64)
 }
 
-/// The error of a batch that affected fewer rows than it has. The session finds out which row is missing, and why.
+/// Returns the error of a batch that affected fewer rows than it has. `explained` then finds the missing row and the
+/// reason.
 fn missed() -> Error {
     Error::new(ErrorKind::NotFound, "a row to be updated or deleted does not exist")
 }
 
-/// Adds to an error which row the database refused and, if a foreign key was violated, which other row is concerned.
+/// Adds the refused row to an error. If a foreign key was violated, also the other row.
 fn about_row(
     error: Error,
     layout: &Layout,
@@ -255,8 +256,8 @@ fn about_row(
         Change::Insert => about_entry(layout, batch.model, error, values),
         Change::Update { .. } | Change::Delete { .. } => error,
     };
-    // The id of a lookup's entry is the value that was looked up, which an error does not quote. A row whose id the database
-    // counts has none yet.
+    // The id of a lookup's entry is the value that was looked up, which no error may quote. A row whose id the database
+    // generates has none yet.
     let is_entry = layout.lookups().iter().any(|lookup| lookup.model == batch.model);
     let has_id = !is_entry && (batch.change != Change::Insert || table.id_kind != IdKind::Auto);
     match id.filter(|_| has_id) {

@@ -6,11 +6,11 @@ use crate::planner::sql::Dialect;
 use crate::schema::Table;
 use crate::value::{ColumnType, Value};
 
-/// A column of a table whose rows move.
+/// A column of a table whose rows move to another database.
 pub(crate) struct Copied {
     name: String,
-    /// The kind of its values: as the model declares it or, where it does not, as a server has the column. SQLite alone
-    /// has no kinds: between two files a value stays as it is.
+    /// The kind of its values: the model's or, for a column that the model lacks, a server's. SQLite has no column types:
+    /// a value that moves between two files is unchanged.
     kind: Option<ColumnType>,
     /// The server's type, if no kind of column has it.
     foreign: Option<String>,
@@ -25,7 +25,7 @@ impl Copied {
         self.kind
     }
 
-    /// Returns a value that the shard has given back as both databases have it.
+    /// Converts a value that was read on the old shard to the type that both databases use.
     pub(crate) fn carried<'v>(&self, value: Result<Value<'v>, ValueError>) -> Result<Value<'v>, ValueError> {
         let value = value?;
         match (self.kind, &self.foreign) {
@@ -38,10 +38,10 @@ impl Copied {
     }
 }
 
-/// Returns the columns that a table has where its rows are, the model's and others.
+/// Returns all columns that a table has on the old shard, the model's and others.
 ///
 /// # Errors
-/// [`ErrorKind::Schema`] if the table lacks one of them where the rows come to.
+/// [`ErrorKind::Schema`] if the table lacks one of them on the new shard.
 pub(crate) fn copied_columns(
     table: &'static Table,
     (here, columns): (Dialect, &[ActualColumn]),
@@ -67,7 +67,7 @@ pub(crate) fn copied_columns(
     columns.iter().map(copied).collect()
 }
 
-/// The place of a model's column with this name.
+/// Returns the index of the model's column with this name.
 pub(crate) fn place_of(table: &Table, name: &str) -> Option<usize> {
     table.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
 }

@@ -1,4 +1,4 @@
-//! The entries of lookups: a session writes them in the same transaction as their rows, on whichever shards both are. Uses
+//! The entries of lookups: a session writes them in the same transaction as their rows, whatever the shards of both. Uses
 //! `transaction` and `planner`.
 
 use std::collections::BTreeMap;
@@ -17,13 +17,13 @@ use crate::schema::{Placed, lookup};
 use crate::schema::{Shard, ShardSet, Shards};
 use crate::value::{Field, Value};
 
-/// How long an entry is, about, in bytes.
+/// The estimated size of an entry, in bytes.
 const SIZE: usize = 48;
 
-/// How many entries are removed by one statement.
+/// The number of entries that one statement removes.
 const CHUNK: usize = 1_000;
 
-/// An entry on its way to be written.
+/// An entry that is being written.
 struct Entry {
     value: Value<'static>,
     /// The shard of the row.
@@ -39,22 +39,22 @@ impl AnyRow for Entry {
     }
 }
 
-/// Entries to be removed and added.
+/// Entries that will be removed and added.
 #[derive(Default)]
 pub(crate) struct Changes {
-    /// By the shard that the entries are on, and the place of their table.
+    /// By the shard of the entries, and the index of their table.
     changes: BTreeMap<(usize, usize), Change>,
 }
 
 #[derive(Default)]
 struct Change {
-    /// The values, by the shard that their rows were on.
+    /// The removed values, by the shard of their rows.
     removed: BTreeMap<usize, Vec<Value<'static>>>,
     added: Vec<Arc<dyn AnyRow>>,
 }
 
 impl Changes {
-    /// A row on this shard has this value no more.
+    /// Removes the entry of a value that a row on this shard no longer has.
     pub(crate) fn remove(
         &mut self,
         lookup: &Placed,
@@ -69,7 +69,7 @@ impl Changes {
         Ok(())
     }
 
-    /// A row on this shard has this value now.
+    /// Adds the entry of a value that a row on this shard has now.
     pub(crate) fn add(
         &mut self,
         lookup: &Placed,
@@ -84,7 +84,7 @@ impl Changes {
         Ok(())
     }
 
-    /// A row that was on one shard with one value is on another with another.
+    /// Replaces the entry of a row whose value or shard has changed.
     pub(crate) fn replace(
         &mut self,
         lookup: &Placed,
@@ -99,7 +99,7 @@ impl Changes {
         self.add(lookup, after.0, after.1, all)
     }
 
-    /// Takes up others.
+    /// Adds the changes of `others`.
     pub(crate) fn append(&mut self, others: Changes) {
         for (place, Change { removed, mut added }) in others.changes {
             let change = self.changes.entry(place).or_default();
@@ -115,23 +115,23 @@ impl Changes {
     }
 }
 
-/// The shard of one row, and the values that it is to have there.
-pub(crate) struct Stays<'v> {
+/// A write of one row: its shard, and its values before and after.
+pub(crate) struct RowWrite<'v> {
     pub(crate) shard: usize,
     /// Its id.
     pub(crate) id: Value<'v>,
-    /// The values that are expected to be stored, if there are any.
+    /// The values that are expected to be stored; empty if they are not known.
     pub(crate) before: &'v [Value<'v>],
-    /// The values that are stored afterwards; none if the row is removed.
+    /// The values after the write; empty if the row is removed.
     pub(crate) after: &'v [Value<'v>],
-    /// The columns that are written; all if none are given.
+    /// The columns that are written; `None` for all.
     pub(crate) columns: Option<&'v [usize]>,
-    /// Whether the row is inserted if it is not there.
+    /// Whether the row is inserted if it does not exist.
     pub(crate) inserts: bool,
 }
 
-impl Stays<'_> {
-    /// The change, for the error of a foreign key.
+impl RowWrite<'_> {
+    /// Returns the change that a foreign key may have refused.
     fn refused(&self) -> RefusedChange<'_> {
         match self.after.is_empty() {
             true => RefusedChange::Removed(Some(self.id.borrowed())),
@@ -141,7 +141,7 @@ impl Stays<'_> {
 }
 
 impl UnitOfWork {
-    /// Refuses a row whose entries are out of reach of a session that is pinned to a shard.
+    /// Refuses a row with entries on other shards in a session that is pinned to a shard.
     pub(crate) fn refuse_entries_elsewhere(&self, table: &'static Table, values: &[Value<'_>]) -> Result<()> {
         if self.tx.pinned.is_none() {
             return Ok(());
@@ -156,7 +156,7 @@ impl UnitOfWork {
         })
     }
 
-    /// The entries of a row that waits, wait.
+    /// Enqueues the entries of a pending row.
     pub(crate) fn enqueue_entries<T: Sharded>(&mut self, row: &T, shard: usize) -> Result<()> {
         if T::LOOKUPS.is_empty() {
             return Ok(());
@@ -170,7 +170,7 @@ impl UnitOfWork {
         Ok(())
     }
 
-    /// The entries of rows, each on its shard, that are to be added or removed.
+    /// Returns the changes of the entries of rows, each on its shard: `change` adds or removes.
     pub(crate) fn entries_of<'r, T: Sharded>(
         &self,
         rows: impl IntoIterator<Item = (&'r T, usize)>,
@@ -190,8 +190,8 @@ impl UnitOfWork {
         Ok(changes)
     }
 
-    /// The shards for which rows that have lookups wait, or entries.
-    fn with_lookups_waiting(&self) -> impl Iterator<Item = usize> {
+    /// Returns the shards with pending rows of models that have lookups, or with pending entries.
+    fn pending_with_lookups(&self) -> impl Iterator<Item = usize> {
         let layout = self.tx.cluster.layout();
         let mut models: Vec<usize> = Vec::new();
         for lookup in layout.lookups() {
@@ -202,23 +202,24 @@ impl UnitOfWork {
         self.pending.used().filter(move |(_, pending)| waits(pending)).map(|(shard, _)| shard)
     }
 
-    /// The shards to be written together with these. A row and its entries are written together or not at all, so that
-    /// where some of them are to be written, all that wait are.
+    /// Returns the shards to be written together with these; `None` if no lookup is involved. A row and its entries are
+    /// written together or not at all. Therefore, if any of these shards has pending rows or entries of lookups, all of
+    /// them are written.
     pub(crate) fn with_entries(&self, shards: &ShardSet) -> Option<ShardSet> {
         if self.tx.cluster.layout().lookups().is_empty() {
             return None;
         }
-        let concerns = self.with_lookups_waiting().any(|shard| shards.contains(shard));
-        concerns.then(|| shards.indexes().iter().copied().chain(self.with_lookups_waiting()).collect())
+        let concerns = self.pending_with_lookups().any(|shard| shards.contains(shard));
+        concerns.then(|| shards.indexes().iter().copied().chain(self.pending_with_lookups()).collect())
     }
 
-    /// Writes what waits for these shards, and all entries and their rows: before entries are changed.
+    /// Writes the pending changes of these shards, and all pending entries with their rows. Called before entries change.
     pub(crate) fn flush_before_entries(&mut self, shards: &ShardSet) -> Result<()> {
-        let all = shards.indexes().iter().copied().chain(self.with_lookups_waiting()).collect();
+        let all = shards.indexes().iter().copied().chain(self.pending_with_lookups()).collect();
         self.flush_shards(&all)
     }
 
-    /// Removes and adds entries, in a statement's own savepoint, as its last part.
+    /// Removes and adds entries in a savepoint, as the last part of a statement.
     pub(crate) fn write_entries(&mut self, changes: Changes) -> Result<()> {
         if changes.changes.is_empty() {
             return Ok(());
@@ -249,12 +250,12 @@ impl UnitOfWork {
         })
     }
 
-    /// Removes the entries with these values of rows on the shard with these names: its own and those of shards that a change
-    /// of the layout has emptied into it.
+    /// Removes the entries of these values whose rows are on the shard with these names. They are its own name, and those
+    /// of shards that a change of the layout has emptied into it.
     ///
-    /// The rows had these values when they were locked, so that the entries are there or on their way: a transaction that
-    /// is committed on the rows' server may still be prepared on the entries'. An entry that is missing is therefore
-    /// inserted, which waits for such a transaction, and removed with it.
+    /// The rows had these values when they were locked, so that each entry exists or will exist. A transaction that is
+    /// committed on the rows' server may still be prepared on the entries' server. A missing entry is therefore inserted,
+    /// which waits for that transaction, and then removed.
     fn remove_entries(
         &mut self,
         shard: usize,
@@ -283,12 +284,12 @@ impl UnitOfWork {
         Ok(())
     }
 
-    /// Writes one row by its id, with its entries: the values that the row had before are read under the row's lock, since
-    /// another transaction may have changed it after it was read.
+    /// Writes one row by its id, with its entries. The row's values before the write are read under its lock, because
+    /// another transaction may have changed the row since it was read.
     pub(crate) fn write_with_entries(
         &mut self,
         table: &'static Table,
-        row: &Stays<'_>,
+        row: &RowWrite<'_>,
         sql: impl Fn(&TableSql) -> String,
         params: &[Param<'_>],
     ) -> Result<u64> {
@@ -302,7 +303,8 @@ impl UnitOfWork {
         if lookups.is_empty() {
             return self.write_row(row, table, sql, params);
         }
-        // All at once and in their order if that is known, so that two such sessions do not wait for each other.
+        // Locked in the cluster's order as far as the shards are known, so that two such sessions do not wait for each
+        // other.
         let mut shards = ShardSet::one(row.shard);
         for lookup in &lookups {
             let values = [row.before, row.after].into_iter().filter_map(|values| values.get(lookup.column));
@@ -317,7 +319,7 @@ impl UnitOfWork {
             let mut stored = session.locked_values(table, row.shard, &row.id)?;
             let mut rows = 0;
             if stored.is_empty() && row.inserts {
-                // A row that is not there cannot be locked: another transaction may be about to insert it.
+                // A missing row cannot be locked: another transaction may be about to insert it.
                 let columns = params.get(..table.columns.len()).unwrap_or_default();
                 rows = session.execute_row(row.shard, table, row, &own.insert_new(table), columns)?;
                 if rows == 0 {
@@ -344,12 +346,12 @@ impl UnitOfWork {
         self.abort_if_transaction_lost(written)
     }
 
-    /// Runs a statement about one row on a shard. Returns how many rows it wrote.
+    /// Runs a statement for one row on a shard. Returns how many rows it wrote.
     pub(crate) fn execute_row(
         &mut self,
         shard: usize,
         table: &'static Table,
-        row: &Stays<'_>,
+        row: &RowWrite<'_>,
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<u64> {
@@ -357,7 +359,7 @@ impl UnitOfWork {
         written.map_err(|error| self.explain_refusal(error, shard, table, row.refused()))
     }
 
-    /// The values of a row on its shard, column by column, or nothing if there is no row. The row is locked until the
+    /// Returns the values of a row on its shard, column by column; empty if there is no row. The row is locked until the
     /// transaction ends.
     pub(crate) fn locked_values(
         &self,
@@ -369,7 +371,7 @@ impl UnitOfWork {
         self.values(table, shard, id, &layout.sql(layout.model(table)?, shard)?.get_to_write())
     }
 
-    /// The same without the lock: for messages only, nothing that is written may depend on it.
+    /// Returns the values without a lock, for messages only: no write may depend on them.
     pub(crate) fn stored_values(
         &self,
         table: &'static Table,
@@ -398,7 +400,7 @@ impl UnitOfWork {
     }
 }
 
-/// Says of an entry that is there already what it means for the row: its value is another row's.
+/// Explains the error of a duplicate entry: another row has the value.
 pub(crate) fn about_entry(layout: &Layout, model: usize, error: Error, values: &[Value<'_>]) -> Error {
     let place = layout.lookups().iter().position(|lookup| lookup.model == model);
     let lookup = place.and_then(|place| Some((place, layout.lookups().get(place)?)));
@@ -410,11 +412,11 @@ pub(crate) fn about_entry(layout: &Layout, model: usize, error: Error, values: &
     let message = "another row has this value, which is unique over the cluster; store another one";
     let named = Error::new(ErrorKind::Unique, message).on_shard(shard).in_table(lookup.table.name);
     let taken = TakenValue { lookup: place, value: value.clone().into_owned() };
-    // Without the database's error as source: that of PostgreSQL quotes the value.
+    // Without the database's error as source: PostgreSQL's error quotes the value.
     named.at_column(lookup.name()).of_taken_value(taken)
 }
 
-/// The id of a row, as a parameter.
+/// Returns the id of a row, as a parameter.
 pub(crate) fn id_value<T: Sharded>(row: &T) -> Result<Value<'_>> {
     row.id().stored_value().map_err(|error| T::TABLE.error_at(T::TABLE.id, error))
 }

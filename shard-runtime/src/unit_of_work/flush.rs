@@ -1,9 +1,9 @@
-//! Flush: pending changes are sent to their shards in batches: to several servers at the same time, to files one after the
-//! other or, if several databases get many rows, at the same time on workers. Uses `batches`, `pipelines`, and
-//! `transaction::scatter`.
+//! Sends pending changes to their shards in batches. Several servers receive theirs at the same time. Files receive
+//! theirs one after the other, or on workers at the same time if several databases get many rows. Uses `batches`,
+//! `pipelines`, and `transaction::scatter`.
 //!
-//! All ways end the same. If rows of several shards cannot be written, the error is that of the first of these shards in
-//! the cluster's order. The shards after it are stopped, those before it are not.
+//! The result is the same in all cases. If rows of several shards cannot be written, the error is that of the first of
+//! these shards in the cluster's order. Shards after it are stopped; those before it are not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,17 +17,17 @@ use crate::planner::Layout;
 use crate::tasks::{Watch, Work};
 use crate::transaction::{Cluster, Transactions, locate, scatter};
 
-/// The cost of sending a row beside its values, in bytes of values.
+/// The cost of sending a row, besides its values, in bytes of values.
 const PER_ROW: usize = 512;
 
-/// The cost of an entry of an index, which is mostly not beside the one before.
+/// The cost of an index entry, which is usually not next to the one before.
 const PER_ENTRY: usize = 2_048;
 
-/// No shard: nothing has failed.
+/// The index of no shard: nothing has failed.
 const NONE: usize = usize::MAX;
 
 impl ShardBatch {
-    /// The cost of sending it, in bytes of values.
+    /// Returns the cost of sending the changes of this shard, in bytes of values.
     fn weight(&self, layout: &Layout) -> usize {
         let of_batch = |batch: &Batch| {
             let indexes = layout.table(batch.model).map_or(0, |table| table.indexes.len());
@@ -38,27 +38,27 @@ impl ShardBatch {
 }
 
 impl UnitOfWork {
-    /// Sends what is on its way to shards on which the session has begun to write.
+    /// Sends batches to shards on which the session has begun to write.
     ///
     /// # Errors
-    /// That of the first shard, in the cluster's order, that has one. The caller undoes the rows that were written.
-    pub(crate) fn send(&mut self, loads: &mut Vec<ShardBatch>) -> Result<()> {
-        if loads.len() > 1 {
-            let parts = self.by_database(loads)?;
-            let bytes = beside_the_largest(&parts, loads, self.tx.cluster.layout());
+    /// The error of the first shard, in the cluster's order, that has one. The caller undoes the rows that were written.
+    pub(crate) fn send(&mut self, shard_batches: &mut Vec<ShardBatch>) -> Result<()> {
+        if shard_batches.len() > 1 {
+            let parts = self.by_database(shard_batches)?;
+            let bytes = beside_the_largest(&parts, shard_batches, self.tx.cluster.layout());
             if self.tx.cluster.parallelism().uses_threads(Work::Flush { bytes }) {
-                return self.send_at_once(loads, parts);
+                return self.send_at_once(shard_batches, parts);
             }
         }
         let mut next = 0;
-        while next < loads.len() {
-            let rest = loads.get(next..).unwrap_or_default();
-            // The row of the transaction goes with all changes that are left, or is written later.
+        while next < shard_batches.len() {
+            let rest = shard_batches.get(next..).unwrap_or_default();
+            // The transaction's row is sent with all remaining changes, or is written later.
             let mut row = if next == 0 { self.tx.new_decision_row() } else { None };
             let sent = self.send_at_the_same_time(rest, &mut row);
             self.tx.decision_row = self.tx.decision_row.take().or(row);
             next += sent?;
-            if let Some(ShardBatch { shard, batches, .. }) = loads.get_mut(next) {
+            if let Some(ShardBatch { shard, batches, .. }) = shard_batches.get_mut(next) {
                 for batch in batches {
                     self.send_batch(*shard, batch)?;
                 }
@@ -76,28 +76,33 @@ impl UnitOfWork {
         })
     }
 
-    /// The databases that loads are for, each with the places of its loads.
-    fn by_database(&self, loads: &[ShardBatch]) -> Result<Vec<(usize, Vec<usize>)>> {
+    /// Returns the databases of the batches, each with the indexes of its batches.
+    fn by_database(&self, shard_batches: &[ShardBatch]) -> Result<Vec<(usize, Vec<usize>)>> {
         let mut parts: Vec<(usize, Vec<usize>)> = Vec::new();
-        for (place, load) in loads.iter().enumerate() {
-            let database = self.tx.cluster.layout().place(load.shard)?.database;
+        for (index, shard_batch) in shard_batches.iter().enumerate() {
+            let database = self.tx.cluster.layout().place(shard_batch.shard)?.database;
             match parts.iter_mut().find(|(other, _)| *other == database) {
-                Some((_, places)) => places.push(place),
-                None => parts.push((database, vec![place])),
+                Some((_, indexes)) => indexes.push(index),
+                None => parts.push((database, vec![index])),
             }
         }
         Ok(parts)
     }
 
-    /// Sends each database its part on a worker, as far as there are workers, and the rest on this thread.
-    fn send_at_once(&mut self, loads: &mut Vec<ShardBatch>, parts: Vec<(usize, Vec<usize>)>) -> Result<()> {
+    /// Sends each database its part on a worker as long as there are workers, and the rest on this thread.
+    fn send_at_once(
+        &mut self,
+        shard_batches: &mut Vec<ShardBatch>,
+        parts: Vec<(usize, Vec<usize>)>,
+    ) -> Result<()> {
         let first_failed = Arc::new(AtomicUsize::new(NONE));
-        let mut taken: Vec<Option<ShardBatch>> = std::mem::take(loads).into_iter().map(Some).collect();
+        let mut taken: Vec<Option<ShardBatch>> =
+            std::mem::take(shard_batches).into_iter().map(Some).collect();
         let Transactions { cluster, databases, context, .. } = &mut self.tx;
-        let jobs = parts.into_iter().map(|(database, places)| {
+        let jobs = parts.into_iter().map(|(database, indexes)| {
             let task = FlushTask {
                 cluster: cluster.clone(),
-                loads: places.into_iter().filter_map(|place| taken.get_mut(place)?.take()).collect(),
+                shard_batches: indexes.into_iter().filter_map(|index| taken.get_mut(index)?.take()).collect(),
                 sent: Vec::new(),
                 failed: None,
                 first_failed: Arc::clone(&first_failed),
@@ -110,11 +115,15 @@ impl UnitOfWork {
             (database, job)
         });
         let done = scatter(databases, cluster.workers(), true, jobs.collect());
-        self.join_flush(loads, done.into_iter().map(|(_, done)| done).collect())
+        self.join_flush(shard_batches, done.into_iter().map(|(_, done)| done).collect())
     }
 
-    /// Takes back the batches of tasks, and reports their statements in the shards' order.
-    fn join_flush(&mut self, loads: &mut Vec<ShardBatch>, done: Vec<Result<FlushTask>>) -> Result<()> {
+    /// Collects the batches of finished tasks, and reports their statements in the shards' order.
+    fn join_flush(
+        &mut self,
+        shard_batches: &mut Vec<ShardBatch>,
+        done: Vec<Result<FlushTask>>,
+    ) -> Result<()> {
         let (mut sent, mut failed): (Vec<Sent>, Option<(usize, Error)>) = Default::default();
         let mut lost = Ok(());
         for task in done {
@@ -125,7 +134,7 @@ impl UnitOfWork {
                     continue;
                 }
             };
-            loads.append(&mut task.loads);
+            shard_batches.append(&mut task.shard_batches);
             sent.append(&mut task.sent);
             let is_before =
                 |(shard, _): &(usize, Error)| failed.as_ref().is_none_or(|(first, _)| shard < first);
@@ -133,7 +142,7 @@ impl UnitOfWork {
                 failed = Some(first);
             }
         }
-        loads.sort_by_key(|load| load.shard);
+        shard_batches.sort_by_key(|shard_batch| shard_batch.shard);
         sent.sort_by_key(|sent| sent.shard);
         for Sent { shard, sql, watch, rows, error } in sent {
             if let Some(handle) = self.tx.cluster.layout().shards().by_index(shard) {
@@ -147,10 +156,14 @@ impl UnitOfWork {
     }
 }
 
-/// The cost of all parts beside the largest one, in bytes.
-fn beside_the_largest(parts: &[(usize, Vec<usize>)], loads: &[ShardBatch], layout: &Layout) -> usize {
-    let weight = |(_, places): &(usize, Vec<usize>)| -> usize {
-        places.iter().filter_map(|&place| loads.get(place)).map(|load| load.weight(layout)).sum()
+/// Returns the cost of all parts except the largest one, in bytes.
+fn beside_the_largest(parts: &[(usize, Vec<usize>)], shard_batches: &[ShardBatch], layout: &Layout) -> usize {
+    let weight = |(_, indexes): &(usize, Vec<usize>)| -> usize {
+        indexes
+            .iter()
+            .filter_map(|&index| shard_batches.get(index))
+            .map(|shard_batch| shard_batch.weight(layout))
+            .sum()
     };
     let weights: Vec<usize> = parts.iter().map(weight).collect();
     let largest = weights.iter().max().copied().unwrap_or(0);
@@ -160,12 +173,12 @@ fn beside_the_largest(parts: &[(usize, Vec<usize>)], loads: &[ShardBatch], layou
 /// The batches of one database's shards.
 struct FlushTask {
     cluster: Cluster,
-    loads: Vec<ShardBatch>,
+    shard_batches: Vec<ShardBatch>,
     /// The statements that were sent, to be reported by the session.
     sent: Vec<Sent>,
-    /// The shard that has failed, and why.
+    /// The shard that has failed, and its error.
     failed: Option<(usize, Error)>,
-    /// The first shard of all that has failed so far.
+    /// The first shard of all tasks that has failed so far.
     first_failed: Arc<AtomicUsize>,
 }
 
@@ -180,8 +193,8 @@ struct Sent {
 
 impl FlushTask {
     fn run(mut self, connection: &dyn Connection) -> Self {
-        let mut loads = std::mem::take(&mut self.loads);
-        for ShardBatch { shard, batches, .. } in &mut loads {
+        let mut shard_batches = std::mem::take(&mut self.shard_batches);
+        for ShardBatch { shard, batches, .. } in &mut shard_batches {
             let sent = batches.iter_mut().try_for_each(|batch| self.send(connection, *shard, batch));
             if let Err(error) = sent {
                 self.first_failed.fetch_min(*shard, Ordering::Relaxed);
@@ -189,13 +202,13 @@ impl FlushTask {
                 break;
             }
         }
-        self.loads = loads;
+        self.shard_batches = shard_batches;
         self
     }
 
     /// Sends a batch, unless a shard before this one has failed.
     fn send(&mut self, connection: &dyn Connection, shard: usize, batch: &mut Batch) -> Result<()> {
-        let is_in_vain = || self.first_failed.load(Ordering::Relaxed) < shard;
+        let is_stopped = || self.first_failed.load(Ordering::Relaxed) < shard;
         let (layout, handle) = (self.cluster.layout(), self.cluster.layout().shards().by_index(shard));
         let Some(handle) = handle else {
             return Err(Error::new(
@@ -203,13 +216,13 @@ impl FlushTask {
                 format!("the cluster has no shard with the index {shard}"),
             ));
         };
-        if is_in_vain() {
+        if is_stopped() {
             return Ok(());
         }
         let table = layout.table(batch.model)?;
         let names = &layout.place(shard)?.names;
         let statements = &mut self.sent;
-        send_rows_of(batch, layout, shard, &is_in_vain, &mut |sql, send| {
+        send_rows_of(batch, layout, shard, &is_stopped, &mut |sql, send| {
             let mut statement =
                 connection.prepare_in(names, sql).map_err(|error| locate(error, handle, Some(table)))?;
             let mut watch = self.cluster.watch(handle, Some(table.name), sql);

@@ -21,14 +21,14 @@ pub(crate) struct Refused<'r> {
 }
 
 pub(crate) enum RefusedChange<'r> {
-    /// These columns were written, with these values where they are known.
+    /// These columns were written, with these values if they are known.
     Written(Vec<(usize, Option<Value<'r>>)>),
     /// The row with this id was removed; or many rows were.
     Removed(Option<Value<'r>>),
 }
 
 impl<'r> RefusedChange<'r> {
-    /// All columns of a row.
+    /// Returns the change that writes all columns of a row.
     pub(crate) fn row(values: &'r [Value<'r>]) -> Self {
         RefusedChange::Written(values.iter().map(|value| Some(value.borrowed())).enumerate().collect())
     }
@@ -51,8 +51,8 @@ impl UnitOfWork {
 }
 
 impl Refused<'_> {
-    /// Adds to the error of a foreign key the column and the row that does not exist, or the table that still refers to a
-    /// row. Other errors are returned as they are.
+    /// Adds detail to the error of a foreign key: the column and the missing row, or the table that still refers to a
+    /// row. Returns other errors unchanged.
     pub(crate) fn explain(&self, error: Error, run: &mut Run<'_>) -> Error {
         match (error.kind(), &self.change) {
             (ErrorKind::ForeignKey, RefusedChange::Written(columns)) => self.missing(error, columns, run),
@@ -120,7 +120,7 @@ impl Refused<'_> {
         error.reworded(format!("rows still refer to {row} by {names}; delete those rows first"))
     }
 
-    /// Returns whether the text of an error names columns and tables.
+    /// Returns whether the text of a foreign key's error names columns and tables.
     fn names_keys(&self) -> bool {
         self.layout.place(self.shard).is_ok_and(|place| place.dialect.is_on_server())
     }

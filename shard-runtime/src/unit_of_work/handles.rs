@@ -1,9 +1,10 @@
-//! Two handles of one row in one transaction: the columns that were written through one, which another has not seen.
+//! Detects columns that were written through one handle of a row, and are out of date in another handle of it in the same
+//! transaction.
 //!
-//! A handle holds the row as it was read, or as it was written last through this handle. The session notes which columns
+//! A handle holds the row as it was read, or as it was last written through this handle. The session notes which columns
 //! of which rows it writes through handles. Before another handle writes one of these columns, or removes the row, its
-//! own copy is compared with what was written. If they differ, the row on the shard decides, since a bulk update, SQL or a
-//! trigger may have changed it after that: if the handle's copy differs from it, too, the write is
+//! own copy is compared with the written values. If they differ, the row on the shard decides, since a bulk update, SQL
+//! or a trigger may have changed it later. If the handle's copy differs from that row, too, the write is
 //! [`ErrorKind::Stale`].
 
 use std::collections::HashMap;
@@ -22,13 +23,13 @@ use crate::schema::Table;
 use crate::transaction::locate;
 use crate::value::IdKey;
 
-/// Above this number of noted writes of one row, those that later ones cover are dropped.
+/// Above this number of noted writes of one row, writes that later ones cover are dropped.
 const WRITES_PER_ROW: usize = 16;
 
 /// A row by its model, its shard (0 for a reference table, whose rows are on every shard) and its id.
 type RowKey = (usize, usize, IdKey);
 
-/// The writes of this transaction through handles.
+/// The writes of this transaction that used handles.
 #[derive(Default)]
 pub(crate) struct HandleWrites {
     rows: HashMap<RowKey, SmallVec<[HandleWrite; 1]>>,
@@ -53,14 +54,14 @@ impl HandleWrites {
         writes.retain(|before| !before.outcome.is_undone());
         let is_covered =
             |before: &HandleWrite| before.columns.iter().all(|column| write.columns.contains(column));
-        // One savepoint undoes all its writes together, so that the later write is enough. Of a row that is written again and
-        // again, each time in another savepoint, not all writes are kept.
+        // One savepoint undoes all its writes together, so that the later write is enough. If a row is written
+        // repeatedly, each time in another savepoint, not all writes are kept.
         let is_full = writes.len() >= WRITES_PER_ROW;
         writes.retain(|before| !(is_covered(before) && (is_full || before.outcome.is_same(&write.outcome))));
         writes.push(write);
     }
 
-    /// The first of these columns of a row that was written with another value than the handle's copy has.
+    /// Returns the first of these columns that was written with another value than the one in the handle's copy.
     fn unseen<T: Sharded>(&self, key: &RowKey, columns: &[usize], copy: &Arc<T>) -> Result<Option<usize>> {
         let Some(writes) = self.rows.get(key) else { return Ok(None) };
         let mut open: Vec<usize> = columns.to_vec();
@@ -98,7 +99,7 @@ fn stale<T: Sharded>(row: &Stored<T>, column: usize) -> Error {
 }
 
 impl UnitOfWork {
-    /// Refuses to write these columns of a row through a handle whose copy of them is out of date in this transaction.
+    /// Refuses a write of these columns of a row through a handle whose copy of them is out of date in this transaction.
     pub(crate) fn refuse_unseen<T: Sharded>(
         &mut self,
         shard: usize,
@@ -117,12 +118,12 @@ impl UnitOfWork {
         self.flush_shards(&ShardSet::one(shard))?;
         let stored = self.stored_values(table, shard, &id_value(&**copy)?)?;
         let own = values_of(&**copy)?;
-        // A row that is gone is not stale: the write itself fails with `NotFound`.
+        // A row that does not exist is not stale: the write itself fails with `NotFound`.
         let differs = |column: &usize| !stored.is_empty() && stored.get(*column) != own.get(*column);
         columns.iter().copied().find(differs).map_or(Ok(()), |column| Err(stale(row, column)))
     }
 
-    /// Notes that these columns of a row were written through a handle, which has the row as it is now.
+    /// Notes that these columns of a row were written through a handle, which has the row's current values.
     pub(crate) fn note_write<T: Sharded>(
         &mut self,
         shard: usize,
@@ -137,7 +138,7 @@ impl UnitOfWork {
         Ok(())
     }
 
-    /// The outcome that is shared by rows which are written on this shard now.
+    /// Returns the outcome that is shared by the rows that are written on this shard now.
     pub(crate) fn outcome_on(&self, shard: usize) -> Result<Option<WriteOutcome>> {
         let database = self.tx.cluster.layout().place(shard)?.database;
         Ok(self

@@ -16,7 +16,7 @@ use crate::value::{Field, IdKey};
 /// A row that was looked up.
 struct Known {
     shard: Shard,
-    /// The snapshot that it was read in.
+    /// The snapshot in which it was read.
     snapshot: Snapshot,
     row: LoadedModel,
 }
@@ -24,10 +24,10 @@ struct Known {
 /// The number of a snapshot of a shard.
 type Snapshot = (u64, u64);
 
-/// The rows of one model. One id may be known on several shards.
+/// The rows of one model. Rows with the same id may be known on several shards.
 type KnownRows = HashMap<IdKey, SmallVec<[Known; 1]>>;
 
-/// The rows that were looked up by id since the session began, or was committed or rolled back.
+/// The rows that were looked up by id since the session began, or since its last commit or rollback.
 #[derive(Default)]
 pub(crate) struct IdentityMap {
     models: Vec<(TypeId, KnownRows)>,
@@ -37,15 +37,16 @@ fn key<T: Sharded>(id: &T::Id) -> Result<IdKey> {
     Ok(IdKey::of(&id.stored_value()?))
 }
 
-/// Whether a known row is the row of its id on this shard. The row of a reference table is the same on every shard.
+/// Returns a function that checks whether a known row is on this shard. A row of a reference table is the same on every
+/// shard.
 fn is_on<T: Sharded>(shard: &Shard) -> impl Fn(&Known) -> bool {
     let index = shard.index();
     move |known| T::TABLE.is_reference() || known.shard.index() == index
 }
 
 impl IdentityMap {
-    /// Returns the row of this id, if it is known on one of these shards. It is known as long as its shard is read in the
-    /// same snapshot.
+    /// Returns the row of this id, if it is known on one of these shards. A row is known as long as its shard is read in
+    /// the same snapshot.
     pub(crate) fn get<T: Sharded>(
         &self,
         id: &T::Id,
@@ -81,8 +82,8 @@ impl IdentityMap {
         Ok(())
     }
 
-    /// After a row was written through a handle that had it as it was `before`: if that is what is known of the row, the
-    /// row as it was written is known instead. Otherwise the handle's other columns may be older, and nothing is known.
+    /// Updates the map after a write through a handle whose row was `before` the write. If the map has that same row, it
+    /// is replaced by the written row. Otherwise the handle's other columns may be older, and the row is dropped.
     pub(crate) fn refresh<T: Sharded>(&mut self, row: &Stored<T>, before: &Arc<T>) -> Result<()> {
         let Some(known) = self.known::<T>(row.id())? else { return Ok(()) };
         let is_on = is_on::<T>(row.shard());
@@ -104,7 +105,7 @@ impl IdentityMap {
         Ok(())
     }
 
-    /// The rows that are known of an id.
+    /// Returns the known rows with an id.
     fn known<T: Sharded>(&mut self, id: &T::Id) -> Result<Option<&mut SmallVec<[Known; 1]>>> {
         match self.models.iter_mut().find(|(model, _)| *model == TypeId::of::<T>()) {
             Some((_, rows)) => Ok(rows.get_mut(&key::<T>(id)?)),

@@ -1,5 +1,5 @@
-//! Many rows that are added at once: placed one after the other and, where there are very many, sent in portions while
-//! the next are placed. And rows whose ids the database counts, which are sent at once.
+//! Adds many rows at once. Places them one after the other. If there are very many, it sends them in batches while the
+//! next are placed. Rows whose ids the database generates are sent at once.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use crate::tasks::unwind::finally;
 use crate::transaction::in_verb_span;
 use crate::value::{Field, Value};
 
-/// How many rows are placed before they are sent, and how many bytes of values.
-const PORTION: (usize, usize) = (16_384, 8 << 20);
+/// The largest number of rows in a batch, and of bytes of values.
+const BATCH_LIMITS: (usize, usize) = (16_384, 8 << 20);
 
-/// A row that is to be added, and its shard.
+/// A row that will be added, and its shard.
 pub(crate) struct Placed<T: Sharded> {
     pub(crate) row: Stored<T>,
     pub(crate) model: usize,
-    /// How long its values are.
+    /// The size of its values in bytes.
     pub(crate) bytes: usize,
 }
 
@@ -61,26 +61,26 @@ impl UnitOfWork {
         Ok(row)
     }
 
-    /// Adds rows in portions. One that is all there is waits, as rows do; of several each is sent before the next is
-    /// taken, all of them within a savepoint.
-    pub(crate) fn add_in_portions<N: Insert>(
+    /// Adds rows in batches. A single batch is enqueued like other rows. Of several batches, each is sent before the next
+    /// is taken, and a savepoint encloses all of them.
+    pub(crate) fn add_in_batches<N: Insert>(
         &mut self,
         mut rows: impl Iterator<Item = N>,
     ) -> Result<Vec<Stored<N::Model>>> {
         let table = N::Model::TABLE;
-        let (mut added, mut sizes) = (Vec::with_capacity(rows.size_hint().0.min(PORTION.0)), Vec::new());
-        let is_last = self.take_portion(&mut rows, &mut added, &mut sizes)?;
+        let (mut added, mut sizes) = (Vec::with_capacity(rows.size_hint().0.min(BATCH_LIMITS.0)), Vec::new());
+        let is_last = self.take_batch(&mut rows, &mut added, &mut sizes)?;
         if is_last {
-            self.add_portion(&mut added, &sizes)?;
+            self.add_batch(&mut added, &sizes)?;
             return Ok(added);
         }
         in_verb_span(self, "add_all", Some(table), |session| {
             savepoint(session, |session| {
-                session.tx.in_portions = true;
+                session.tx.in_batches = true;
                 finally(
                     session,
-                    |session| session.send_portions(&mut rows, &mut added, &mut sizes),
-                    |session| session.tx.in_portions = false,
+                    |session| session.send_batches(&mut rows, &mut added, &mut sizes),
+                    |session| session.tx.in_batches = false,
                 )
             })?;
             if session.tx.context.span.is_some() {
@@ -91,8 +91,8 @@ impl UnitOfWork {
         Ok(added)
     }
 
-    /// Sends a portion, and those that come after it.
-    fn send_portions<N: Insert>(
+    /// Sends a batch and those after it.
+    fn send_batches<N: Insert>(
         &mut self,
         rows: &mut impl Iterator<Item = N>,
         added: &mut Vec<Stored<N::Model>>,
@@ -100,18 +100,18 @@ impl UnitOfWork {
     ) -> Result<()> {
         let (mut sent, mut is_last) = (0, false);
         loop {
-            self.add_portion(added.get_mut(sent..).unwrap_or_default(), sizes)?;
+            self.add_batch(added.get_mut(sent..).unwrap_or_default(), sizes)?;
             self.flush()?;
             if is_last {
                 return Ok(());
             }
             sent = added.len();
-            is_last = self.take_portion(rows, added, sizes)?;
+            is_last = self.take_batch(rows, added, sizes)?;
         }
     }
 
-    /// Enqueues placed rows, or sends them if the database counts their ids.
-    fn add_portion<T: Sharded>(&mut self, rows: &mut [Stored<T>], sizes: &[usize]) -> Result<()> {
+    /// Enqueues placed rows, or sends them if the database generates their ids.
+    fn add_batch<T: Sharded>(&mut self, rows: &mut [Stored<T>], sizes: &[usize]) -> Result<()> {
         if T::TABLE.id_kind == IdKind::Auto {
             return in_verb_span(self, "add_all", Some(T::TABLE), |session| {
                 session.insert_counted(rows, sizes)
@@ -124,9 +124,9 @@ impl UnitOfWork {
         Ok(())
     }
 
-    /// Places rows until there are enough of them, or no more; whether these are the last. Their sizes take the place of
-    /// those that are there.
-    fn take_portion<N: Insert>(
+    /// Places rows until the batch is full or no row is left. Returns whether no row is left. Replaces the contents of
+    /// `sizes` by their sizes.
+    fn take_batch<N: Insert>(
         &self,
         rows: &mut impl Iterator<Item = N>,
         added: &mut Vec<Stored<N::Model>>,
@@ -134,7 +134,7 @@ impl UnitOfWork {
     ) -> Result<bool> {
         sizes.clear();
         let mut all = 0;
-        while sizes.len() < PORTION.0 && all < PORTION.1 {
+        while sizes.len() < BATCH_LIMITS.0 && all < BATCH_LIMITS.1 {
             let Some(new) = rows.next() else { return Ok(true) };
             let Placed { row, bytes, .. } = self.place(new)?;
             added.push(row);
@@ -144,26 +144,26 @@ impl UnitOfWork {
         Ok(false)
     }
 
-    /// Inserts rows whose ids the database counts, in one batch per shard, and puts the ids into them.
+    /// Inserts rows whose ids the database generates, in one batch per shard, and stores the ids in the rows.
     pub(crate) fn insert_counted<T: Sharded>(
         &mut self,
         rows: &mut [Stored<T>],
         sizes: &[usize],
     ) -> Result<()> {
         let model = self.model(T::TABLE)?;
-        let loads = |rows: &[Stored<T>]| {
-            let mut loads: Vec<ShardBatch> = Vec::new();
-            rows.iter().zip(sizes).for_each(|(row, &bytes)| load(&mut loads, row, model, bytes));
-            loads
+        let batches_of = |rows: &[Stored<T>]| {
+            let mut shard_batches: Vec<ShardBatch> = Vec::new();
+            rows.iter().zip(sizes).for_each(|(row, &bytes)| push_row(&mut shard_batches, row, model, bytes));
+            shard_batches
         };
-        let shards: ShardSet = loads(rows).iter().map(|load| load.shard).collect();
-        // Parents that wait must be there first.
+        let shards: ShardSet = batches_of(rows).iter().map(|shard_batch| shard_batch.shard).collect();
+        // Pending parents must be inserted first.
         self.flush_shards(&shards)?;
         let mut insert = |session: &mut Self| {
-            let mut loads = loads(rows);
-            session.send(&mut loads)?;
-            put_ids(rows, model, &mut loads)?;
-            session.record_rows(loads)?;
+            let mut shard_batches = batches_of(rows);
+            session.send(&mut shard_batches)?;
+            put_ids(rows, model, &mut shard_batches)?;
+            session.record_rows(shard_batches)?;
             let added = rows.iter().map(|row| (&**row, row.shard().index()));
             let entries = session.entries_of(added, Changes::add)?;
             session.write_entries(entries)
@@ -172,7 +172,7 @@ impl UnitOfWork {
     }
 }
 
-/// The shards of rows.
+/// Returns the shards of rows.
 fn shards_of<T: Sharded>(rows: &[Stored<T>]) -> ShardSet {
     let mut shards: Vec<usize> = Vec::new();
     for shard in rows.iter().map(|row| row.shard().index()) {
@@ -183,32 +183,38 @@ fn shards_of<T: Sharded>(rows: &[Stored<T>]) -> ShardSet {
     shards.into_iter().collect()
 }
 
-/// Puts a row into the load of its shard; loads are in the shards' order, with one batch each.
-fn load<T: Sharded>(loads: &mut Vec<ShardBatch>, row: &Stored<T>, model: usize, bytes: usize) {
+/// Adds a row to the batch of its shard. The list is in the shards' order, with one batch for each shard.
+fn push_row<T: Sharded>(shard_batches: &mut Vec<ShardBatch>, row: &Stored<T>, model: usize, bytes: usize) {
     let shard = row.shard().index();
-    let place = match loads.binary_search_by_key(&shard, |load| load.shard) {
+    let place = match shard_batches.binary_search_by_key(&shard, |shard_batch| shard_batch.shard) {
         Ok(place) => place,
         Err(place) => {
             let batches = vec![Batch::new(model, Change::Insert)];
-            loads.insert(place, ShardBatch { shard, batches, outcome: WriteOutcome::default() });
+            shard_batches.insert(place, ShardBatch { shard, batches, outcome: WriteOutcome::default() });
             place
         }
     };
-    if let Some(batch) = loads.get_mut(place).and_then(|load| load.batches.first_mut()) {
+    if let Some(batch) = shard_batches.get_mut(place).and_then(|shard_batch| shard_batch.batches.first_mut())
+    {
         batch.push(Arc::clone(row.row()) as _, bytes);
     }
 }
 
-/// Puts the ids into the rows that the database has counted for them, which the loads let go of for that.
-fn put_ids<T: Sharded>(rows: &mut [Stored<T>], model: usize, loads: &mut Vec<ShardBatch>) -> Result<()> {
+/// Stores the generated ids in the rows. The batches release the rows while that happens.
+fn put_ids<T: Sharded>(
+    rows: &mut [Stored<T>],
+    model: usize,
+    shard_batches: &mut Vec<ShardBatch>,
+) -> Result<()> {
     let table = T::TABLE;
-    let mut counted = Vec::with_capacity(loads.len());
-    for batch in loads.iter_mut().flat_map(|load| &mut load.batches) {
+    let mut counted = Vec::with_capacity(shard_batches.len());
+    for batch in shard_batches.iter_mut().flat_map(|shard_batch| &mut shard_batch.batches) {
         batch.rows.clear();
         counted.push(std::mem::take(&mut batch.counted).into_iter());
     }
     for row in &mut *rows {
-        let place = loads.binary_search_by_key(&row.shard().index(), |load| load.shard).ok();
+        let place =
+            shard_batches.binary_search_by_key(&row.shard().index(), |shard_batch| shard_batch.shard).ok();
         let id = place.and_then(|place| counted.get_mut(place)?.next());
         let (Some(id), Some(own)) = (id, row.alone()) else {
             let message = "the database did not return an id for every inserted row; check the table for triggers and rules";
@@ -217,6 +223,6 @@ fn put_ids<T: Sharded>(rows: &mut [Stored<T>], model: usize, loads: &mut Vec<Sha
         let id = Field::from_value(Value::Integer(id)).map_err(|error| table.error_at(table.id, error))?;
         own.set_id(id);
     }
-    rows.iter().for_each(|row| load(loads, row, model, 0));
+    rows.iter().for_each(|row| push_row(shard_batches, row, model, 0));
     Ok(())
 }

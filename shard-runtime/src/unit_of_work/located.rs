@@ -1,4 +1,4 @@
-//! Queries by columns with lookups: the entries are read first, and say which shards the rows are on.
+//! Queries by columns with lookups: reads the entries first, which name the shards of the rows.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,21 +15,21 @@ use crate::transaction::DatabaseTransaction;
 use crate::value::IdKey;
 use crate::value::Value;
 
-/// The shards that each value's row can be on, by the place of the entries' table: one, or several while the entry names a
+/// The shards that each value's row can be on, by the index of the entries' table. There are several if the entry names a
 /// shard that a change of the layout has split.
 type Answers = HashMap<(usize, IdKey), Vec<usize>>;
 
 /// The entries that a plan depends on, as they were read.
 pub(crate) struct EntriesRead {
-    /// By the place of each lookup.
+    /// By the index of each lookup.
     queries: Vec<(usize, SelectCore)>,
     answers: Answers,
 }
 
 impl UnitOfWork {
-    /// A query or a bulk write with all that is known of it before its shards are chosen: the session's pin, and what
-    /// lookups say of its values. With the entries that it depends on, if any: another transaction may move the rows before
-    /// this one has locked them.
+    /// Returns a query or a bulk write with the session's pin and the shards that lookups give for its values. Also
+    /// returns the entries that it depends on, if any: another transaction may move the rows before this one has locked
+    /// them.
     pub(crate) fn located_to_write<'q, C: Clone + Targeted>(
         &mut self,
         core: &'q C,
@@ -51,7 +51,7 @@ impl UnitOfWork {
         let find = |lookup: &Placed, operand: &Operand| {
             let Some(value) = operand.entry(lookup) else { return Whereabouts::Unknown };
             match read.answers.get(&(lookup.model, IdKey::of(&value))).map(Vec::as_slice) {
-                // An entry that names an unknown shard leads nowhere.
+                // An entry that names an unknown shard gives no shard.
                 Some([]) | None => Whereabouts::Nowhere,
                 Some(&[shard]) => layout
                     .shards()
@@ -86,25 +86,25 @@ impl UnitOfWork {
         Ok(answers)
     }
 
-    /// Whether the entries are as they were when a plan was made of them. They are read again and locked, so that this
+    /// Returns whether the entries are unchanged since a plan was based on them. They are read again and locked, which
     /// waits for transactions that are about to change them.
-    pub(crate) fn entries_are_as_read(&mut self, read: &mut EntriesRead) -> Result<bool> {
+    pub(crate) fn locked_entries_are_unchanged(&mut self, read: &mut EntriesRead) -> Result<bool> {
         read.queries.iter_mut().for_each(|(_, query)| query.target.for_update = true);
         let locked = self.read_entries(read)?;
-        // The rows that a wait has ended with may be new ones, which a statement that began before does not see.
+        // After a wait for a lock there may be new rows that are missing in a snapshot from before the wait.
         Ok(locked == read.answers || (self.read_entries(read)? == read.answers))
     }
 
-    /// The same, and the entries' locks are released.
-    pub(crate) fn entries_have_settled(&mut self, read: &mut EntriesRead) -> Result<bool> {
+    /// Returns whether the entries are unchanged, and releases the locks on them.
+    pub(crate) fn entries_are_unchanged(&mut self, read: &mut EntriesRead) -> Result<bool> {
         let databases: Vec<usize> = self.tx.writing().collect();
         self.tx.on_databases(&databases, DatabaseTransaction::savepoint)?;
-        let same = self.entries_are_as_read(read);
+        let same = self.locked_entries_are_unchanged(read);
         self.tx.on_databases(&databases, DatabaseTransaction::rollback_to_savepoint)?;
         same
     }
 
-    /// The shards that these entries are on.
+    /// Returns the shards of these entries.
     pub(crate) fn homes(&self, read: &EntriesRead) -> Result<ShardSet> {
         let layout = self.tx.cluster.layout();
         let plans = read.queries.iter().map(|(_, query)| Plan::read(query, SelectList::Rows, layout));
@@ -117,8 +117,8 @@ impl UnitOfWork {
         Ok(homes)
     }
 
-    /// Begins to write on files that hold rows or entries, in the cluster's order: entries of a file that are read in an
-    /// older snapshot say where a row was.
+    /// Begins to write on files with rows or entries, in the cluster's order. Otherwise entries of a file could be read
+    /// in an older snapshot, and name the row's former shard.
     pub(crate) fn lock_files(&mut self, shards: &ShardSet) -> Result<()> {
         for &shard in shards.indexes() {
             if !self.tx.cluster.layout().place(shard)?.dialect.locks_rows() {

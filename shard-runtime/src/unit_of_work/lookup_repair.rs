@@ -1,4 +1,4 @@
-//! Lookups beside their rows: in portions by the order of the values, and again under the locks where something is wrong.
+//! Compares lookups with their rows: in batches, ordered by value, and again under locks where they differ.
 
 use super::UnitOfWork;
 use super::entries::Changes;
@@ -10,54 +10,58 @@ use crate::schema::Table;
 use crate::schema::{Shard, ShardSet, Shards};
 use crate::value::Value;
 
-/// How many values are read of each shard's rows, and of its entries, at a time.
-const PORTION: usize = 1_000;
+/// How many values of each shard's rows, and of its entries, are read at a time.
+const BATCH_SIZE: usize = 1_000;
 
 /// The rows and entries of one value of a lookup.
 #[derive(Debug)]
 pub(crate) enum Fact {
-    /// So many rows on this shard.
+    /// The number of rows on this shard with the value.
     Rows { shard: usize, count: i64 },
     /// An entry on this shard, and the shard that it names.
     Entry { on: usize, names: String },
 }
 
-/// The rows and entries of some values, in the values' order.
-pub(crate) struct Portion {
+/// The rows and entries of a range of values, ordered by value.
+pub(crate) struct LookupBatch {
     pub(crate) facts: Vec<(Value<'static>, Fact)>,
-    /// The greatest value of which all is known; none where there are no greater values.
+    /// The greatest value whose rows and entries are all known; `None` if there are no greater values.
     pub(crate) up_to: Option<Value<'static>>,
 }
 
-impl Portion {
-    /// The values, each with all that there is of it.
+impl LookupBatch {
+    /// Returns the rows and entries of each value.
     pub(crate) fn values(&self) -> impl Iterator<Item = &[(Value<'static>, Fact)]> {
         self.facts.chunk_by(|(a, _), (b, _)| a.order(b).is_eq())
     }
 }
 
-/// Something wrong, and what makes it right.
-pub(crate) struct Wrong {
+/// A problem, and its repair.
+pub(crate) struct Repair {
     kind: LookupProblemKind,
     shards: Vec<usize>,
-    /// The shards whose entries of the value go.
+    /// The shards from which the value's entries are removed.
     remove: Vec<usize>,
-    /// The row's shard, for which there is to be an entry.
+    /// The row's shard, for which an entry is added.
     add: Option<usize>,
 }
 
 impl UnitOfWork {
     /// Returns the rows and entries of the next values of a lookup, on all shards.
-    pub(crate) fn portion(&mut self, lookup: &Placed, after: Option<&Value<'static>>) -> Result<Portion> {
-        let which = if after.is_some() { Values::After(PORTION) } else { Values::First(PORTION) };
+    pub(crate) fn next_batch(
+        &mut self,
+        lookup: &Placed,
+        after: Option<&Value<'static>>,
+    ) -> Result<LookupBatch> {
+        let which = if after.is_some() { Values::After(BATCH_SIZE) } else { Values::First(BATCH_SIZE) };
         let params: Vec<Param<'_>> = after.iter().map(|value| Param::Value(value.borrowed())).collect();
         let mut facts = Vec::new();
         let mut up_to: Option<Value<'static>> = None;
         for &shard in ShardSet::all(self.tx.cluster.layout().shards()).indexes() {
             for read in [Self::rows_with, Self::entries_with] {
                 let found = read(self, lookup, shard, which, &params)?;
-                // There may be more of what was cut off here, which is known only up to its last value.
-                if let Some((last, _)) = found.last().filter(|_| found.len() == PORTION)
+                // A list that was cut off here is complete only up to its last value.
+                if let Some((last, _)) = found.last().filter(|_| found.len() == BATCH_SIZE)
                     && up_to.as_ref().is_none_or(|least| last.order(least).is_lt())
                 {
                     up_to = Some(last.clone());
@@ -69,11 +73,11 @@ impl UnitOfWork {
             facts.retain(|(value, _)| value.order(greatest).is_le());
         }
         facts.sort_by(|(a, _), (b, _)| a.order(b));
-        Ok(Portion { facts, up_to })
+        Ok(LookupBatch { facts, up_to })
     }
 
-    /// Verifies some values again while no other session can write, and repairs them if that is wanted.
-    pub(crate) fn settle(
+    /// Verifies some values again while no other session can write, and repairs them if `repairs`.
+    pub(crate) fn verify_locked(
         &mut self,
         lookup: &Placed,
         suspects: &[Value<'static>],
@@ -90,10 +94,10 @@ impl UnitOfWork {
             facts.extend(self.entries_with(lookup, shard, Values::Listed, &params)?);
         }
         facts.sort_by(|(a, _), (b, _)| a.order(b));
-        let (mut drifts, mut added) = (Vec::new(), Changes::default());
-        for facts in (Portion { facts, up_to: None }).values() {
+        let (mut problems, mut added) = (Vec::new(), Changes::default());
+        for facts in (LookupBatch { facts, up_to: None }).values() {
             let Some((value, _)) = facts.first() else { continue };
-            for Wrong { kind, shards, remove, add } in judge(layout.shards(), lookup, facts)? {
+            for Repair { kind, shards, remove, add } in problems_of(layout.shards(), lookup, facts)? {
                 let repaired = repairs && kind != LookupProblemKind::SeveralRows;
                 if repaired {
                     remove.iter().try_for_each(|&shard| self.remove_entry(lookup, value, shard))?;
@@ -101,7 +105,7 @@ impl UnitOfWork {
                 }
                 let names = shards.iter().collect::<std::collections::BTreeSet<_>>();
                 let names = names.into_iter().filter_map(|&shard| layout.shards().by_index(shard));
-                drifts.push(LookupProblem {
+                problems.push(LookupProblem {
                     table: lookup.table.name,
                     column: lookup.name(),
                     value: value.clone(),
@@ -112,10 +116,10 @@ impl UnitOfWork {
             }
         }
         self.write_entries(added)?;
-        Ok(drifts)
+        Ok(problems)
     }
 
-    /// The shard's name in the entry of a value, if there is one where it belongs.
+    /// Returns the shard's name in the entry of a value, if the entry exists on the shard where sessions look for it.
     pub(crate) fn entry_of(&mut self, lookup: &Placed, value: &Value<'static>) -> Result<Option<String>> {
         let home = lookup.home(value, self.tx.cluster.layout().shards())?;
         let params = [Param::List(vec![value.borrowed()])];
@@ -126,7 +130,7 @@ impl UnitOfWork {
         }))
     }
 
-    /// Whether a row on this shard has the value.
+    /// Returns whether a row on this shard has the value.
     pub(crate) fn has_row_with(
         &mut self,
         lookup: &Placed,
@@ -137,7 +141,7 @@ impl UnitOfWork {
         self.rows_with(lookup, shard, Values::Listed, &params).map(|found| !found.is_empty())
     }
 
-    /// Returns up to so many rows of each shard with the value, as `5 on a`.
+    /// Returns up to `limit` ids of rows with the value on each shard, as `5 on a`.
     pub(crate) fn ids_with(
         &mut self,
         lookup: &Placed,
@@ -165,10 +169,10 @@ impl UnitOfWork {
         Ok(found)
     }
 
-    /// Gives the next entries on a shard that name one shard the name of that among others which has the value's row, and
-    /// commits. Returns the last value that was looked at; `None` if there are no more.
+    /// Renames the shard in the next entries on a shard that name `from`. Each gets the name of the target shard that has
+    /// the value's row. Then it commits. Returns the last value that was read; `None` if there are no more.
     ///
-    /// A row that is moved meanwhile renames or removes its entry itself, under any of these names.
+    /// If a row moves meanwhile, that transaction renames or removes the entry itself, whichever of these names it has.
     pub(crate) fn rename_entries(
         &mut self,
         lookup: &Placed,
@@ -177,7 +181,7 @@ impl UnitOfWork {
         after: Option<&Value<'static>>,
     ) -> Result<Option<Value<'static>>> {
         let layout = self.tx.cluster.shared_layout();
-        let which = if after.is_some() { Values::After(PORTION) } else { Values::First(PORTION) };
+        let which = if after.is_some() { Values::After(BATCH_SIZE) } else { Values::First(BATCH_SIZE) };
         let params: Vec<Param<'_>> = after.iter().map(|value| Param::Value(value.borrowed())).collect();
         let found = self.entries_with(lookup, shard, which, &params)?;
         let last = found.last().map(|(value, _)| value.clone());
@@ -210,7 +214,7 @@ impl UnitOfWork {
         self.tx.execute_on(shard, lookup.entries, sql, &[Param::Value(value.borrowed())]).map(drop)
     }
 
-    /// The values that rows on a shard have.
+    /// Returns the values of a lookup in the rows on a shard, with the number of rows.
     fn rows_with(
         &mut self,
         lookup: &Placed,
@@ -227,7 +231,7 @@ impl UnitOfWork {
         })
     }
 
-    /// The entries on a shard.
+    /// Returns the entries on a shard.
     fn entries_with(
         &mut self,
         lookup: &Placed,
@@ -267,15 +271,15 @@ impl UnitOfWork {
     }
 }
 
-/// The problem of one value, all of whose rows and entries are given.
-pub(crate) fn judge(
+/// Returns the problems of one value. `facts` are all its rows and entries.
+pub(crate) fn problems_of(
     shards: &Shards,
     lookup: &Placed,
     facts: &[(Value<'static>, Fact)],
-) -> Result<Vec<Wrong>> {
+) -> Result<Vec<Repair>> {
     let Some((value, _)) = facts.first() else { return Ok(Vec::new()) };
     let home = lookup.home(value, shards)?;
-    let (mut rows, mut count, mut entry, mut wrong) = (Vec::new(), 0, None, Vec::new());
+    let (mut rows, mut count, mut entry, mut found) = (Vec::new(), 0, None, Vec::new());
     for (_, fact) in facts {
         match fact {
             Fact::Rows { shard, count: more } => {
@@ -285,22 +289,22 @@ pub(crate) fn judge(
             Fact::Entry { on, names } if *on == home => entry = Some(names),
             Fact::Entry { on, .. } => {
                 let kind = LookupProblemKind::StrayEntry;
-                wrong.push(Wrong { kind, shards: vec![*on], remove: vec![*on], add: None });
+                found.push(Repair { kind, shards: vec![*on], remove: vec![*on], add: None });
             }
         }
     }
     let is_at = |shard: usize| entry.is_some_and(|name| shards.now_on(name).contains(&shard));
     let (kind, remove, add) = match (rows.as_slice(), count, entry) {
-        ([], ..) if entry.is_none() => return Ok(wrong),
+        ([], ..) if entry.is_none() => return Ok(found),
         ([], ..) => {
             rows.push(home);
             (LookupProblemKind::StrayEntry, vec![home], None)
         }
         (&[shard], 1, None) => (LookupProblemKind::MissingEntry, Vec::new(), Some(shard)),
-        (&[shard], 1, Some(_)) if is_at(shard) => return Ok(wrong),
+        (&[shard], 1, Some(_)) if is_at(shard) => return Ok(found),
         (&[shard], 1, Some(_)) => (LookupProblemKind::WrongShard, vec![home], Some(shard)),
         _ => (LookupProblemKind::SeveralRows, Vec::new(), None),
     };
-    wrong.push(Wrong { kind, shards: rows, remove, add });
-    Ok(wrong)
+    found.push(Repair { kind, shards: rows, remove, add });
+    Ok(found)
 }

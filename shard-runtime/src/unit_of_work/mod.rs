@@ -31,7 +31,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 pub(crate) use copied::{Copied, copied_columns};
-pub(crate) use lookup_repair::judge;
+pub(crate) use lookup_repair::problems_of;
 pub(crate) use move_key::KeyToMove;
 pub(crate) use read::gone;
 pub use relocate::{ChangedId, Relocated};
@@ -59,7 +59,7 @@ pub(crate) struct UnitOfWork {
     pending: Sparse<Pending>,
     identities: IdentityMap,
     handle_writes: HandleWrites,
-    /// The model of the last row, which is mostly that of the next.
+    /// The model of the last row: usually also that of the next.
     last_model: Cell<Option<(&'static Table, usize)>>,
 }
 
@@ -91,19 +91,19 @@ impl UnitOfWork {
         }
     }
 
-    /// Rolls back everything since the session began, or since its last commit, and forgets it.
+    /// Rolls back and forgets everything since the session began, or since its last commit.
     pub(crate) fn rollback(&mut self) {
         self.forget();
         self.tx.rollback();
         self.take_latest_layout();
     }
 
-    /// Whether nothing of the session depends on the layout that it has.
+    /// Returns whether nothing in the session depends on its current layout.
     pub(crate) fn is_at_rest(&self) -> bool {
         !self.tx.is_connected() && !self.has_pending_changes() && self.tx.aborted.is_none()
     }
 
-    /// Takes the layout that this process has read last. The session is not in a transaction.
+    /// Loads the newest layout that this process has read. The session is not in a transaction.
     fn take_latest_layout(&mut self) {
         let latest = self.tx.cluster.latest();
         if Arc::ptr_eq(&latest.0, &self.tx.cluster.0) {
@@ -111,7 +111,7 @@ impl UnitOfWork {
         }
         let pinned =
             self.tx.pinned_to().map(|shard| latest.layout().shards().get(shard.name()).map(Shard::index));
-        // A session that is pinned to a retired shard stays with it, and fails.
+        // A session that is pinned to a retired shard keeps its layout, and fails.
         if pinned == Some(None) {
             return;
         }
@@ -126,18 +126,18 @@ impl UnitOfWork {
         self.tx.abort(error);
     }
 
-    /// Forgets what is pending and what was read.
+    /// Forgets the pending changes and the rows that were read.
     fn forget(&mut self) {
         self.pending.used_mut().for_each(|(_, pending)| pending.forget());
         self.identities.clear();
         self.handle_writes.clear();
     }
 
-    /// After an error: if a database has ended its transaction by itself (a full disk, a failing one), what was written in
-    /// it is lost, and the global transaction is over.
+    /// Aborts after an error if a database has ended its transaction itself, because its disk is full or fails. The
+    /// writes of that transaction are lost, and the global transaction is over.
     pub(crate) fn abort_if_transaction_lost<O>(&mut self, result: Result<O>) -> Result<O> {
         let result = self.tx.abort_if_transaction_lost(result);
-        // A partial answer may have lost a transaction and still have rows.
+        // A partial result may have lost a transaction and still contain rows.
         if self.tx.aborted.is_some() {
             self.forget();
         }
@@ -159,7 +159,7 @@ impl UnitOfWork {
         self.pending.used().any(|(_, pending)| !pending.is_empty())
     }
 
-    /// Writes everything that is pending.
+    /// Writes all pending changes.
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.tx.check_usable()?;
         let pending = self.pending.used().filter(|(_, pending)| !pending.is_empty());
@@ -170,7 +170,7 @@ impl UnitOfWork {
         })
     }
 
-    /// Writes everything that is pending, and commits.
+    /// Writes all pending changes, and commits.
     pub(crate) fn commit(&mut self) -> Result<Committed> {
         self.tx.is_committing = true;
         let flushed = finally(self, UnitOfWork::flush, |work| work.tx.is_committing = false);
@@ -184,7 +184,7 @@ impl UnitOfWork {
         committed
     }
 
-    /// Makes the row and finds its shard.
+    /// Builds the row and finds its shard.
     pub(crate) fn place<N: Insert>(&self, new: N) -> Result<Placed<N::Model>> {
         self.tx.check_usable()?;
         let table = N::Model::TABLE;
@@ -202,7 +202,7 @@ impl UnitOfWork {
                         "`#[id(uuid)]` needs the feature `uuid`",
                     ));
                 }
-                // Replaced by what the database counts.
+                // Replaced by the id that the database generates.
                 IdKind::Auto | IdKind::Given => Value::Integer(0),
             };
             Field::from_value(value).map_err(|error| table.error_at(table.id, error))
@@ -213,7 +213,7 @@ impl UnitOfWork {
         Ok(Placed { row: Stored::new(Arc::new(row), shard), model, bytes })
     }
 
-    /// The model's place in the cluster.
+    /// Returns the model's index in the layout.
     pub(crate) fn model(&self, table: &'static Table) -> Result<usize> {
         match self.last_model.get() {
             Some((last, model)) if std::ptr::eq(last, table) => Ok(model),
@@ -225,7 +225,7 @@ impl UnitOfWork {
         }
     }
 
-    /// The shard of a row that is added, and how long its values are.
+    /// Returns the shard of a new row, and the size of its values in bytes.
     pub(crate) fn home<T: Sharded>(&self, row: &T) -> Result<(Shard, usize)> {
         let table = T::TABLE;
         let bytes = size_of(row)?; // what cannot be stored is an error here, at the caller's line

@@ -1,4 +1,4 @@
-//! Moving all rows of one key of a placement group to another shard, with their descendants. Uses `relocate`.
+//! Moves all rows of one key of a placement group to another shard, with their descendants. Uses `relocate`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::transaction::change::{KeyMoveRecord, expected, lock_part};
 use crate::transaction::{DatabaseTransaction, in_verb_span};
 use crate::value::Value;
 
-/// How many rows are copied by one statement.
+/// The number of rows that one statement copies.
 const CHUNK: usize = 1_000;
 
 /// How long the move waits for a lock of a server. Transactions that begin to write meanwhile wait for the move.
@@ -23,16 +23,16 @@ pub(crate) struct KeyToMove<'k> {
     pub(crate) record: &'k KeyMoveRecord,
     /// The values of its columns.
     pub(crate) key: &'k [Value<'static>],
-    /// The tables of its placement group whose rows have the key themselves.
+    /// The tables of its placement group whose rows contain the key themselves.
     pub(crate) roots: &'k [&'static Table],
     pub(crate) from: usize,
     pub(crate) to: usize,
-    /// How many rows move at most.
+    /// The largest number of rows that move.
     pub(crate) max_rows: u64,
 }
 
 impl UnitOfWork {
-    /// Moves the rows of a key, and marks the shard that they leave. The session has done nothing else.
+    /// Moves the rows of a key, and marks the shard that they leave. The session's transaction contains nothing else.
     pub(crate) fn move_key(&mut self, moved: &KeyToMove<'_>) -> Result<Relocated> {
         let shards: ShardSet = [moved.from, moved.to].into_iter().collect();
         let relocated = in_verb_span(self, "move_key", moved.roots.first().copied(), |session| {
@@ -63,14 +63,14 @@ impl UnitOfWork {
         Error::new(ErrorKind::TooManyValues, message).in_table(&table).on_shard(from)
     }
 
-    /// Waits for transactions that write on the shard that the key leaves, and checks that the move was not given up.
+    /// Waits for transactions that write on the old shard, and checks that the move was not cancelled.
     fn keep_writers_away(&mut self, moved: &KeyToMove<'_>) -> Result<()> {
         let layout = self.tx.cluster.shared_layout();
         let of = |shard: usize| {
             let place = layout.place(shard)?;
-            let link = self.tx.databases.get(place.database).and_then(DatabaseTransaction::connection);
+            let connection = self.tx.databases.get(place.database).and_then(DatabaseTransaction::connection);
             let lost = || Error::new(ErrorKind::ConnectionLost, "the connection of the session was lost");
-            Ok::<_, Error>((place, link.ok_or_else(lost)?))
+            Ok::<_, Error>((place, connection.ok_or_else(lost)?))
         };
         for shard in [moved.to, moved.from] {
             let (place, connection) = of(shard)?;
@@ -90,15 +90,14 @@ impl UnitOfWork {
         };
         let locked = locked.and_then(|()| lock_part(connection, place));
         locked.map_err(|error| error.on_shard(&moved.record.from))?;
-        // A process that records the lines waits until the rows are there.
+        // A process that records the lines waits until the rows have arrived.
         let (place, connection) = of(moved.to)?;
         lock_part(connection, place).map_err(|error| error.on_shard(&moved.record.to))?;
-        // A process that gives the move up does so under the same lock.
+        // A process that cancels the move holds the same lock.
         if self.tx.cluster.0.control.has_key_move(moved.record)? {
             return Ok(());
         }
-        let message =
-            "another process has given the move of the key up, because it needed the layout; try again";
+        let message = "another process has cancelled the move of the key, because it needed the layout; run the move again";
         Err(Error::new(ErrorKind::Busy, message).on_shard(&moved.record.from))
     }
 
@@ -118,8 +117,8 @@ impl UnitOfWork {
         self.tx.execute_on(moved.from, table, &mark, &[Param::Value(Value::Integer(epoch))])?;
         // A server compares the mark once more before the commit.
         let of_next = Arc::new(expected(from, self.tx.cluster.id(), &moved.record.from, next));
-        let link = self.tx.databases.get(from.database).and_then(DatabaseTransaction::connection);
-        link.map_or(Ok(()), |connection| connection.expect(&of_next))
+        let connection = self.tx.databases.get(from.database).and_then(DatabaseTransaction::connection);
+        connection.map_or(Ok(()), |connection| connection.expect(&of_next))
     }
 
     fn move_rows(&mut self, moved: &KeyToMove<'_>) -> Result<Relocated> {
@@ -128,12 +127,12 @@ impl UnitOfWork {
         for &table in moved.roots {
             let ids = self.ids_of_key(table, moved)?;
             for ids in ids.chunks(CHUNK) {
-                let way = Way { from: moved.from, to: moved.to, most: left };
+                let way = Way { from: moved.from, to: moved.to, max_rows: left };
                 families.push(self.copy(table, table.id, ids, way, |_, _| None)?);
                 left = left.saturating_sub(ids.len() as u64);
             }
         }
-        self.move_descendants(families, Way { from: moved.from, to: moved.to, most: moved.max_rows })
+        self.move_descendants(families, Way { from: moved.from, to: moved.to, max_rows: moved.max_rows })
     }
 
     fn ids_of_key(&self, table: &'static Table, moved: &KeyToMove<'_>) -> Result<Vec<Value<'static>>> {

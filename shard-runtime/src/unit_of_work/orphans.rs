@@ -1,5 +1,5 @@
-//! Entries of lookups without a row, which block their values: written by other programs, or left by an older version of
-//! this library.
+//! Entries of lookups without a row, which make their values unusable: written by other programs, or left by an older
+//! version of this library.
 
 use super::UnitOfWork;
 use crate::error::{Error, ErrorKind, Result};
@@ -7,17 +7,17 @@ use crate::schema::{Placed, ShardSet};
 use crate::transaction::Transactions;
 use crate::value::Value;
 
-/// The end of a message about a value whose entry leads to no row and could not be replaced.
+/// The end of the message if a value's entry leads to no row and could not be replaced.
 const REMEDY: &str = "its entry leads to no row; run `Cluster::verify`, then `Cluster::repair`";
 
 impl UnitOfWork {
-    /// Runs something that adds entries and has no effect if it fails. If an entry is in its way that belongs to no row,
-    /// this entry is removed, in the same transaction, and it runs again, until no such entry is left. If that fails, all
-    /// entries are as they were.
+    /// Runs a function that adds entries and has no effect if it fails. If an entry without a row has caused the failure,
+    /// removes that entry in the same transaction and retries, until there is no such entry. If the function still fails,
+    /// all entries are unchanged.
     pub(crate) fn without_orphans<O>(&mut self, mut run: impl FnMut(&mut Self) -> Result<O>) -> Result<O> {
         let mut error = match run(self) {
             Err(error)
-                if error.taken_value().is_some() && self.tx.aborted.is_none() && !self.tx.in_portions =>
+                if error.taken_value().is_some() && self.tx.aborted.is_none() && !self.tx.in_batches =>
             {
                 error
             }
@@ -42,7 +42,7 @@ impl UnitOfWork {
                     return Err(Error::new(ErrorKind::Unique, "a row has the value"));
                 }
                 match run(session) {
-                    // Another value may have such an entry, too.
+                    // Another value may have an entry without a row, too.
                     Err(next) if next.taken_value().is_some() && session.tx.aborted.is_none() => error = next,
                     done => {
                         is_final = true;
@@ -65,7 +65,7 @@ impl UnitOfWork {
         })
     }
 
-    /// The lookup and the value that an error names as taken, if its entry may lead to no row; see
+    /// Returns the lookup and the value that a unique error names, if the value's entry may lead to no row; see
     /// [`may_be_orphan`](Self::may_be_orphan).
     fn orphan(&mut self, error: &Error) -> Result<Option<(usize, Value<'static>)>> {
         let Some(taken) = error.taken_value() else { return Ok(None) };
@@ -75,21 +75,21 @@ impl UnitOfWork {
         Ok(may_be_orphan.then(|| (taken.lookup, taken.value.clone())))
     }
 
-    /// Returns the failure of a search for a value's row if it does not concern the value: a lock that was not obtained,
-    /// a shard that does not answer. Otherwise the error that the value is taken, with a remedy.
+    /// Returns the failure of a search for a value's row if it is not about the value. Examples are a lock that was not
+    /// obtained, or a shard that does not answer. Otherwise returns the unique error, with a remedy.
     fn unless_failed(&self, failure: Error, error: Error) -> Error {
         let is_failed = failure.is_retryable() || failure.is_about_a_shard() || self.tx.aborted.is_some();
         if is_failed { failure } else { error.with_remedy(REMEDY) }
     }
 
-    /// Looks, without locks, whether a value has an entry that leads to no row. Most often there is a row.
+    /// Returns whether a value's entry seems to lead to no row, without locks. Usually there is a row.
     ///
     /// # Errors
-    /// If that is not known: the session may not write every shard, or a shard cannot be read.
+    /// If this cannot be found out: the session may not write every shard, or a shard cannot be read.
     fn may_be_orphan(&mut self, lookup: &Placed, value: &Value<'static>) -> Result<bool> {
         let Some(named) = self.entry_of(lookup, value)? else { return Ok(false) };
         for shard in self.tx.cluster.layout().shards().now_on(&named) {
-            // A pinned session may not look on another shard, so that the entry counts.
+            // A pinned session may not read another shard, so that the entry counts.
             let is_elsewhere = self.tx.pinned.is_some_and(|pinned| pinned != shard);
             if is_elsewhere || self.has_row_with(lookup, value, shard)? {
                 return Ok(false);
@@ -101,16 +101,17 @@ impl UnitOfWork {
         }
     }
 
-    /// Removes the entry of a value that no row has. Returns whether there was such an entry. The tables are locked:
-    /// another transaction may be about to finish writing the row.
+    /// Removes the entry of a value that no row has. Returns whether there was one. Locks the tables, because another
+    /// transaction may be about to write the row.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] if the tables cannot be locked; [`ErrorKind::Unique`] if several rows have the value.
+    /// - [`ErrorKind::Busy`] if the tables cannot be locked.
+    /// - [`ErrorKind::Unique`] if several rows have the value.
     fn remove_orphan(&mut self, lookup: &Placed, value: &Value<'static>) -> Result<bool> {
-        let drifts = self.settle(lookup, std::slice::from_ref(value), true)?;
-        match drifts.is_empty() || drifts.iter().any(|drift| drift.repaired) {
-            // Nothing is wrong if a row has come meanwhile, and the value is taken then.
-            true => Ok(drifts.iter().any(|drift| drift.repaired)),
+        let problems = self.verify_locked(lookup, std::slice::from_ref(value), true)?;
+        match problems.is_empty() || problems.iter().any(|problem| problem.repaired) {
+            // If a row has been added meanwhile, there is no problem, and the value is taken.
+            true => Ok(problems.iter().any(|problem| problem.repaired)),
             false => Err(Error::new(ErrorKind::Unique, "several rows have this value")),
         }
     }

@@ -1,8 +1,7 @@
-//! Pending changes: rows that were added, changed or removed, until the shard's next read, `flush` or `commit`.
+//! Pending changes: inserts, updates and deletes of rows, until the shard's next read, `flush` or `commit`.
 //!
-//! Pending changes are sent in an order that breaks no foreign key: rows are inserted, parents before children; then rows are
-//! changed; then rows are removed, children before parents. Of one row everything is done in the order in which it was
-//! said.
+//! They are sent in an order that breaks no foreign key: first inserts, parents before children; then updates; then
+//! deletes, children before parents. The changes of a single row keep the order in which the session made them.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -12,7 +11,7 @@ use crate::planner::{AnyRow, Change};
 use crate::query::WriteOutcome;
 use crate::value::IdKey;
 
-/// So many batches of changes may wait: a row that is changed again and again needs one each time.
+/// The largest number of batches of updates: a row that is changed repeatedly needs one each time.
 const BATCHES: usize = 64;
 
 /// The pending changes of one shard.
@@ -27,18 +26,18 @@ pub(crate) struct Pending {
     outcome: WriteOutcome,
 }
 
-/// The rows of one model with which the same is to be done on one shard.
+/// The rows of one model with the same change on one shard.
 pub(crate) struct Batch {
     pub(crate) model: usize,
     pub(crate) change: Change,
     pub(crate) rows: Vec<Arc<dyn AnyRow>>,
-    /// How many bytes their values have, about.
+    /// The approximate size of their values in bytes.
     pub(crate) bytes: usize,
-    /// The ids that the database has counted for the rows that were sent, if it counts them.
+    /// The ids that the database has generated for the rows that were sent, if it generates ids.
     pub(crate) counted: Vec<i64>,
-    /// Those of the rows, one or more of which were not there to be changed, or not as they were read.
+    /// A range of rows of which at least one does not exist, or has another version.
     pub(crate) missed: Range<usize>,
-    /// The ids of rows that are changed or removed: each is there once.
+    /// The ids of rows that are updated or deleted, each once.
     ids: HashSet<IdKey>,
 }
 
@@ -57,7 +56,7 @@ impl Batch {
 /// The pending changes of one shard while they are sent.
 pub(crate) struct ShardBatch {
     pub(crate) shard: usize,
-    /// In the order in which they are to be written.
+    /// In the order in which they will be written.
     pub(crate) batches: Vec<Batch>,
     /// The outcome that the changed rows share.
     pub(crate) outcome: WriteOutcome,
@@ -77,7 +76,7 @@ impl Pending {
         }
     }
 
-    /// A row is to be changed; what it then remembers.
+    /// Adds the update of a row. Returns the outcome that the row's handle shares.
     pub(crate) fn update(
         &mut self,
         model: usize,
@@ -86,7 +85,7 @@ impl Pending {
         row: Arc<dyn AnyRow>,
         bytes: usize,
     ) -> &WriteOutcome {
-        // Not before something else that is to be done with this row.
+        // Not before an earlier change of this row.
         let after = self.updates.iter().rposition(|batch| batch.model == model && batch.ids.contains(&id));
         let after = after.map_or(0, |place| place + 1);
         let fits = |batch: &Batch| batch.model == model && batch.change == change;
@@ -117,12 +116,12 @@ impl Pending {
         }
     }
 
-    /// Whether a row is to be removed.
+    /// Returns whether a deletion of this row is pending.
     pub(crate) fn deletes(&self, model: usize, id: &IdKey) -> bool {
         self.deletes.iter().any(|batch| batch.model == model && batch.ids.contains(id))
     }
 
-    /// Whether rows of a model are to be removed.
+    /// Returns whether deletions of rows of this model are pending.
     pub(crate) fn deletes_any(&self, model: usize) -> bool {
         self.deletes.iter().any(|batch| batch.model == model)
     }
@@ -136,15 +135,15 @@ impl Pending {
         self.inserts.is_empty() && self.updates.is_empty() && self.deletes.is_empty()
     }
 
-    /// Whether no more changes should wait.
+    /// Returns whether the limit of pending batches is reached.
     pub(crate) fn is_full(&self) -> bool {
         self.updates.len() >= BATCHES
     }
 
     /// Puts changes back that could not be written.
-    pub(crate) fn put_back(&mut self, load: ShardBatch) {
-        self.outcome = load.outcome;
-        for mut batch in load.batches {
+    pub(crate) fn put_back(&mut self, shard_batch: ShardBatch) {
+        self.outcome = shard_batch.outcome;
+        for mut batch in shard_batch.batches {
             batch.missed = 0..0;
             match batch.change {
                 Change::Insert => self.inserts.push(batch),
@@ -154,7 +153,7 @@ impl Pending {
         }
     }
 
-    /// All that waits for this shard; nothing does any more.
+    /// Takes all pending changes of this shard.
     pub(crate) fn take(&mut self, shard: usize) -> ShardBatch {
         let Pending { mut inserts, mut updates, mut deletes, outcome } = std::mem::take(self);
         inserts.append(&mut updates);
@@ -162,7 +161,7 @@ impl Pending {
         ShardBatch { shard, batches: inserts, outcome }
     }
 
-    /// Nothing waits any more, and what was to be changed is not.
+    /// Drops all pending changes, and marks them as rolled back.
     pub(crate) fn forget(&mut self) {
         std::mem::take(self).outcome.roll_back();
     }

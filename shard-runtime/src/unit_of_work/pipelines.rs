@@ -1,10 +1,11 @@
-//! A flush over servers: each gets its changes in one pipeline, and all of them at the same time. Uses `batches`, and the
+//! A flush to several servers: each gets its changes in one pipeline, all at the same time. Uses `batches`, and the
 //! pipelines of `driver`.
 //!
-//! Sessions wait for the locks of servers in the cluster's order, so that two of them do not wait for each other. A session
-//! that writes several servers at once cannot keep that order, so it does not wait: a pipeline fails at a lock that another
-//! transaction holds. Then the changes of this server, and of those after it, are undone with their locks, and are sent again
-//! one server after the other. The same is done after any other error, so that it is reported as without pipelines.
+//! Sessions wait for the locks of servers in the cluster's order, so that two of them do not wait for each other. A
+//! session that writes several servers at once cannot keep that order. Its pipelines therefore do not wait: each fails at
+//! a lock that another transaction holds. The changes of that server, and of those after it, are then undone with their
+//! locks, and sent again one server after the other. The same happens after any other error, which is then reported as
+//! without pipelines.
 //!
 //! The last flush before a commit that a server decides also sends the row of its decision log.
 
@@ -16,11 +17,11 @@ use super::pending::ShardBatch;
 use crate::driver::{Connection, Pipeline, PipelineAnswer, Pipelined};
 use crate::error::{Error, Result};
 use crate::planner::{Change, Layout};
-use crate::transaction::commit::{DecisionRow, unit_row};
+use crate::transaction::commit::{DecisionRow, decision_statement};
 use crate::transaction::{DatabaseTransaction, locate};
 use crate::value::Value;
 
-/// The changes of one shard on their way.
+/// The changes of one shard that are being sent.
 struct Running<'c> {
     pipeline: Box<dyn Pipeline + 'c>,
     /// The texts of the statements.
@@ -28,23 +29,25 @@ struct Running<'c> {
 }
 
 impl UnitOfWork {
-    /// Sends the first of these loads at the same time, as far as each is for another server and a pipeline can send it.
-    /// Returns how many of them are written. Those after them are as before.
+    /// Sends batches at the same time: the longest prefix in which each is for another server and a pipeline can send it.
+    /// Returns how many of them were written. The others are unchanged.
     ///
-    /// The row of a decision goes along if all loads do. `row` is `None` afterwards if it is not written.
+    /// The decision's row is sent if the prefix is the whole list. `row` is `None` afterwards if it was not written.
     ///
     /// # Errors
-    /// That of a server that was lost, or has become a standby: nothing can be sent to it again.
+    /// The error of a server that was lost, or has become a standby: nothing can be sent to it again.
     pub(crate) fn send_at_the_same_time(
         &self,
-        loads: &[ShardBatch],
+        shard_batches: &[ShardBatch],
         row: &mut Option<DecisionRow>,
     ) -> Result<usize> {
         let layout = self.tx.cluster.layout();
-        let servers = loads.get(..on_servers(layout, loads)).unwrap_or_default();
-        let begun: Vec<_> =
-            servers.iter().map_while(|load| Some((load, statements(layout, load)?))).collect();
-        let sends_row = begun.len() == loads.len();
+        let servers = shard_batches.get(..on_servers(layout, shard_batches)).unwrap_or_default();
+        let begun: Vec<_> = servers
+            .iter()
+            .map_while(|shard_batch| Some((shard_batch, statements(layout, shard_batch)?)))
+            .collect();
+        let sends_row = begun.len() == shard_batches.len();
         let mut sent_row = row.take();
         if let Some(row) = sent_row.take_if(|_| !sends_row) {
             self.tx.put_back_decision_row(row);
@@ -61,33 +64,36 @@ impl UnitOfWork {
         lost.map_or(Ok(written), Err)
     }
 
-    /// Sends statements of these loads, and a decision's row behind those of its server. Returns how many loads are written
-    /// and, if the row is, how often rows of its log were collected.
+    /// Sends the statements of these batches, and the decision's row behind those of its server. Returns how many batches
+    /// were written and, if the row was, how often rows of its log were collected.
     fn send_pipelines<'c>(
         &'c self,
         mut begun: Vec<(&'c ShardBatch, Vec<Pipelined<'c>>)>,
         row: Option<&'c DecisionRow>,
     ) -> (usize, Option<i64>, Option<Error>) {
-        let loads: Vec<&ShardBatch> = begun.iter().map(|(load, _)| *load).collect();
-        let row_place = row.and_then(|row| loads.iter().position(|load| self.is_on(load, row.server)));
-        let mut row_alone = row.and_then(|row| self.begin_row(row, &mut begun, row_place));
-        let mut running: Vec<Running<'_>> =
-            begun.into_iter().map_while(|(load, statements)| self.begin_pipeline(load, statements)).collect();
+        let shard_batches: Vec<&ShardBatch> = begun.iter().map(|(shard_batch, _)| *shard_batch).collect();
+        let row_index = row
+            .and_then(|row| shard_batches.iter().position(|shard_batch| self.is_on(shard_batch, row.server)));
+        let mut row_alone = row.and_then(|row| self.begin_row(row, &mut begun, row_index));
+        let mut running: Vec<Running<'_>> = begun
+            .into_iter()
+            .map_while(|(shard_batch, statements)| self.begin_pipeline(shard_batch, statements))
+            .collect();
         let began = Instant::now();
         running.iter_mut().for_each(|running| running.pipeline.send());
         row_alone.iter_mut().for_each(|pipeline| pipeline.send());
-        // All of them end before anything is undone.
+        // All of them end before any is undone.
         let finish = |Running { pipeline, sent }: Running<'_>| (pipeline.finish(), (sent, began.elapsed()));
         let ended: Vec<_> = running.into_iter().map(finish).collect();
         let row_alone = row_alone.map(Pipeline::finish);
-        let is_written = |(load, (answers, _)): (&&ShardBatch, &(Result<Vec<PipelineAnswer>>, _))| {
-            answers.as_ref().is_ok_and(|answers| are_written(load, answers))
+        let is_written = |(shard_batch, (answers, _)): (&&ShardBatch, &(Result<Vec<PipelineAnswer>>, _))| {
+            answers.as_ref().is_ok_and(|answers| are_written(shard_batch, answers))
         };
-        let written = loads.iter().zip(&ended).take_while(|ended| is_written(*ended)).count();
-        let answers = match (&row_alone, row_place) {
-            (Some(answers), _) => answers.as_ref().ok().filter(|_| written == loads.len()),
-            (None, Some(place)) if place < written => {
-                ended.get(place).and_then(|(answers, _)| answers.as_ref().ok())
+        let written = shard_batches.iter().zip(&ended).take_while(|ended| is_written(*ended)).count();
+        let answers = match (&row_alone, row_index) {
+            (Some(answers), _) => answers.as_ref().ok().filter(|_| written == shard_batches.len()),
+            (None, Some(index)) if index < written => {
+                ended.get(index).and_then(|(answers, _)| answers.as_ref().ok())
             }
             (None, _) => None,
         };
@@ -95,17 +101,19 @@ impl UnitOfWork {
             Some(Value::Integer(times)) if row.is_some() => Some(*times),
             _ => None,
         };
-        // If one cannot be undone, its connection has lost the transaction, and the changes cannot be sent again.
+        // If one cannot be undone, its connection has lost the transaction, and its changes cannot be sent again.
         let mut lost = None;
-        for (place, (load, (answers, (sent, took)))) in loads.iter().zip(ended).enumerate() {
+        for (index, (shard_batch, (answers, (sent, took)))) in shard_batches.iter().zip(ended).enumerate() {
             match answers {
-                // Those that are undone are reported when they are sent again.
-                Ok(answers) if place < written => self.report(load, &sent, &answers, took),
+                // Undone batches are reported when they are sent again.
+                Ok(answers) if index < written => self.report(shard_batch, &sent, &answers, took),
                 answers => {
-                    let undone =
-                        self.tx.ready(load.shard).and_then(|(_, connection)| connection.undo_pipeline());
+                    let undone = self
+                        .tx
+                        .ready(shard_batch.shard)
+                        .and_then(|(_, connection)| connection.undo_pipeline());
                     let error =
-                        undone.err().map(|undone| self.located(load, answers.err().unwrap_or(undone)));
+                        undone.err().map(|undone| self.located(shard_batch, answers.err().unwrap_or(undone)));
                     lost = lost.or(error);
                 }
             }
@@ -119,17 +127,17 @@ impl UnitOfWork {
         (written, collected, lost)
     }
 
-    /// Puts the row behind the statements of the load at this place, or begins a pipeline for it.
+    /// Appends the row to the statements of the batch with this index, or begins a pipeline for it.
     fn begin_row<'c>(
         &'c self,
         row: &'c DecisionRow,
         begun: &mut [(&'c ShardBatch, Vec<Pipelined<'c>>)],
-        place: Option<usize>,
+        index: Option<usize>,
     ) -> Option<Box<dyn Pipeline + 'c>> {
-        let names = self.tx.cluster.names_of_units(row.server).ok()?;
-        let (sql, params) = unit_row(names, &row.id, &row.removable);
+        let names = self.tx.cluster.decision_log_names(row.server).ok()?;
+        let (sql, params) = decision_statement(names, &row.id, &row.removable);
         let statement = Pipelined { sql: sql.into(), params };
-        match place.and_then(|place| begun.get_mut(place)) {
+        match index.and_then(|index| begun.get_mut(index)) {
             Some((_, statements)) => {
                 statements.push(statement);
                 None
@@ -138,31 +146,31 @@ impl UnitOfWork {
         }
     }
 
-    /// Names the shard of an error and, if all its changes are of one table, the table.
-    fn located(&self, load: &ShardBatch, error: Error) -> Error {
+    /// Adds the shard to an error and, if all changes are in one table, the table.
+    fn located(&self, shard_batch: &ShardBatch, error: Error) -> Error {
         let layout = self.tx.cluster.layout();
-        let table = match load.batches.as_slice() {
+        let table = match shard_batch.batches.as_slice() {
             [batch] => layout.table(batch.model).ok(),
             _ => None,
         };
-        match layout.shards().by_index(load.shard) {
+        match layout.shards().by_index(shard_batch.shard) {
             Some(shard) => locate(error, shard, table),
             None => error,
         }
     }
 
-    fn is_on(&self, load: &ShardBatch, database: usize) -> bool {
-        self.tx.cluster.layout().place(load.shard).is_ok_and(|place| place.database == database)
+    fn is_on(&self, shard_batch: &ShardBatch, database: usize) -> bool {
+        self.tx.cluster.layout().place(shard_batch.shard).is_ok_and(|place| place.database == database)
     }
 
     fn connection_to(&self, database: usize) -> Option<&dyn Connection> {
         self.tx.databases.get(database).and_then(DatabaseTransaction::connection)
     }
 
-    fn report(&self, load: &ShardBatch, sent: &[String], answers: &[PipelineAnswer], took: Duration) {
+    fn report(&self, shard_batch: &ShardBatch, sent: &[String], answers: &[PipelineAnswer], took: Duration) {
         let layout = self.tx.cluster.layout();
-        let Some(handle) = layout.shards().by_index(load.shard) else { return };
-        for ((batch, sql), answer) in load.batches.iter().zip(sent).zip(answers) {
+        let Some(handle) = layout.shards().by_index(shard_batch.shard) else { return };
+        for ((batch, sql), answer) in shard_batch.batches.iter().zip(sent).zip(answers) {
             let table = layout.table(batch.model).ok().map(|table| table.name);
             let mut watch = self.tx.cluster.watch(handle, table, sql);
             watch.has_taken(took);
@@ -172,43 +180,43 @@ impl UnitOfWork {
 
     fn begin_pipeline<'c>(
         &'c self,
-        load: &'c ShardBatch,
+        shard_batch: &'c ShardBatch,
         statements: Vec<Pipelined<'c>>,
     ) -> Option<Running<'c>> {
         let layout = self.tx.cluster.layout();
-        let (_, connection) = self.tx.ready(load.shard).ok()?;
+        let (_, connection) = self.tx.ready(shard_batch.shard).ok()?;
         let sent = statements.iter().map(|statement| statement.sql.to_string()).collect();
-        let names = &layout.place(load.shard).ok()?.names;
+        let names = &layout.place(shard_batch.shard).ok()?.names;
         let pipeline = connection.begin_pipeline(names, statements)?;
         Some(Running { pipeline, sent })
     }
 }
 
-/// How many loads at the beginning are for servers, each for another one.
-fn on_servers(layout: &Layout, loads: &[ShardBatch]) -> usize {
+/// Returns the length of the longest prefix of batches for servers, each for another one.
+fn on_servers(layout: &Layout, shard_batches: &[ShardBatch]) -> usize {
     let mut servers: Vec<usize> = Vec::new();
-    let is_another = |load: &&ShardBatch| {
-        let server = layout.place(load.shard).ok().filter(|place| place.dialect.answers_later());
+    let is_another = |shard_batch: &&ShardBatch| {
+        let server = layout.place(shard_batch.shard).ok().filter(|place| place.dialect.answers_later());
         let another = server.map(|place| place.database).filter(|database| !servers.contains(database));
         servers.extend(another);
         another.is_some()
     };
-    loads.iter().take_while(is_another).count()
+    shard_batches.iter().take_while(is_another).count()
 }
 
-/// The statements of a load, if each batch is one statement.
-fn statements<'l>(layout: &'l Layout, load: &'l ShardBatch) -> Option<Vec<Pipelined<'l>>> {
+/// Returns the statements of a shard's batches, if each batch is one statement.
+fn statements<'l>(layout: &'l Layout, shard_batch: &'l ShardBatch) -> Option<Vec<Pipelined<'l>>> {
     let statement = |batch| {
-        let (sql, params) = whole_statement(batch, layout, load.shard).ok()??;
+        let (sql, params) = whole_statement(batch, layout, shard_batch.shard).ok()??;
         Some(Pipelined { sql, params })
     };
-    load.batches.iter().map(statement).collect()
+    shard_batch.batches.iter().map(statement).collect()
 }
 
-/// Whether each row was there to be changed.
-fn are_written(load: &ShardBatch, answers: &[PipelineAnswer]) -> bool {
-    load.batches.len() <= answers.len()
-        && load
+/// Returns whether each updated or deleted row existed.
+fn are_written(shard_batch: &ShardBatch, answers: &[PipelineAnswer]) -> bool {
+    shard_batch.batches.len() <= answers.len()
+        && shard_batch
             .batches
             .iter()
             .zip(answers)

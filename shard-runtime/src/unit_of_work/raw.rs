@@ -1,4 +1,4 @@
-//! SQL as a person wrote it, on a session's own connections and in its transactions.
+//! Hand-written SQL, on a session's own connections and in its transactions.
 
 use super::UnitOfWork;
 use crate::driver::Shape;
@@ -28,7 +28,7 @@ impl UnitOfWork {
         let steps = steps(core, &shards, &layout)?;
         self.tx.record_shards(None, &shards);
         self.flush_shards(&shards)?;
-        // A wrong statement is an error before any shard is asked.
+        // A wrong statement is an error before any shard is read.
         let mut ready = Vec::with_capacity(steps.len());
         for step in steps {
             if self.tx.is_ready(step.shard, None)? {
@@ -86,7 +86,7 @@ impl UnitOfWork {
         })
     }
 
-    /// The shards that the SQL names; in a pinned session only its own.
+    /// Returns the shards that the SQL names; in a pinned session only its own.
     fn sql_shards(&self, core: &SqlCore) -> Result<ShardSet> {
         self.tx.check_usable()?;
         let named = core.shards(self.tx.cluster.layout().shards())?;
@@ -96,7 +96,7 @@ impl UnitOfWork {
         Ok(self.tx.narrowed(named))
     }
 
-    /// Looks whether a statement may be used so, on a shard that is ready.
+    /// Checks that a statement may be used in this way, on a shard with a transaction.
     fn check_sql(&self, step: &Step<'_>, wanted: Use) -> Result<()> {
         if let Some(shard) = self.tx.cluster.layout().shards().by_index(step.shard) {
             self.tx.connection_of(shard)?.restore_settings_at_end();
@@ -107,7 +107,7 @@ impl UnitOfWork {
     }
 }
 
-/// The SQL for each shard.
+/// Returns the SQL for each shard.
 fn steps<'c>(core: &'c SqlCore, shards: &ShardSet, layout: &Layout) -> Result<Vec<Step<'c>>> {
     let params = core.params()?;
     let step = |&shard: &usize| -> Result<Step<'c>> {

@@ -1,4 +1,4 @@
-//! How a session reads: plans run on the shards' connections, rows looked up by their ids.
+//! Reads of a session: runs plans on the shards' connections, and looks up rows by their ids.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -24,11 +24,11 @@ use crate::transaction::locate;
 use crate::value::Field;
 use crate::value::Value;
 
-/// The number of shards that a row is looked up on without another thread, at most.
+/// The largest number of shards on which this thread looks up a row itself.
 const AT_ONCE: usize = 4;
 
 impl UnitOfWork {
-    /// Writes what waits on these shards for these tables.
+    /// Writes the pending changes of these tables on these shards.
     pub(crate) fn flush_tables(&mut self, tables: &[&'static Table], shards: &ShardSet) -> Result<()> {
         self.tx.check_usable()?;
         if !self.has_pending_changes() {
@@ -44,8 +44,8 @@ impl UnitOfWork {
         self.flush_shards(&waiting)
     }
 
-    /// Runs a plan, which may depend on entries, and visits the rows of its answer, each with its shard. Returns false, and
-    /// has visited nothing, if the entries have changed before the rows could be locked.
+    /// Runs a plan, which may depend on entries, and visits the rows of its result, each with its shard. Returns false,
+    /// without having visited any row, if the entries have changed before the rows could be locked.
     fn run_located(
         &mut self,
         plan: &Plan<'_>,
@@ -76,7 +76,7 @@ impl UnitOfWork {
             };
             gates.map_err(|error| error.in_table(table.name))?;
             if let Some(read) = entries {
-                as_read = session.entries_have_settled(read)?;
+                as_read = session.entries_are_unchanged(read)?;
             }
             if !as_read {
                 return Ok(());
@@ -98,8 +98,8 @@ impl UnitOfWork {
         locks.iter().try_for_each(lock)
     }
 
-    /// Refuses `for_update` in a partial answer. Rows of the shards that are missing would not be locked, and locks are
-    /// taken one shard after the other, so that a shard that does not answer would use up the time of those after it.
+    /// Refuses `for_update` in a partial result. Rows of missing shards would not be locked. Locks are taken one shard
+    /// after the other. A shard that does not answer would use up the timeout of those after it.
     fn refuse_partial_locks(&self, target: &Target) -> Result<()> {
         if !target.for_update || self.tx.context.missing.is_none() {
             return Ok(());
@@ -109,7 +109,7 @@ impl UnitOfWork {
         Err(Error::new(ErrorKind::Query, message).in_table(target.table.name))
     }
 
-    /// Reads what a query asks for, and visits the rows of its answer.
+    /// Runs the read of a request, and visits the rows of its result.
     pub(crate) fn read(&mut self, request: Request<'_>, visit: &mut VisitRow<'_>) -> Result<()> {
         match request.0 {
             Read::Models(core, load) => self.visit(core, SelectList::Rows, Some(load), visit),
@@ -141,7 +141,7 @@ impl UnitOfWork {
         self.visit_value(core, Value::Boolean(found), visit)
     }
 
-    /// Visits an answer that is one value.
+    /// Visits a result of one value.
     fn visit_value(&self, core: &SelectCore, value: Value<'_>, visit: &mut VisitRow<'_>) -> Result<()> {
         match self.tx.cluster.layout().shards().serving().next() {
             Some(shard) => {
@@ -184,8 +184,8 @@ impl UnitOfWork {
         })
     }
 
-    /// Runs something with a plan of a query, again while the entries that the plan depends on have changed before the rows
-    /// could be locked. `run` returns false in that case, and has visited nothing.
+    /// Runs a function with a plan of a query. Plans again if the entries that the plan depends on have changed before
+    /// the rows could be locked. In that case `run` returns false, and has visited no row.
     fn planned<C: Clone + Targeted>(
         &mut self,
         core: &C,
@@ -205,13 +205,13 @@ impl UnitOfWork {
         };
         match self.tx.cluster.layout().lookups().is_empty() {
             true => run(self),
-            // Lookups and rows have one time together.
+            // Lookups and rows share one timeout.
             false => bounded(self, run),
         }
     }
 
-    /// Visits the rows of a plan's merged answer. Returns false, and has visited nothing, if the entries that the plan
-    /// depends on have changed before the rows could be locked.
+    /// Visits the rows of a plan's merged result. Returns false, without having visited any row, if the entries that the
+    /// plan depends on have changed before the rows could be locked.
     pub(crate) fn visit_located(
         &mut self,
         plan: &Plan<'_>,
@@ -235,9 +235,9 @@ impl UnitOfWork {
         Ok(found)
     }
 
-    /// Looks a row up as [`look_up`](Self::look_up) does if it is known, or if files have it that can be read without a wait:
-    /// no connection is opened, nothing is written, no lock is waited for, and looking up rows of this model was not slow
-    /// the last time. Returns `None` otherwise.
+    /// Looks a row up as [`look_up`](Self::look_up) does, if that needs no wait. The row is in the identity map, or on
+    /// files with idle connections, no pending changes and no held locks. Looking up rows of this model must have been
+    /// fast the last time. Returns `None` otherwise.
     pub(crate) fn look_up_at_once<T: Sharded>(
         &mut self,
         id: &T::Id,
@@ -264,18 +264,18 @@ impl UnitOfWork {
         found.ok()
     }
 
-    /// The row of this id on one of these shards, from the shards. Where the cluster itself hands the ids out, the
-    /// first that has the row is the last that is asked.
+    /// Returns the row of this id from one of these shards. If the cluster generates the ids, it stops at the first shard
+    /// that has the row.
     ///
-    /// They are asked in turn, here: looking a row up by its id takes an embedded database less time than waking a
-    /// thread takes. Only where that was slow again and again are all of them asked at once.
+    /// The shards are read one after the other, on this thread. Looking a row up by its id in an embedded database is
+    /// faster than waking a thread. If that was slow several times in a row, all shards are read at once.
     fn fetch<T: Sharded>(&mut self, id: &T::Id, shards: &ShardSet) -> Result<Option<Stored<T>>> {
         let table = T::TABLE;
         let model = self.model(table)?;
         let value = id.stored_value().map_err(|error| table.error_at(table.id, error))?;
         let params = [Param::Value(value)];
         self.tx.record_shards(Some(table), shards);
-        // The time is of interest to async sessions, whose reads can be cancelled.
+        // The time matters to async sessions, whose reads can be cancelled.
         let is_timed = self.tx.context.cancellation.is_some();
         if let [shard] = shards.indexes()
             && !is_timed

@@ -1,10 +1,10 @@
-//! How a session reads and writes reference tables, which are complete on every shard: read on one, written on all.
+//! Reads and writes of reference tables, which are complete on every shard: read on one, written on all.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::UnitOfWork;
-use super::entries::Stays;
+use super::entries::RowWrite;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::ReadOptions;
 use crate::planner::Layout;
@@ -14,8 +14,8 @@ use crate::schema::Table;
 use crate::schema::{Shard, ShardSet};
 
 impl UnitOfWork {
-    /// Locks the rows of a reference table on the first shard, if a pin has them read `for_update` on another one. If one of the
-    /// shards is a file, the file is locked as a whole already.
+    /// Locks the rows of a reference table on the first shard if a pin reads them `for_update` on another one. If one of
+    /// the shards is a file, the whole file is locked already.
     pub(crate) fn keep_on_first(&mut self, plan: &Plan<'_>) -> Result<()> {
         let layout = self.tx.cluster.layout();
         let locks_rows = |shard: usize| layout.place(shard).is_ok_and(|place| place.dialect.locks_rows());
@@ -29,8 +29,8 @@ impl UnitOfWork {
         self.tx.execute(first, ReadOptions::whole(plan.target.table), |_| Ok(ControlFlow::Continue(())))
     }
 
-    /// The shards whose waiting rows are written where those of some shards are: all of them, where rows of reference
-    /// tables are among those, since such a row is written everywhere or nowhere.
+    /// Returns the shards whose pending changes are written together with those of `shards`. If these include rows of
+    /// reference tables, it returns all shards, since such a row is written on every shard or on none.
     pub(crate) fn written_together<'s>(&self, shards: &'s ShardSet) -> Cow<'s, ShardSet> {
         let references = self.tx.cluster.layout().references();
         let has_references = |shard: &usize| {
@@ -43,11 +43,11 @@ impl UnitOfWork {
         }
     }
 
-    /// Executes a statement about one row of a reference table on every shard, or on none; how many rows it found on each
-    /// of them.
+    /// Executes a statement for one row of a reference table on every shard, or on none. Returns how many rows it found
+    /// on each shard.
     pub(crate) fn write_everywhere(
         &mut self,
-        row: &Stays<'_>,
+        row: &RowWrite<'_>,
         table: &'static Table,
         sql: impl Fn(&TableSql) -> String,
         params: &[Param<'_>],
@@ -65,8 +65,8 @@ impl UnitOfWork {
             affected(&layout, table, &found)
         };
         let mut written = self.in_savepoint(&shards, execute);
-        // Another transaction may be decided and not finished on every server, so that some have the row and others do
-        // not yet. The table's lock waits for it.
+        // Another transaction may be decided but not finished on every server, so that only some have the row. The
+        // table's lock waits for it.
         if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::ReferenceDiverged)
             && self.tx.aborted.is_none()
         {
@@ -79,11 +79,11 @@ impl UnitOfWork {
     }
 }
 
-/// How many rows a statement affected that found so many on each shard: their sum or, in a reference table, what each of
-/// them found.
+/// Returns the number of rows that a statement affected: the sum of the numbers on each shard or, for a reference table,
+/// their common value.
 ///
 /// # Errors
-/// [`ErrorKind::ReferenceDiverged`] where the shards of a reference table have found other numbers of rows.
+/// [`ErrorKind::ReferenceDiverged`] if the shards of a reference table have found different numbers of rows.
 pub(crate) fn affected(layout: &Layout, table: &Table, found: &[(usize, u64)]) -> Result<u64> {
     if !table.is_reference() {
         return Ok(found.iter().fold(0, |total: u64, (_, rows)| total.saturating_add(*rows)));

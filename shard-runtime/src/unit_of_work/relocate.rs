@@ -1,4 +1,4 @@
-//! Moving a row to the shard that another key places it on, with all its descendants.
+//! Moves a row with all its descendants to the shard of a changed key.
 
 use std::collections::HashMap;
 
@@ -22,16 +22,16 @@ use crate::transaction::in_verb_span;
 use crate::value::IdKey;
 use crate::value::{Field, Value};
 
-/// How many parents' children are copied by one statement.
+/// The number of parents whose children one statement copies.
 const CHUNK: usize = 1_000;
 
-/// The rows that were moved; made by [`Session::relocate`](crate::Session::relocate).
+/// The rows that [`Session::relocate`](crate::Session::relocate) has moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Relocated {
-    /// How many rows were moved, the row itself and its descendants together; 0 where it stays on its shard.
+    /// How many rows were moved: the row itself and its descendants. 0 if the row row_write on its shard.
     pub rows: u64,
-    /// The ids that are other ones now: those that their shard had counted.
+    /// The ids that have changed, because the database of the shard generates them.
     pub ids: Vec<ChangedId>,
 }
 
@@ -47,7 +47,7 @@ pub struct ChangedId {
     pub after: i64,
 }
 
-/// The rows of one table that move: their ids on the shard that they leave, and where they come to.
+/// The moved rows of one table: their ids on the old and on the new shard.
 pub(super) struct Moved {
     table: &'static Table,
     old: Vec<Value<'static>>,
@@ -56,16 +56,16 @@ pub(super) struct Moved {
     entries: Changes,
 }
 
-/// From which shard to which, and how many rows at most.
+/// The shards from and to which rows move, and the largest number of rows.
 #[derive(Clone, Copy)]
 pub(super) struct Way {
     pub(super) from: usize,
     pub(super) to: usize,
-    pub(super) most: u64,
+    pub(super) max_rows: u64,
 }
 
 impl UnitOfWork {
-    /// Changes a row, and moves it with its descendants if it belongs on another shard then.
+    /// Changes a row, and moves it with its descendants if it then belongs on another shard.
     pub(crate) fn relocate<T: Sharded<Key: DecidesShard> + Clone>(
         &mut self,
         row: &mut Stored<T>,
@@ -96,7 +96,7 @@ impl UnitOfWork {
             let copy = row.recorded().unwrap_or(row.row());
             session.refuse_unseen(from, row, copy, &columns)?;
             session.identities.clear();
-            let way = Way { from, to, most: u64::MAX };
+            let way = Way { from, to, max_rows: u64::MAX };
             let attempt = |session: &mut Self| {
                 let mut moved = changed.clone();
                 if from != to {
@@ -104,10 +104,10 @@ impl UnitOfWork {
                 }
                 if from != to || version.is_some() {
                     let stored = session.locked_values(table, from, &id_value(&**row)?)?;
-                    let has_moved_on = |version: &Version| {
+                    let has_changed = |version: &Version| {
                         stored.get(version.place) != Some(&Value::Integer(version.number))
                     };
-                    if stored.is_empty() || version.as_ref().is_some_and(has_moved_on) {
+                    if stored.is_empty() || version.as_ref().is_some_and(has_changed) {
                         return Err(session.missed(from, row, version.as_ref()));
                     }
                 }
@@ -127,7 +127,7 @@ impl UnitOfWork {
         })
     }
 
-    /// Writes what has changed in a row that stays on its shard.
+    /// Writes the changes of a row that row_write on its shard.
     fn change<T: Sharded>(
         &mut self,
         row: &T,
@@ -170,7 +170,7 @@ impl UnitOfWork {
         Error::new(ErrorKind::NotFound, message).in_table(T::TABLE.name).on_shard(name)
     }
 
-    /// Copies a row and its descendants, parents first, and then removes them where they were, children first.
+    /// Copies a row and its descendants, parents first, and then removes them from the old shard, children first.
     fn move_family<T: Sharded>(
         &mut self,
         row: &mut T,
@@ -187,7 +187,7 @@ impl UnitOfWork {
         self.move_descendants(vec![root], way)
     }
 
-    /// Copies the descendants of rows that were copied, and then removes all of them where they were, children first.
+    /// Copies the descendants of copied rows, and then removes all of them from the old shard, children first.
     pub(super) fn move_descendants(&mut self, mut family: Vec<Moved>, way: Way) -> Result<Relocated> {
         let mut next = 0;
         let mut rows: u64 = family.iter().map(|moved| moved.old.len() as u64).sum();
@@ -196,8 +196,8 @@ impl UnitOfWork {
             let children = self.child_tables(parents.table);
             let mut moved = Vec::with_capacity(children.len());
             for child in children {
-                let left = way.most.saturating_sub(rows);
-                let copied = self.copy_children(child, parents, Way { most: left, ..way })?;
+                let left = way.max_rows.saturating_sub(rows);
+                let copied = self.copy_children(child, parents, Way { max_rows: left, ..way })?;
                 rows += copied.old.len() as u64;
                 moved.push(copied);
             }
@@ -222,7 +222,7 @@ impl UnitOfWork {
         Ok(relocated)
     }
 
-    /// A table and all tables whose rows are descendants of its rows.
+    /// Returns a table and all tables of descendants.
     fn family(&self, table: &'static Table) -> Vec<&'static Table> {
         let mut family = vec![table];
         let mut next = 0;
@@ -238,13 +238,13 @@ impl UnitOfWork {
         self.tx.cluster.layout().tables().filter(is_child).collect()
     }
 
-    /// Copies the children of rows that have moved, linked to where those are now.
+    /// Copies the children of moved rows, linked to the new ids of their parents.
     fn copy_children(&mut self, table: &'static Table, parents: &Moved, way: Way) -> Result<Moved> {
         let column_of_parent = table.parent.map_or(table.id, |parent| parent.column);
         let mut all = Moved { table, old: Vec::new(), new: Vec::new(), entries: Changes::default() };
         for (old, new) in parents.old.chunks(CHUNK).zip(parents.new.chunks(CHUNK)) {
             let now: HashMap<IdKey, &Value<'static>> = old.iter().map(IdKey::of).zip(new).collect();
-            let way = Way { most: way.most.saturating_sub(all.old.len() as u64), ..way };
+            let way = Way { max_rows: way.max_rows.saturating_sub(all.old.len() as u64), ..way };
             let mut moved = self.copy(table, column_of_parent, old, way, |column, value| {
                 (column == column_of_parent)
                     .then(|| now.get(&IdKey::of(value)).map(|now| Value::clone(now)))
@@ -257,9 +257,9 @@ impl UnitOfWork {
         Ok(all)
     }
 
-    /// Copies the rows of a table that have one of these values in a column, row by row, with every column that the
-    /// table has on the old shard; `adapt` returns the values that are different on the new shard. The new shard
-    /// generates the ids again if it generates ids.
+    /// Copies the rows of a table that have one of these values in a column, row by row. Copies every column that the
+    /// table has on the old shard. `adapt` returns the values that differ on the new shard. If the databases generate the
+    /// ids, the new shard generates new ones.
     pub(super) fn copy(
         &mut self,
         table: &'static Table,
@@ -284,11 +284,11 @@ impl UnitOfWork {
         let from_shard = layout.shards().by_index(way.from).map_or("", Shard::name);
         let params = [Param::List(values.iter().map(Value::borrowed).collect())];
         self.tx.on(way.from, table, &select, |reader| {
-            // Both shards may be in one database.
+            // Both shards may be in the same database.
             let mut rows = reader.query_beside_others(&params)?;
             let copied = self.tx.on(way.to, table, &insert, |writer| {
                 while rows.advance()? {
-                    if moved.old.len() as u64 >= way.most {
+                    if moved.old.len() as u64 >= way.max_rows {
                         return Err(Error::new(ErrorKind::TooManyValues, TOO_MANY));
                     }
                     let mut row = Vec::with_capacity(columns.len());
@@ -327,7 +327,8 @@ impl UnitOfWork {
         Ok(moved)
     }
 
-    /// The columns that a table has where its rows are, the model's and others; it must have them where they come to.
+    /// Returns all columns that a table has on the old shard, the model's and others. The table must have them on the new
+    /// shard, too.
     fn columns_to_copy(&self, table: &'static Table, way: Way) -> Result<Vec<Copied>> {
         let of = |shard: usize| -> Result<(Dialect, Vec<ActualColumn>)> {
             let place = self.tx.cluster.layout().place(shard)?;
@@ -361,17 +362,17 @@ impl UnitOfWork {
     }
 }
 
-/// The message of rows that are more than one transaction may move.
+/// The message for more rows than one transaction may move.
 pub(super) const TOO_MANY: &str = "too many rows to move in one transaction";
 
-/// The columns in which two rows differ, and what the second one has there.
+/// Returns the columns in which two rows differ, each with the value of the second row.
 fn changes<T: Sharded>(before: &T, after: &T) -> Result<Vec<(usize, Value<'static>)>> {
     let (before, after) = (values_of(before)?, values_of(after)?);
     let differ = after.into_iter().enumerate().filter(|(column, value)| before.get(*column) != Some(value));
     Ok(differ.map(|(column, value)| (column, value.into_owned())).collect())
 }
 
-/// An id stays as it is; and so does a key that is the id, which descendants hold.
+/// Refuses a change of the id, which descendants hold, also if it is the key.
 fn refuse_another_id<T: Sharded>(changes: &[(usize, Value<'static>)], shard: &Shard) -> Result<()> {
     let table = T::TABLE;
     match changes.iter().any(|(column, _)| *column == table.id) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::value::Value;
 
-/// How many problems of each kind a report holds; there may be as many as rows.
+/// How many problems of each kind a report holds; every row could have one.
 const KEPT: usize = 1_000;
 
 /// The findings of [`Cluster::verify`](crate::Cluster::verify) and [`Cluster::repair`](crate::Cluster::repair).
@@ -17,7 +17,7 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// Returns whether everything is right: no problem was found, or all of them were repaired.
+    /// Returns whether everything is correct: no problem was found, or all of them were repaired.
     pub fn is_sound(&self) -> bool {
         self.found == self.repaired
     }
@@ -27,17 +27,17 @@ impl VerifyReport {
         self.found
     }
 
-    /// Returns how many of them were repaired.
+    /// Returns how many of the problems were repaired.
     pub fn repaired(&self) -> u64 {
         self.repaired
     }
 
-    /// Returns the rows that are not where they belong, the first 1,000 of them.
+    /// Returns the first 1,000 rows that are not where they belong.
     pub fn row_problems(&self) -> &[RowProblem] {
         &self.rows
     }
 
-    /// Returns the values of lookups that do not agree with their rows, the first 1,000 of them.
+    /// Returns the first 1,000 values of lookups that do not agree with their rows.
     pub fn lookup_problems(&self) -> &[LookupProblem] {
         &self.lookups
     }
@@ -58,8 +58,9 @@ impl VerifyReport {
     }
 }
 
-/// A row that is not where it belongs. [`Cluster::repair`](crate::Cluster::repair) leaves it alone: only the application can decide which row is
-/// right, and [`Session::relocate`](crate::Session::relocate), an update or a delete makes it so.
+/// A row that is not where it belongs. [`Cluster::repair`](crate::Cluster::repair) leaves it alone: only the application
+/// can decide which row is correct. Correct it with [`Session::relocate`](crate::Session::relocate), an update or a
+/// delete.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RowProblem {
@@ -71,17 +72,17 @@ pub struct RowProblem {
     pub kind: RowProblemKind,
     /// The shard that holds the row.
     pub shard: String,
-    /// The shard where its key belongs; `None` if there is none, and for children, whose parents decide.
+    /// The shard of its key; `None` if no shard has that key, and for children, whose parents determine the shard.
     pub wanted: Option<String>,
 }
 
-/// The problem of a row's place.
+/// The problem of a row's shard or id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RowProblemKind {
     /// The row's key belongs on another shard: the row is not found by its key.
     Misplaced,
-    /// The row's key is placed on no shard.
+    /// The row's key belongs on no shard.
     Unmapped,
     /// The row's parent is not on its shard.
     Orphan,
@@ -118,15 +119,15 @@ impl fmt::Display for RowProblem {
 pub struct LookupProblem {
     /// The table of the row, without a shard's prefix.
     pub table: &'static str,
-    /// The column that the value is of.
+    /// The column of the value.
     pub column: &'static str,
-    /// The value by which the row is known.
+    /// The value by which the row is looked up.
     pub value: Value<'static>,
     /// The kind of problem.
     pub kind: LookupProblemKind,
-    /// The shards that it is about: those of the rows or, if there is no row, that of the entry.
+    /// The shards of the problem: those of the rows or, if there is no row, that of the entry.
     pub shards: Vec<String>,
-    /// Whether it is right now.
+    /// Whether the problem was repaired.
     pub repaired: bool,
 }
 
@@ -134,14 +135,14 @@ pub struct LookupProblem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LookupProblemKind {
-    /// A row's value has no entry in its lookup: the row is not found by it, and another may be given the same value.
+    /// A row's value has no entry in its lookup: the row is not found by it, and another row could get the same value.
     MissingEntry,
-    /// An entry without a row, or one on a shard on which no session looks for it.
+    /// An entry without a row, or one on a shard where no session looks for it.
     StrayEntry,
     /// An entry that names another shard than the row's.
     WrongShard,
-    /// Several rows share a value that must be unique. [`Cluster::repair`](crate::Cluster::repair) leaves them alone: only the application can decide
-    /// which row keeps it. Change or remove all rows but one, then repair.
+    /// Several rows share a value that must be unique. [`Cluster::repair`](crate::Cluster::repair) leaves them alone:
+    /// only the application can decide which row keeps it. Change or remove all rows but one, then repair.
     SeveralRows,
 }
 

@@ -1,8 +1,8 @@
-//! Upserts: rows that are inserted or, if their ids are stored, changed. Uses `insert` and `update`.
+//! Upserts: rows that are inserted or, if their ids exist, updated. Uses `insert` and `update`.
 
 use std::sync::Arc;
 
-use super::entries::{Stays, id_value};
+use super::entries::{RowWrite, id_value};
 use super::version::Version;
 use super::{UnitOfWork, version};
 use crate::error::{Error, ErrorKind, Result};
@@ -28,7 +28,7 @@ impl UnitOfWork {
             values.iter().chain(&next).map(|value| Param::Value(value.borrowed())).collect();
         let sql = |sql: &TableSql| sql.save(table, T::VERSION.map(|(place, _)| place));
         self.identities.forget::<T>(row.id(), row.shard())?;
-        let stays = Stays {
+        let row_write = RowWrite {
             shard,
             id: id_value(&*saved)?,
             before: &[],
@@ -36,12 +36,12 @@ impl UnitOfWork {
             columns: None,
             inserts: true,
         };
-        if self.write_with_entries(table, &stays, sql, &params)? == 0 {
+        if self.write_with_entries(table, &row_write, sql, &params)? == 0 {
             let error = self.refused(model, &row, &values, version.as_ref());
             return self.tx.note_conflict(Err(error));
         }
         if let Some(version) = version {
-            // It was inserted as it is, or raised.
+            // The row was inserted with its version, or the stored version was raised.
             let number = self.stored_version(shard, &row)?.unwrap_or(version.number);
             version.put(&mut row, number)?;
         }
@@ -51,7 +51,7 @@ impl UnitOfWork {
         Ok(row)
     }
 
-    /// Why the row that is there was not changed.
+    /// Returns the reason why the stored row was not changed.
     fn refused<T: KnownId>(
         &self,
         model: usize,

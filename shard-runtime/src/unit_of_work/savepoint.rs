@@ -1,11 +1,11 @@
-//! Savepoints: parts of a global transaction that are undone by themselves.
+//! Savepoints: parts of a global transaction that can be undone alone.
 
 use super::{HasUnitOfWork, UnitOfWork};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tasks::unwind::caught;
 use crate::transaction::DatabaseTransaction;
 
-/// Runs something whose effects are undone if it fails.
+/// Runs a function, and undoes its effects if it fails.
 pub(crate) fn savepoint<S: HasUnitOfWork, O, E: From<Error>>(
     state: &mut S,
     run: impl FnOnce(&mut S) -> Result<O, E>,
@@ -21,7 +21,7 @@ pub(crate) fn savepoint<S: HasUnitOfWork, O, E: From<Error>>(
         Ok(result)
     });
     let work = state.work();
-    // After a rollback of the whole transaction nothing is left of the savepoint.
+    // A rollback of the whole transaction has also ended the savepoint.
     let is_open = work.tx.depth == depth;
     if is_open {
         work.tx.depth -= 1;
@@ -38,7 +38,8 @@ pub(crate) fn savepoint<S: HasUnitOfWork, O, E: From<Error>>(
 }
 
 impl UnitOfWork {
-    /// Undoes what came after a savepoint on these databases, and everything on those that were not written before it.
+    /// Undoes the changes after a savepoint on these databases, and all changes on databases that were not written before
+    /// it.
     fn undo_after(&mut self, around: &[usize]) {
         self.pending.used_mut().for_each(|(_, pending)| pending.forget());
         self.identities.clear();

@@ -1,9 +1,9 @@
-//! How a session changes and removes single rows: what waits for the next flush, and what is written at once.
+//! Updates and deletes of single rows: pending until the next flush, or written at once.
 
 use std::sync::Arc;
 
 use super::UnitOfWork;
-use super::entries::{Stays, id_value};
+use super::entries::{RowWrite, id_value};
 use super::pending::Pending;
 use super::read::gone;
 use super::version;
@@ -100,14 +100,14 @@ impl UnitOfWork {
         Ok(outcome)
     }
 
-    /// Whether a change of one row, of these columns or altogether, is written at once and does not wait: where it has to
-    /// be on several shards.
+    /// Returns whether a change of these columns of one row (`None`: of the whole row) is written at once, because it
+    /// affects several shards.
     fn is_written_at_once(&self, table: &'static Table, columns: Option<&[usize]>) -> bool {
         let is_written = |lookup: &Placed| columns.is_none_or(|columns| columns.contains(&lookup.column));
         table.is_reference() || self.tx.cluster.layout().lookups_of(table).any(is_written)
     }
 
-    /// Changes a row, of which this was stored, or removes it; how many there were of it.
+    /// Updates or deletes a row; `before` are its stored values. Returns how many rows were written.
     fn write_at_once<T: Sharded>(
         &mut self,
         shard: usize,
@@ -123,16 +123,17 @@ impl UnitOfWork {
         let mut values = Vec::new();
         change.bind(table, row, &mut values)?;
         let params: Vec<Param<'_>> = values.into_iter().map(Param::Value).collect();
-        let stays = Stays { shard, id: id_value(row)?, before, after: &after, columns, inserts: false };
+        let row_write =
+            RowWrite { shard, id: id_value(row)?, before, after: &after, columns, inserts: false };
         self.write_with_entries(
             table,
-            &stays,
+            &row_write,
             |sql: &TableSql| sql.change(table, change).into_owned(),
             &params,
         )
     }
 
-    /// A row stays on its shard: a key that changes is a move, which an update cannot do.
+    /// Refuses a change of the key: it would be a move, which an update cannot do.
     fn refuse_move<T: Sharded>(&self, row: &Stored<T>, changed: &[usize]) -> Result<()> {
         let table = T::TABLE;
         let message = |what: &str| {
@@ -203,7 +204,7 @@ impl UnitOfWork {
         }
     }
 
-    /// Sends what is to be removed where a row is added that has the id of one that is.
+    /// Flushes the shard if a deletion of the row with the same id is pending.
     pub(crate) fn remove_before<T: Sharded>(&mut self, row: &Stored<T>, model: usize) -> Result<()> {
         let shard = row.shard().index();
         let waits = self.pending.get(shard).filter(|pending| pending.deletes_any(model));

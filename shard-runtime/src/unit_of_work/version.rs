@@ -1,4 +1,4 @@
-//! Optimistic locking: the version that a row was read with, and what it means when it has moved.
+//! Optimistic locking: the version of a row when it was read, and the error if the stored version has changed.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use crate::transaction::{Transactions, Waits, locate};
 use crate::value::IdKey;
 use crate::value::{Field, Value};
 
-/// The version of a row as it is stored.
+/// The stored version of a row.
 pub(crate) struct Version {
     pub(crate) place: usize,
     pub(crate) number: i64,
@@ -33,7 +33,7 @@ pub(crate) fn of<T: Sharded>(row: &T) -> Result<Option<Version>> {
 }
 
 impl Version {
-    /// The version of the row when it is changed.
+    /// Returns the version of the row after a change.
     pub(crate) fn next(&self) -> Result<i64> {
         let greatest = match self.holds {
             Holds::Between(_, greatest) => greatest,
@@ -51,12 +51,12 @@ impl Version {
         }
     }
 
-    /// Puts a version into the row.
+    /// Sets the version in the row.
     pub(crate) fn put<T: Sharded + Clone>(&self, row: &mut Stored<T>, number: i64) -> Result<()> {
         row.correct().set_version(number).map_err(|error| self.table.error_at(self.place, error))
     }
 
-    /// Puts the version into the row that it is stored with.
+    /// Sets the stored version in the row again.
     pub(crate) fn put_back<T: Sharded + Clone>(&self, row: &mut Stored<T>) -> Result<()> {
         self.put(row, self.number)
     }
@@ -70,7 +70,7 @@ fn stale(id: &str, found: i64, had: i64) -> Error {
 }
 
 impl UnitOfWork {
-    /// Why a row was not there to be written: it is gone, or it has another version.
+    /// Returns the error of a row that could not be written: it does not exist, or it has another version.
     pub(crate) fn missed<T: Sharded>(
         &self,
         shard: usize,
@@ -88,11 +88,12 @@ impl UnitOfWork {
         }
     }
 
-    /// After a row was not there to be changed or removed, and everything that was sent is undone: which, and why.
-    pub(crate) fn explained(&mut self, loads: &[ShardBatch], error: Error) -> Error {
-        for load in loads {
-            if let Some(missed) = load.batches.iter().position(|batch| !batch.missed.is_empty()) {
-                return match self.first_missed(load.shard, &load.batches, missed) {
+    /// Finds out, after a row could not be updated or deleted and the flush was undone, which row and why. Returns that
+    /// error.
+    pub(crate) fn explained(&mut self, shard_batches: &[ShardBatch], error: Error) -> Error {
+        for shard_batch in shard_batches {
+            if let Some(missed) = shard_batch.batches.iter().position(|batch| !batch.missed.is_empty()) {
+                return match self.first_missed(shard_batch.shard, &shard_batch.batches, missed) {
                     Ok(Some(found)) => found,
                     Ok(None) | Err(_) => error,
                 };
@@ -101,8 +102,8 @@ impl UnitOfWork {
         error
     }
 
-    /// The first row of a batch that is not there, or not as it was read; but those that came into being or were changed
-    /// by a batch before it.
+    /// Returns the error of the first row of a batch that does not exist, or has another version. Skips rows that an
+    /// earlier batch inserted or changed.
     fn first_missed(&mut self, shard: usize, batches: &[Batch], missed: usize) -> Result<Option<Error>> {
         let layout = self.tx.cluster.shared_layout();
         let database = layout.place(shard)?.database;
@@ -128,7 +129,7 @@ impl UnitOfWork {
         for row in batch.rows.get(batch.missed.clone()).unwrap_or_default() {
             let mut values = Vec::new();
             batch.change.bind(table, &**row, &mut values)?;
-            // The parameters end with the id, or with the id and the version that it has to have.
+            // The parameters end with the id, or with the id and the expected version.
             let (was, values) = match (place, values.as_slice()) {
                 (Some(_), [values @ .., Value::Integer(was)]) => (Some(*was), values),
                 (_, values) => (None, values),
@@ -154,7 +155,7 @@ impl UnitOfWork {
         Ok(None)
     }
 
-    /// The version that a row has on its shard now.
+    /// Returns the current version of a row on its shard.
     pub(crate) fn stored_version<T: Sharded>(&self, shard: usize, row: &Stored<T>) -> Result<Option<i64>> {
         let table = T::TABLE;
         let model = self.tx.cluster.layout().model(table)?;

@@ -1,9 +1,10 @@
-//! How a session writes: the flush of what waits, statements about many rows, and what makes both all or nothing.
+//! Writes of a session: the flush of pending changes, statements about many rows, and the savepoints that make them
+//! atomic.
 
 use std::borrow::Cow;
 
 use super::UnitOfWork;
-use super::entries::{Changes, Stays};
+use super::entries::{Changes, RowWrite};
 use super::foreign_keys::RefusedChange;
 use super::located::EntriesRead;
 use super::pending::{Batch, ShardBatch};
@@ -20,15 +21,15 @@ use crate::tasks::unwind::caught;
 use crate::transaction::Gate;
 use crate::value::Value;
 
-/// How often a statement is planned whose rows are moved by others before they are locked.
+/// How often a statement is planned if other transactions move its rows before they are locked.
 pub(crate) const PLANS: usize = 4;
 
 impl UnitOfWork {
-    /// Executes a statement about one row on its shard, after what waits for that shard; about one of a reference table
-    /// on every shard.
+    /// Executes a statement for one row on its shard, after that shard's pending changes. For a row of a reference table,
+    /// executes it on every shard.
     pub(crate) fn write_row(
         &mut self,
-        row: &Stays<'_>,
+        row: &RowWrite<'_>,
         table: &'static Table,
         sql: impl Fn(&TableSql) -> String,
         params: &[Param<'_>],
@@ -118,7 +119,7 @@ impl UnitOfWork {
             let written = self.in_savepoint_located(&shards, answers, |session| {
                 match table.is_reference() {
                     true => session.tx.lock(&shards, &[layout.model(table)?])?,
-                    // An entry may lead to a row that is not finished being moved to that shard.
+                    // An entry may lead to a row whose move to that shard is not finished.
                     false if is_located => session.tx.lock_gates(&shards, &plan.tables, Gate::Shared)?,
                     false => session.tx.keep_rows_in_place(&shards, &plan.tables)?,
                 }
@@ -135,8 +136,8 @@ impl UnitOfWork {
         self.tx.note_conflict(Err(Error::new(ErrorKind::Busy, message).in_table(table.name)))
     }
 
-    /// Writes rows and then their entries, in_savepoint. Returns nothing if the entries that the plan was made of have
-    /// changed meanwhile: then nothing is written.
+    /// Writes rows and then their entries, in a savepoint. Returns `None`, with nothing written, if the entries on which
+    /// the plan was based have changed.
     fn in_savepoint_located<O>(
         &mut self,
         shards: &ShardSet,
@@ -151,9 +152,9 @@ impl UnitOfWork {
         let mut has_moved = false;
         let written = self.in_savepoint(shards, |session| {
             let (done, entries) = run(session)?;
-            // Rows are locked before entries, as by sessions that write single rows.
+            // Rows are locked before entries, as in sessions that write single rows.
             if let Some(read) = &mut read
-                && !session.entries_are_as_read(read)?
+                && !session.locked_entries_are_unchanged(read)?
             {
                 has_moved = true;
                 return Err(Error::new(ErrorKind::Query, "the rows were moved by another transaction"));
@@ -172,7 +173,7 @@ impl UnitOfWork {
         }
     }
 
-    /// Writes the rows of a step, and reads these columns of those that were written.
+    /// Writes the rows of a step, and reads these columns of the written rows.
     fn execute_and_read(
         &mut self,
         step: &Step<'_>,
@@ -204,28 +205,30 @@ impl UnitOfWork {
     pub(crate) fn flush_shards(&mut self, shards: &ShardSet) -> Result<()> {
         let linked = self.with_entries(shards);
         let shards = self.written_together(linked.as_ref().unwrap_or(shards));
-        let mut loads = self.take_waiting(&shards);
-        if loads.is_empty() {
+        let mut shard_batches = self.take_pending(&shards);
+        if shard_batches.is_empty() {
             return Ok(());
         }
-        let shards: ShardSet = loads.iter().map(|load| load.shard).collect();
+        let shards: ShardSet = shard_batches.iter().map(|shard_batch| shard_batch.shard).collect();
         let (written, panic) = caught(|| {
-            self.without_orphans(|session| session.in_savepoint(&shards, |session| session.send(&mut loads)))
+            self.without_orphans(|session| {
+                session.in_savepoint(&shards, |session| session.send(&mut shard_batches))
+            })
         });
-        let written = written.map_err(|error| self.explained(&loads, error));
+        let written = written.map_err(|error| self.explained(&shard_batches, error));
         let written = self.tx.note_conflict(written);
         match &written {
-            Ok(()) => self.record_rows(loads)?,
+            Ok(()) => self.record_rows(shard_batches)?,
             Err(error) if !error.is_about_a_row() && self.tx.aborted.is_none() => {
-                for load in loads {
-                    if let Some(pending) = self.pending.get_mut(load.shard) {
-                        pending.put_back(load);
+                for shard_batch in shard_batches {
+                    if let Some(pending) = self.pending.get_mut(shard_batch.shard) {
+                        pending.put_back(shard_batch);
                     }
                 }
             }
             Err(_) => {
-                loads.iter().for_each(|load| load.outcome.roll_back());
-                // Among what is known by id there may be rows with changes that are not stored now.
+                shard_batches.iter().for_each(|shard_batch| shard_batch.outcome.roll_back());
+                // The identity map may contain rows with changes that were not stored.
                 self.identities.clear();
             }
         }
@@ -234,20 +237,20 @@ impl UnitOfWork {
     }
 
     /// Takes the pending changes of these shards, in the shards' order.
-    pub(crate) fn take_waiting(&mut self, shards: &ShardSet) -> Vec<ShardBatch> {
-        let mut loads = Vec::new();
+    pub(crate) fn take_pending(&mut self, shards: &ShardSet) -> Vec<ShardBatch> {
+        let mut shard_batches = Vec::new();
         for &shard in shards.indexes() {
             if let Some(pending) = self.pending.get_mut(shard).filter(|pending| !pending.is_empty()) {
-                loads.push(pending.take(shard));
+                shard_batches.push(pending.take(shard));
             }
         }
-        loads
+        shard_batches
     }
 
-    /// Records rows that were written for recovery, and notes that they are undone with their transaction.
-    pub(crate) fn record_rows(&mut self, loads: Vec<ShardBatch>) -> Result<()> {
+    /// Records the written rows for recovery, and ties their outcome to their transaction's.
+    pub(crate) fn record_rows(&mut self, shard_batches: Vec<ShardBatch>) -> Result<()> {
         let layout = self.tx.cluster.shared_layout();
-        for ShardBatch { shard, batches, outcome } in loads {
+        for ShardBatch { shard, batches, outcome } in shard_batches {
             for Batch { model, change, rows, .. } in batches {
                 let table = layout.table(model)?;
                 let sql = layout.sql(model, shard)?.change(table, &change);
@@ -262,7 +265,7 @@ impl UnitOfWork {
     }
 }
 
-/// The change of many rows, for the error of a foreign key.
+/// Returns the change of many rows, for the error of a foreign key.
 fn refused_change(core: &WriteCore) -> RefusedChange<'_> {
     let Some(set) = &core.set else { return RefusedChange::Removed(None) };
     let columns = set.iter().map(|(column, assigned)| match assigned {
@@ -272,8 +275,8 @@ fn refused_change(core: &WriteCore) -> RefusedChange<'_> {
     RefusedChange::Written(columns.collect())
 }
 
-/// Notes that the entries of a deleted row are deleted, too. The locked row names them: another transaction may have changed
-/// them before.
+/// Notes that the entries of a deleted row are deleted, too. The locked row determines the entry: another transaction may
+/// have changed it before.
 fn remove_entries(
     entries: &mut Changes,
     row: &Row<'_>,

@@ -331,17 +331,17 @@ impl Cluster {
 
     fn transactions_of(&self, parts: Vec<(usize, PendingPart)>) -> Vec<PendingTransaction> {
         let mut transactions: Vec<PendingTransaction> = Vec::new();
-        for (database, PendingPart { unit, is_decided }) in parts {
+        for (database, PendingPart { transaction: id, is_decided }) in parts {
             let state = if is_decided { TransactionState::Pending } else { TransactionState::InDoubt };
             let shard = self.database_name(database).to_owned();
-            match transactions.iter_mut().find(|transaction| transaction.id == unit) {
+            match transactions.iter_mut().find(|transaction| transaction.id == id) {
                 Some(known) => {
                     known.shards.push(shard);
                     if is_decided {
                         known.state = state;
                     }
                 }
-                None => transactions.push(PendingTransaction { id: unit, state, shards: vec![shard] }),
+                None => transactions.push(PendingTransaction { id, state, shards: vec![shard] }),
             }
         }
         transactions

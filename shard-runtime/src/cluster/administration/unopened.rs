@@ -122,5 +122,7 @@ fn cluster_id(control: &dyn Driver, names: &Namespace, deadline: Instant) -> Res
     connection.set_deadline(Some(deadline));
     let rows = facts::texts(&*connection, &format!("SELECT id FROM {}", names.table(CLUSTER)), &[])?;
     let id = rows.into_iter().flatten().next();
-    id.ok_or_else(|| Error::new(ErrorKind::WrongDatabase, "the control database does not know its cluster"))
+    id.ok_or_else(|| {
+        Error::new(ErrorKind::WrongDatabase, "the control database has no cluster id; run `create`")
+    })
 }

@@ -167,7 +167,7 @@ impl Opening<'_> {
             facts::make(names, *dialect)
         ))?;
         if dialect.prepares_transactions() {
-            connection.run(&commit::make_units(names))?;
+            connection.run(&commit::make_decision_log(names))?;
         }
         let recorded = match identity(connection, names)? {
             Some(found) => {

@@ -13,13 +13,13 @@ struct Sim {
 }
 
 impl Sim {
-    fn new(most: usize, databases: usize) -> Self {
+    fn new(limit: usize, databases: usize) -> Self {
         let now = Instant::now();
-        let checkouts = Checkouts::new(most, TIMEOUT, (0..databases).map(|_| None).collect(), now);
+        let checkouts = Checkouts::new(limit, TIMEOUT, (0..databases).map(|_| None).collect(), now);
         Sim { checkouts, now, connections: 0, opened: 0, closed: 0 }
     }
 
-    /// The connection of a grant.
+    /// Returns the connection of a grant.
     fn fulfil(&mut self, grant: Grant<u32>) -> u32 {
         match grant {
             Grant::Idle(connection) => connection,
@@ -40,8 +40,8 @@ impl Sim {
 
     fn wait(&mut self, database: usize, name: u32) -> (LeaseOwner, u64) {
         let owner = LeaseOwner::default();
-        let ticket = self.checkouts.wait(&owner, database, name, self.now);
-        (owner, ticket)
+        let id = self.checkouts.enqueue(&owner, database, name, self.now);
+        (owner, id)
     }
 
     fn check_in(&mut self, database: usize, (owner, connection): (LeaseOwner, u32)) -> Vec<Signal<u32, u32>> {
@@ -56,10 +56,10 @@ fn shares_become_equal_and_stay_so() {
     for held in first {
         assert!(sim.check_in(0, held).is_empty());
     }
-    // One more is free, and three are taken from the other database: then each has four.
+    // One more connection is free, and three are taken from the other database: then each has four.
     let second: Vec<_> = (0..4).map(|_| sim.take(1).unwrap()).collect();
     assert_eq!((sim.opened, sim.closed), (11, 3));
-    // The other one's are kept, although they are idle and a fifth is wanted here.
+    // The other one's connections are kept, although they are idle and a fifth is requested here.
     assert!(sim.take(1).is_none());
     for held in second {
         sim.check_in(1, held);
@@ -78,13 +78,13 @@ fn what_is_cold_makes_room_for_a_waiter() {
     idle.into_iter().for_each(|held| drop(sim.check_in(0, held)));
     let _in_use: Vec<_> = (0..2).map(|_| sim.take(1).unwrap()).collect();
     assert!(sim.take(1).is_none());
-    let (_, ticket) = sim.wait(1, 7);
-    assert_eq!(sim.checkouts.try_again(ticket, sim.now).0, None);
+    let (_, id) = sim.wait(1, 7);
+    assert_eq!(sim.checkouts.retry(id, sim.now).0, None);
     // The database has its share already.
     sim.now += COLD;
-    assert_eq!(sim.checkouts.try_again(ticket, sim.now).0, None);
+    assert_eq!(sim.checkouts.retry(id, sim.now).0, None);
     sim.now += UNUSED;
-    let granted = sim.checkouts.try_again(ticket, sim.now).0;
+    let granted = sim.checkouts.retry(id, sim.now).0;
     assert!(matches!(granted, Some(Grant::Connect { evicted: Some(_) })), "{granted:?}");
 }
 
@@ -96,10 +96,10 @@ fn what_is_cold_makes_room_for_a_session_that_holds_a_connection() {
     let (owner, _) = sim.take(1).unwrap();
     let _in_use = (sim.take(2).unwrap(), sim.take(2).unwrap());
     sim.take(1).unwrap();
-    let ticket = sim.checkouts.wait(&owner, 2, 7, sim.now);
-    assert_eq!(sim.checkouts.try_again(ticket, sim.now).0, None);
+    let id = sim.checkouts.enqueue(&owner, 2, 7, sim.now);
+    assert_eq!(sim.checkouts.retry(id, sim.now).0, None);
     sim.now += COLD;
-    let granted = sim.checkouts.try_again(ticket, sim.now).0;
+    let granted = sim.checkouts.retry(id, sim.now).0;
     assert!(matches!(granted, Some(Grant::Connect { evicted: Some(_) })), "{granted:?}");
 }
 
@@ -110,20 +110,20 @@ fn an_impatient_session_does_not_wait_for_what_is_unused() {
     let idle: Vec<_> = (0..2).map(|_| sim.take(0).unwrap()).collect();
     idle.into_iter().for_each(|held| drop(sim.check_in(0, held)));
     let _in_use: Vec<_> = (0..2).map(|_| sim.take(1).unwrap()).collect();
-    let (_, ticket) = sim.wait(1, 7);
+    let (_, id) = sim.wait(1, 7);
     sim.now += COLD;
-    assert_eq!(sim.checkouts.try_again(ticket, sim.now).0, None);
+    assert_eq!(sim.checkouts.retry(id, sim.now).0, None);
     sim.now += COLD;
-    assert!(sim.checkouts.try_again(ticket, sim.now).0.is_some());
+    assert!(sim.checkouts.retry(id, sim.now).0.is_some());
 }
 
 #[test]
 fn a_waiter_is_overtaken_a_bounded_number_of_times() {
     let mut sim = Sim::new(2, 1);
     let [first, second] = [(); 2].map(|()| sim.take(0).unwrap());
-    let (_waiting, ticket) = sim.wait(0, 7);
+    let (_waiting, id) = sim.wait(0, 7);
     let (_later, later) = sim.wait(0, 8);
-    // The first waiter is told once to try again, not each time.
+    // The first waiter is signalled once to retry, not each time.
     assert_eq!(sim.check_in(0, first), [(7, None)]);
     let mut running = sim.take(0).unwrap();
     for _ in 1..OVERTAKING {
@@ -132,27 +132,27 @@ fn a_waiter_is_overtaken_a_bounded_number_of_times() {
     }
     let signals = sim.check_in(0, running);
     assert!(matches!(signals[..], [(7, Some(Grant::Idle(_)))]), "{signals:?}");
-    assert_eq!(sim.checkouts.try_again(ticket, sim.now).0, None, "it has its connection");
+    assert_eq!(sim.checkouts.retry(id, sim.now).0, None, "it has its connection");
     // The next one's turn begins.
     assert_eq!(sim.check_in(0, second), [(8, None)]);
-    assert!(sim.checkouts.try_again(later, sim.now).0.is_some());
+    assert!(sim.checkouts.retry(later, sim.now).0.is_some());
 }
 
 #[test]
 fn sessions_that_hold_connections_come_before_new_ones() {
-    // Each of the first four has one, and may need three.
+    // Each of the first four holds one, and may need three.
     let mut sim = Sim::new(6, 3);
     let mut held: Vec<_> = (0..4).map(|_| sim.take(0).unwrap()).collect();
     let second = sim.checkouts.take(&held[0].0, 1, sim.now).unwrap();
     let second = sim.fulfil(second);
     assert!(sim.checkouts.take(&held[1].0, 1, sim.now).is_none());
-    let ticket = sim.checkouts.wait(&held[1].0, 1, 1, sim.now);
+    let id = sim.checkouts.enqueue(&held[1].0, 1, 1, sim.now);
     let (_new, new) = sim.wait(0, 9);
-    // What the last one returns is not for the new session, which came later; nor for one that comes now.
+    // A new session does not get the connection that the last one returns; nor does one that begins now.
     let last = held.pop().unwrap();
     let signals = sim.check_in(0, last);
     assert!(matches!(signals[..], [(1, Some(_))]), "{signals:?}");
-    assert!(sim.checkouts.position(ticket).is_none() && sim.checkouts.position(new).is_some());
+    assert!(sim.checkouts.position(id).is_none() && sim.checkouts.position(new).is_some());
     let (first, connection) = held.remove(0);
     let mut signals = sim.checkouts.check_in(&first, 1, Some(second), sim.now);
     signals.extend(sim.check_in(0, (first, connection)));
@@ -167,10 +167,10 @@ fn two_that_come_back_serve_two_waiters() {
     let (_, eighth) = sim.wait(0, 8);
     assert_eq!(sim.check_in(0, first), [(7, None)]);
     assert_eq!(sim.check_in(0, second), []);
-    let (granted, signals) = sim.checkouts.try_again(seventh, sim.now);
+    let (granted, signals) = sim.checkouts.retry(seventh, sim.now);
     assert!(granted.is_some());
     assert_eq!(signals, [(8, None)]);
-    assert!(sim.checkouts.try_again(eighth, sim.now).0.is_some());
+    assert!(sim.checkouts.retry(eighth, sim.now).0.is_some());
 }
 
 #[test]
@@ -186,20 +186,20 @@ fn running_out_of_descriptors_lowers_the_limit_for_some_time() {
     assert!(sim.checkouts.take(&refused, 0, sim.now).is_some());
     let evicted = sim.checkouts.run_out(Exhausted::Descriptors, 0, granted, sim.now);
     assert_eq!((evicted.len(), sim.checkouts.databases[1].open, sim.checkouts.open), (4, 0, 5));
-    let limit = sim.checkouts.most();
+    let limit = sim.checkouts.limit();
     assert_eq!(limit, 8);
     // A failure of an attempt that was granted before the limit was lowered does not lower it again.
     assert!(sim.checkouts.run_out(Exhausted::Descriptors, 0, granted, sim.now).is_empty());
-    assert_eq!(sim.checkouts.most(), limit);
+    assert_eq!(sim.checkouts.limit(), limit);
     sim.checkouts.check_in(&refused, 0, None, sim.now);
     sim.check_in(0, in_use);
     let mut limits = vec![limit];
-    while sim.checkouts.most() < 12 {
+    while sim.checkouts.limit() < 12 {
         sim.now += LIMITED;
         let held = sim.take(0).unwrap();
         sim.check_in(0, held);
-        assert!(sim.checkouts.most() > *limits.last().unwrap());
-        limits.push(sim.checkouts.most());
+        assert!(sim.checkouts.limit() > *limits.last().unwrap());
+        limits.push(sim.checkouts.limit());
     }
     assert_eq!(limits, [8, 9, 10, 11, 12]);
 }
@@ -208,24 +208,24 @@ fn running_out_of_descriptors_lowers_the_limit_for_some_time() {
 fn a_server_without_slots_keeps_its_limit() {
     let mut sim = Sim::new(6, 2);
     let held = sim.take(0).unwrap();
-    // A second one was granted and refused by the server.
+    // A second one was granted, and the server refused it.
     let refused = LeaseOwner::default();
     let granted = sim.checkouts.take(&refused, 0, sim.now);
     assert!(matches!(granted, Some(Grant::Connect { evicted: None })));
     assert!(sim.checkouts.run_out(Exhausted::ServerConnections, 0, sim.now, sim.now).is_empty());
     sim.checkouts.check_in(&refused, 0, None, sim.now);
     assert!(sim.take(0).is_none());
-    let (_, ticket) = sim.wait(0, 7);
+    let (_, id) = sim.wait(0, 7);
     assert_eq!(sim.check_in(0, held), [(7, None)]);
-    assert!(sim.checkouts.try_again(ticket, sim.now).0.is_some());
-    // After some time the server is tried again, by a session that waits, too.
-    let (_, ticket) = sim.wait(0, 8);
-    assert_eq!(sim.checkouts.try_again(ticket, sim.now).0, None);
+    assert!(sim.checkouts.retry(id, sim.now).0.is_some());
+    // After some time the server is tried again, also by a session that waits.
+    let (_, id) = sim.wait(0, 8);
+    assert_eq!(sim.checkouts.retry(id, sim.now).0, None);
     sim.now += REFUSED;
-    assert!(sim.checkouts.try_again(ticket, sim.now).0.is_some());
+    assert!(sim.checkouts.retry(id, sim.now).0.is_some());
 }
 
-/// At any moment there is no waiter that could be granted something and was neither told nor handed it.
+/// Checks that there is never a waiter that could get a connection, and was neither signalled nor granted one.
 #[test]
 fn no_waiter_is_forgotten() {
     let mut seed: u64 = 7;
@@ -260,9 +260,9 @@ fn no_waiter_is_forgotten() {
                             held.push((database, owner, connection));
                         }
                         None => {
-                            let name = sim.checkouts.tickets as u32;
-                            let ticket = sim.checkouts.wait(&owner, database, name, sim.now);
-                            waiting.push((ticket, database, owner));
+                            let name = sim.checkouts.next_waiter as u32;
+                            let id = sim.checkouts.enqueue(&owner, database, name, sim.now);
+                            waiting.push((id, database, owner));
                         }
                     }
                 }
@@ -273,11 +273,11 @@ fn no_waiter_is_forgotten() {
                     signals = sim.checkouts.check_in(&owner, database, kept, sim.now);
                 }
                 _ if !told.is_empty() => {
-                    let ticket = told.swap_remove(below(told.len()));
-                    let (grant, more) = sim.checkouts.try_again(ticket, sim.now);
+                    let id = told.swap_remove(below(told.len()));
+                    let (grant, more) = sim.checkouts.retry(id, sim.now);
                     signals = more;
                     if let Some(grant) = grant {
-                        signals.push((ticket as u32, Some(grant)));
+                        signals.push((id as u32, Some(grant)));
                     }
                 }
                 _ => sim.now += Duration::from_millis(1),
@@ -286,8 +286,8 @@ fn no_waiter_is_forgotten() {
                 match grant {
                     None => told.push(u64::from(name)),
                     Some(grant) => {
-                        told.retain(|ticket| *ticket != u64::from(name));
-                        let at = waiting.iter().position(|(ticket, ..)| *ticket == u64::from(name)).unwrap();
+                        told.retain(|id| *id != u64::from(name));
+                        let at = waiting.iter().position(|(id, ..)| *id == u64::from(name)).unwrap();
                         let (_, database, owner) = waiting.swap_remove(at);
                         let connection = sim.fulfil(grant);
                         held.push((database, owner, connection));
@@ -303,7 +303,7 @@ fn no_waiter_is_forgotten() {
             }
             let open: usize = sim.checkouts.databases.iter().map(|database| database.open).sum();
             assert_eq!(open, sim.checkouts.open);
-            assert!(open <= sim.checkouts.most());
+            assert!(open <= sim.checkouts.limit());
         }
     }
 }

@@ -10,7 +10,8 @@ use super::copying::{CopyIn, CopyOut};
 use super::errors::from_postgres;
 use super::pipeline::{self, PostgresPipeline};
 use super::preparation::Preparation;
-use super::server_session::{GUARD, ONE_TOO_MANY, PostgresConnection, ROLLING_BACK, State};
+use super::server_session::{ONE_TOO_MANY, PostgresConnection};
+use super::settings::{GUARD, ROLLING_BACK, State};
 use super::statement::PostgresStatement;
 use super::text::{Described, Text};
 use crate::driver::{
@@ -26,7 +27,7 @@ impl PostgresConnection {
         self.preparation(text)?.finish()
     }
 
-    /// A prepared statement, or one that is going to be.
+    /// Returns a prepared statement, or the preparation of a new one.
     fn preparation(&self, text: &Text) -> Result<Preparation<'_>> {
         self.check_whole()?;
         // The protocol has two bytes for the number of parameters, and a text with more is long.
@@ -41,8 +42,8 @@ impl PostgresConnection {
         Ok(Preparation::new(self, text.clone()))
     }
 
-    /// Runs a statement with the list of these tables' names, and visits its rows with the table's place in the list, which
-    /// is the first column.
+    /// Runs a statement with the list of these tables' names. Visits its rows, each with its table's index in the list,
+    /// which the first column contains.
     fn visit_tables(
         &self,
         sql: &str,
@@ -91,7 +92,7 @@ impl Connection for PostgresConnection {
 
     fn begin_durable(&self) -> Result<()> {
         self.begin(Transaction::Write)?;
-        // Others may wait for this transaction, whose process was stopped, or whose machine is gone.
+        // Other transactions may wait for this one, whose process may be stopped, or whose machine may have failed.
         self.run(
             "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '50ms'; \
              SET LOCAL idle_in_transaction_session_timeout = '10s'",
@@ -101,7 +102,7 @@ impl Connection for PostgresConnection {
     fn sync(&self) -> Result<()> {
         match self.settings.synchronous {
             Durability::Full => Ok(()),
-            // A commit that waits for the disk waits for all commits before it, if it has written anything.
+            // A commit that waits for the disk also waits for all earlier commits, but only if it has written something.
             Durability::Normal => self.run(
                 "SELECT pg_logical_emit_message(true, 'sharded', '') FROM set_config('synchronous_commit', 'on', true)",
             ),
@@ -174,7 +175,7 @@ impl Connection for PostgresConnection {
     fn run(&self, sql: &str) -> Result<()> {
         self.check_whole()?;
         self.forget_searched();
-        // A savepoint of the session would be released with a guard around it.
+        // Releasing the guard would also release a savepoint of the session inside it.
         let ahead = match self.state.get() {
             State::Open(Transaction::Write, true) => {
                 self.state.set(State::Open(Transaction::Write, false));
@@ -199,7 +200,7 @@ impl Connection for PostgresConnection {
         match self.executor.wait_until(self.deadline.get(), self.client.batch_execute(&sql)) {
             Ok(done) => done.map_err(|error| self.failed(from_postgres(error))),
             Err(stopped) => {
-                // How far the server has come is not known.
+                // It is unknown how far the server has come.
                 self.state.set(State::Broken);
                 Err(stopped)
             }
@@ -208,20 +209,20 @@ impl Connection for PostgresConnection {
 
     fn lock(&self, sql: &str) -> Result<()> {
         self.check_whole()?;
-        // The savepoint of the guard comes first: a lock that is refused would abort the whole transaction.
+        // The savepoint of the guard comes first: a refused lock would abort the whole transaction.
         let mut locking = pin!(self.with_due_statements(&Text::own(""), self.client.batch_execute(sql)));
         match self.executor.wait_until(self.deadline.get(), locking.as_mut()) {
             Ok(done) => done.map_err(|error| self.failed(from_postgres(error))),
             Err(stopped) => {
-                // Earlier writes of the transaction are not lost.
-                self.give_up(locking);
+                // Earlier writes of the transaction survive.
+                self.stop_statement(locking);
                 Err(stopped)
             }
         }
     }
 
     fn copy_out<'c>(&'c self, sql: &str) -> Result<Option<Box<dyn StoredRows + 'c>>> {
-        // The client prepares it under a name, which a pooler would carry over to other clients.
+        // The client prepares it under a name, which a pooler would pass on to other clients.
         if self.is_pooled() {
             return Ok(None);
         }
@@ -245,7 +246,7 @@ impl Connection for PostgresConnection {
                 self.forget_searched();
                 self.lock_limit.set(None);
                 self.state.set(State::Wanted(transaction));
-                // A statement that only reads waits for no lock of a transaction.
+                // A statement that only reads does not wait for locks of transactions.
                 if transaction == Transaction::Write {
                     self.executor.when_blocked(self.blocked.borrow().clone());
                 }
@@ -278,7 +279,7 @@ impl Connection for PostgresConnection {
             State::First(Transaction::Write) | State::Open(Transaction::Write, _) | State::Broken => {
                 return self.end("COMMIT");
             }
-            // A transaction that only read needs no wait for its end.
+            // The end of a transaction that only read needs no wait.
             State::First(Transaction::Read) | State::Open(Transaction::Read, _) => {
                 self.state.set(State::Idle);
                 self.forget_types();
@@ -295,7 +296,7 @@ impl Connection for PostgresConnection {
             self.run("")?;
         }
         self.end(&format!("PREPARE TRANSACTION '{name}'")).map_err(|error| match error.kind() {
-            // Its outcome is not decided: recovery rolls back a prepared transaction without a decision.
+            // Recovery rolls back a prepared transaction without a decision, so that the outcome is not in doubt.
             ErrorKind::InDoubt => Error::new(ErrorKind::ConnectionLost, error.to_string()).with_source(error),
             _ => error,
         })
@@ -328,12 +329,12 @@ impl Connection for PostgresConnection {
 
     fn set_deadline(&self, deadline: Option<Instant>) {
         self.deadline.set(deadline);
-        self.executor.go_on();
+        self.executor.clear_stop();
     }
 
     fn interrupter(&self) -> Interrupter {
         let stop = Arc::clone(self.executor.stop());
-        Box::new(move || stop.ask())
+        Box::new(move || stop.cancel())
     }
 
     fn when_blocked(&self, blocked: LongWaits) {

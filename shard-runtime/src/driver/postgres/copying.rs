@@ -1,5 +1,5 @@
-//! `COPY` in its binary form: rows that go from one server to another as they are stored. Uses `server_session`, `values`,
-//! `errors`.
+//! `COPY` in its binary form: rows that are copied in their stored form from one server to another. Uses
+//! `server_session`, `values`, `errors`.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -11,20 +11,21 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{CopyInSink, CopyOutStream};
 
 use super::errors::from_postgres;
-use super::server_session::{IS_WHOLE, PostgresConnection};
+use super::server_session::PostgresConnection;
+use super::settings::IS_WHOLE;
 use super::text::Text;
 use super::values::Raw;
 use crate::driver::{RouteRow, StoredRows, StoredRowsWriter};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::value::{ColumnType, Value};
 
-/// How many bytes are read before they are sent on: a server sends a message for each row.
+/// How many bytes are collected before they are passed on: a server sends a message for each row.
 const AT_ONCE: usize = 1 << 17;
 
 /// The beginning of the binary form: a signature, flags, and the length of an extension that follows.
 const HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
-/// Its end, in place of the number of columns of a row.
+/// The end of the binary form, in place of the number of columns of a row.
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 
 pub(super) struct CopyOut<'c> {
@@ -48,7 +49,7 @@ impl<'c> CopyOut<'c> {
             }
             Ok(Err(error)) => Err(connection.failed(from_postgres(error))),
             Err(stopped) => {
-                connection.give_up(async move {
+                connection.stop_statement(async move {
                     drop(copying.await?);
                     client.batch_execute(IS_WHOLE).await
                 });
@@ -58,17 +59,17 @@ impl<'c> CopyOut<'c> {
     }
 
     /// Ends the statement on its server, unless it has ended.
-    fn give_up(&mut self) {
+    fn stop_statement(&mut self) {
         let Some(stream) = self.stream.take() else { return };
         let client = self.connection.client();
-        self.connection.give_up(async move {
+        self.connection.stop_statement(async move {
             // Rows without a reader are skipped.
             drop(stream);
             client.batch_execute(IS_WHOLE).await
         });
     }
 
-    /// Appends the rows of `rest` that have arrived completely to their parts. Returns the length of what was read.
+    /// Appends the rows of `rest` that have arrived completely to their parts. Returns how many bytes were read.
     fn split_rest(
         &mut self,
         kinds: &[ColumnType],
@@ -131,7 +132,7 @@ impl StoredRows for CopyOut<'_> {
                 Err(self.connection.failed(from_postgres(error)))
             }
             Err(stopped) => {
-                self.give_up();
+                self.stop_statement();
                 Err(stopped)
             }
         }
@@ -153,7 +154,7 @@ impl StoredRows for CopyOut<'_> {
 
 impl Drop for CopyOut<'_> {
     fn drop(&mut self) {
-        self.give_up();
+        self.stop_statement();
     }
 }
 
@@ -161,7 +162,7 @@ pub(super) struct CopyIn<'c> {
     connection: &'c PostgresConnection,
     /// `None` once it has ended.
     sink: Option<Pin<Box<CopyInSink<Bytes>>>>,
-    /// Whether it was given rows without the header.
+    /// Whether rows without the header were written.
     has_rows: bool,
 }
 
@@ -174,7 +175,7 @@ impl<'c> CopyIn<'c> {
             Ok(Ok(sink)) => Ok(CopyIn { connection, sink: Some(Box::pin(sink)), has_rows: false }),
             Ok(Err(error)) => Err(connection.failed(from_postgres(error))),
             Err(stopped) => {
-                connection.give_up(async move {
+                connection.stop_statement(async move {
                     let sink: CopyInSink<Bytes> = copying.await?;
                     drop(sink);
                     client.batch_execute(IS_WHOLE).await
@@ -185,17 +186,17 @@ impl<'c> CopyIn<'c> {
     }
 
     /// Ends the statement without its rows, unless it has ended.
-    fn give_up(&mut self) {
+    fn stop_statement(&mut self) {
         let Some(sink) = self.sink.take() else { return };
         let client = self.connection.client();
-        self.connection.give_up(async move {
+        self.connection.stop_statement(async move {
             // The statement fails, and is undone.
             drop(sink);
             client.batch_execute(IS_WHOLE).await
         });
     }
 
-    /// Returns the answer to what was sent, or ends the statement.
+    /// Returns the answer to a write, or ends the statement.
     fn answered<O>(&mut self, answer: Result<Result<O, tokio_postgres::Error>>) -> Result<O> {
         match answer {
             Ok(Ok(done)) => Ok(done),
@@ -204,7 +205,7 @@ impl<'c> CopyIn<'c> {
                 Err(self.connection.failed(from_postgres(error)))
             }
             Err(stopped) => {
-                self.give_up();
+                self.stop_statement();
                 Err(stopped)
             }
         }
@@ -220,7 +221,7 @@ impl StoredRowsWriter for CopyIn<'_> {
         let Some(sink) = &mut self.sink else { return Err(has_ended()) };
         let sending = async move {
             match sink.send(Bytes::from(bytes)).await {
-                // The server's own error comes with the end.
+                // The end returns the server's own error.
                 Err(error) => match sink.as_mut().finish().await {
                     Err(answer) => Err(answer),
                     Ok(_) => Err(error),
@@ -253,13 +254,13 @@ impl StoredRowsWriter for CopyIn<'_> {
 
 impl Drop for CopyIn<'_> {
     fn drop(&mut self) {
-        self.give_up();
+        self.stop_statement();
     }
 }
 
-/// The next of the rows.
+/// The next item of the binary form.
 enum Step<'r> {
-    /// The fields of a row but the last ones, and what follows it.
+    /// The fields of a row except the last ones, and the bytes behind it.
     Row {
         columns: i16,
         fields: &'r [u8],
@@ -269,14 +270,14 @@ enum Step<'r> {
     Incomplete,
 }
 
-/// Cuts the header off.
+/// Returns the bytes behind the header.
 fn after_header(bytes: &[u8]) -> Option<&[u8]> {
     let (fixed, rest) = bytes.split_at_checked(HEADER.len())?;
     let extension = u32::from_be_bytes(*fixed.last_chunk()?);
     rest.get(usize::try_from(extension).ok()?..)
 }
 
-/// Cuts a row off, and reads its last fields.
+/// Splits a row off, and decodes its last fields.
 fn row<'r>(bytes: &'r [u8], kinds: &[ColumnType], keys: &mut Vec<Value<'r>>) -> Result<Step<'r>> {
     let Some((columns, all)) = bytes.split_first_chunk() else { return Ok(Step::Incomplete) };
     let columns = i16::from_be_bytes(*columns);
@@ -304,7 +305,7 @@ fn row<'r>(bytes: &'r [u8], kinds: &[ColumnType], keys: &mut Vec<Value<'r>>) -> 
     Ok(Step::Row { columns: i16::try_from(own).unwrap_or_default(), fields, rest })
 }
 
-/// Cuts a field off; it is `None` for NULL.
+/// Splits a field off, which is `None` for NULL.
 fn field(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     match usize::try_from(i32::from_be_bytes(*length)) {

@@ -1,5 +1,5 @@
-//! TLS of connections and cancel requests. TLS always verifies: a trusted authority has signed the certificate of the
-//! server, for the host that the URL names.
+//! TLS of connections and cancel requests. TLS always verifies that a trusted authority has signed the server's
+//! certificate for the host in the URL.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// The time limit of a cancel request.
 const CANCELLING: Duration = Duration::from_secs(10);
 
-/// The TLS parameters of a URL, as they are written.
+/// The TLS parameters of a URL, as text.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct TlsParameters<'u> {
     pub(crate) sslmode: Option<&'u str>,
@@ -46,10 +46,10 @@ impl Encryption {
     /// Reads the parameters, and sets the mode of `config`. A relative path starts from `folder`.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`]
-    pub(super) fn new(asked: TlsParameters<'_>, config: &mut Config, folder: &Path) -> Result<Self> {
+    /// [`ErrorKind::Configuration`] if a parameter is not supported, or has no effect.
+    pub(super) fn new(tls: TlsParameters<'_>, config: &mut Config, folder: &Path) -> Result<Self> {
         let wrong = |message: String| Err(Error::new(ErrorKind::Configuration, message));
-        let mode = match asked.sslmode {
+        let mode = match tls.sslmode {
             None | Some("disable") => SslMode::Disable,
             Some("prefer") => SslMode::Prefer,
             Some("require" | "verify-full") => SslMode::Require,
@@ -61,11 +61,11 @@ impl Encryption {
                 ));
             }
         };
-        if mode == SslMode::Disable && asked.sslrootcert.is_some() {
+        if mode == SslMode::Disable && tls.sslrootcert.is_some() {
             let message = "`sslrootcert` has no effect without TLS; add `sslmode=verify-full`";
             return wrong(message.to_owned());
         }
-        if !cfg!(feature = "tls") && (mode == SslMode::Require || asked.sslrootcert.is_some()) {
+        if !cfg!(feature = "tls") && (mode == SslMode::Require || tls.sslrootcert.is_some()) {
             let message = "the PostgreSQL URL requires TLS; enable the feature `tls` of `shard-runtime`";
             return wrong(message.to_owned());
         }
@@ -77,7 +77,7 @@ impl Encryption {
         // `prefer` connects without TLS if TLS is not available.
         let mode = if cfg!(feature = "tls") && !is_local(config) { mode } else { SslMode::Disable };
         config.ssl_mode(mode);
-        let roots = asked.sslrootcert.map(|path| {
+        let roots = tls.sslrootcert.map(|path| {
             let path = percent_encoding::percent_decode_str(path).decode_utf8();
             let wrong =
                 |_| Error::new(ErrorKind::Configuration, "the path after `sslrootcert=` is not UTF-8");
@@ -91,7 +91,7 @@ impl Encryption {
         self.mode == SslMode::Require
     }
 
-    /// Returns the encryptor, which reads the certificates of the authorities.
+    /// Returns the encryptor, after reading the certificates of the authorities.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if there are none.
@@ -145,7 +145,7 @@ fn roots_in(file: &Path) -> Result<rustls::RootCertStore, Box<dyn std::error::Er
     if roots.is_empty() { Err("it has no `BEGIN CERTIFICATE`".into()) } else { Ok(roots) }
 }
 
-/// Certificates of the platform that cannot be read are skipped.
+/// Returns the platform's certificates. Skips those that cannot be read.
 #[cfg(feature = "tls")]
 fn platform_roots() -> Result<rustls::RootCertStore, Box<dyn std::error::Error>> {
     let mut found = rustls_native_certs::load_native_certs();
@@ -167,7 +167,7 @@ pub(super) enum Encryptor {
 }
 
 impl Encryptor {
-    /// Connects to a server, in the context of an event loop, which then carries the messages of the connection.
+    /// Connects to a server, in the context of an event loop, which then processes the messages of the connection.
     pub(super) async fn connect(&self, config: &Config) -> Result<Client> {
         match self {
             Encryptor::Nothing => connect(config, NoTls).await,
@@ -176,13 +176,13 @@ impl Encryptor {
         }
     }
 
-    /// Sends a cancel request over another connection, and waits until the server has closed that: from then on the
-    /// request has had its effect, or never will.
+    /// Sends a cancel request over another connection, and waits until the server has closed that connection. From then
+    /// on the request has had its effect, or never will.
     ///
-    /// The backend that receives the request sends the signal and then ends, which closes the connection. A backend
-    /// with a pending signal handles it before it reads another message, and a backend that waits for a message
-    /// ignores it. So the request cannot cancel a statement that is sent after this has returned. `libpq` relies on
-    /// the same.
+    /// The backend that receives the request sends the signal and then ends, which closes the connection. A backend with
+    /// a pending signal handles it before it reads another message, and ignores it while it waits for a message. The
+    /// request can therefore not cancel a statement that is sent after this function has returned. `libpq` relies on the
+    /// same.
     ///
     /// # Errors
     /// If it is unknown whether the request had its effect.
@@ -190,23 +190,23 @@ impl Encryptor {
         match route {
             Route::Tcp { address, name } => {
                 let stream = TcpStream::connect(address).await?.into_std()?;
-                let (asks, closes) = (stream.try_clone()?, TcpStream::from_std(stream)?);
-                self.ask(token, Undivided(TcpStream::from_std(asks)?), name).await?;
-                closed(closes).await
+                let (request, closing) = (stream.try_clone()?, TcpStream::from_std(stream)?);
+                self.send_cancel(token, Undivided(TcpStream::from_std(request)?), name).await?;
+                closed(closing).await
             }
             #[cfg(unix)]
             Route::Unix { folder, port } => {
                 let stream =
                     tokio::net::UnixStream::connect(Route::socket(folder, *port)).await?.into_std()?;
-                let (asks, closes) = (stream.try_clone()?, tokio::net::UnixStream::from_std(stream)?);
-                self.ask(token, Undivided(tokio::net::UnixStream::from_std(asks)?), "").await?;
-                closed(closes).await
+                let (request, closing) = (stream.try_clone()?, tokio::net::UnixStream::from_std(stream)?);
+                self.send_cancel(token, Undivided(tokio::net::UnixStream::from_std(request)?), "").await?;
+                closed(closing).await
             }
         }
     }
 
     /// [Cancels](Encryptor::cancel) on its own thread. The event loop of a connection that receives rows would poll
-    /// another one too seldom; and a request whose caller has given up is still sent.
+    /// another one too seldom. A request whose caller no longer waits is still sent.
     ///
     /// # Errors
     /// As [`Encryptor::cancel`].
@@ -217,17 +217,17 @@ impl Encryptor {
             executor.wait(async { timeout(CANCELLING, self.cancel(&token, &route)).await })?
         };
         std::thread::Builder::new().name("sharded-cancel".to_owned()).spawn(move || {
-            // The caller may have given up.
+            // The caller may no longer wait.
             let _ = sender.send(cancel());
         })?;
         done.await.map_err(io::Error::other)?
     }
 
-    async fn ask<S>(&self, token: &CancelToken, stream: S, name: &str) -> io::Result<()>
+    async fn send_cancel<S>(&self, token: &CancelToken, stream: S, name: &str) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let asked = match self {
+        let sent = match self {
             Encryptor::Nothing => token.cancel_query_raw(stream, NoTls).await,
             #[cfg(feature = "tls")]
             Encryptor::Tls(tls) => {
@@ -238,12 +238,12 @@ impl Encryptor {
         };
         // Without TLS there is no name to verify.
         let _ = name;
-        asked.map_err(io::Error::other)
+        sent.map_err(io::Error::other)
     }
 }
 
-/// A stream that does not close one direction alone. `tokio-postgres` would close that of a cancel request, and a
-/// proxy may then close both before the server does.
+/// A stream that never closes only one direction. `tokio-postgres` would do that with the connection of a cancel request,
+/// and a proxy may then close both directions before the server does.
 struct Undivided<S>(S);
 
 impl<S: AsyncRead + Unpin> AsyncRead for Undivided<S> {
@@ -295,7 +295,7 @@ where
 {
     let (client, connection) = config.connect(tls).await.map_err(from_postgres)?;
     tokio::spawn(async move {
-        // Its end is reported to the waiting caller.
+        // The waiting caller gets the error.
         let _ = connection.await;
     });
     Ok(client)

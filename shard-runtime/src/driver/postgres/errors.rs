@@ -6,6 +6,9 @@ use crate::driver::{FENCED_STATE, GUARDED_STATE};
 use crate::error::{Error, ErrorKind, Exhausted, TOO_MANY_FILES, has_no_descriptor};
 use crate::planner::sql::OUT_OF_RANGE;
 
+/// The error of the server if a transaction ran in another process than the connection was made to.
+pub(super) const ANOTHER_PROCESS: &str = "another server process";
+
 /// Converts an error of the server or of the connection.
 pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
     let Some(message) = error.as_db_error() else {
@@ -19,7 +22,7 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
                 let message = "the server does not satisfy `target_session_attrs`";
                 return Error::new(ErrorKind::ReadOnly, message).with_source(error).transient();
             }
-            _ if error.is_closed() || is_about_the_way(&error) => ErrorKind::ConnectionLost,
+            _ if error.is_closed() || is_about_the_network(&error) => ErrorKind::ConnectionLost,
             _ => ErrorKind::Database,
         };
         return Error::new(kind, with_causes(&error)).of_driver(error);
@@ -91,18 +94,18 @@ fn text_of(message: &DbError, kind: ErrorKind) -> String {
     }
 }
 
-/// Returns whether the server has no slot for another prepared transaction. PostgreSQL has no code for it, and the
-/// message depends on the language of the server; the routine that reports it does not.
+/// Returns whether the server has no slot for another prepared transaction. PostgreSQL has no code for this, and the
+/// message depends on the server's language; the routine that reports it does not.
 fn has_no_slot(message: &DbError) -> bool {
     *message.code() == SqlState::OUT_OF_MEMORY && message.routine() == Some("MarkAsPreparing")
 }
 
-/// Returns whether the server process does not hold a statement that was prepared on the connection, or holds it already.
-/// Whether the database was altered to accept no connections, which a retry does not change.
+/// Returns whether the database was altered to accept no connections, which a retry does not change.
 fn is_closed_database(message: &DbError) -> bool {
     message.code().code() == "55000" && message.parsed_severity() == Some(Severity::Fatal)
 }
 
+/// Returns whether the server process lacks a statement that was prepared on the connection, or has it already.
 fn is_about_prepared(state: &SqlState) -> bool {
     [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(state)
 }
@@ -128,7 +131,7 @@ fn column_of(message: &DbError) -> Option<String> {
     })
 }
 
-/// Appends the causes of an error: alone it may only report that something failed.
+/// Appends the causes of an error, which alone may only report that something failed.
 fn with_causes(error: &tokio_postgres::Error) -> String {
     let mut message = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -142,8 +145,8 @@ fn with_causes(error: &tokio_postgres::Error) -> String {
     message
 }
 
-/// Returns whether the start of TLS failed for another reason than the network: the server has no TLS, or its
-/// certificate is not trusted. A retry does not help.
+/// Returns whether the start of TLS failed for another reason than the network: the server has no TLS, or its certificate
+/// is not trusted. A retry does not help.
 fn is_about_trust(error: &tokio_postgres::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
     use std::io::ErrorKind::{InvalidData, InvalidInput};
@@ -160,8 +163,8 @@ fn is_not_writable(error: &tokio_postgres::Error) -> bool {
     })
 }
 
-/// Returns whether the network is at fault.
-fn is_about_the_way(error: &tokio_postgres::Error) -> bool {
+/// Returns whether the network caused the error.
+fn is_about_the_network(error: &tokio_postgres::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(next) = cause {
         if next.is::<std::io::Error>() {
@@ -179,8 +182,8 @@ fn kind_of(state: &SqlState) -> ErrorKind {
         "23505" => ErrorKind::Unique,
         "23503" => ErrorKind::ForeignKey,
         "23502" => ErrorKind::NotNull,
-        // A lock that was refused, a deadlock, a row that another transaction changed first, no connection left, or
-        // another session that finishes the same prepared transaction.
+        // A refused lock, a deadlock, a row that another transaction has changed, no connection left, or another session
+        // that finishes the same prepared transaction.
         "55P03" | "40P01" | "40001" | "53300" | "53400" | "55000" => ErrorKind::Busy,
         "57014" | "25P04" => ErrorKind::TimedOut,
         "25006" => ErrorKind::ReadOnly,
@@ -204,4 +207,22 @@ fn kind_of(state: &SqlState) -> ErrorKind {
             _ => ErrorKind::Database,
         },
     }
+}
+
+/// Returns whether a server reported that it is not the expected shard. It does so with an invalid integer, or because
+/// the table of the identity does not exist.
+pub(super) fn is_another(error: &tokio_postgres::Error) -> bool {
+    let not_there = [
+        SqlState::INVALID_TEXT_REPRESENTATION,
+        SqlState::UNDEFINED_TABLE,
+        SqlState::UNDEFINED_COLUMN,
+        SqlState::INVALID_SCHEMA_NAME,
+    ];
+    error.code().is_some_and(|code| not_there.contains(code))
+}
+
+/// Returns whether the server, or a pooler, answered with this error.
+pub(super) fn was_answered(error: &Error) -> bool {
+    let message = error.driver_error().and_then(|message| message.downcast_ref::<tokio_postgres::Error>());
+    message.is_some_and(|message| message.as_db_error().is_some())
 }

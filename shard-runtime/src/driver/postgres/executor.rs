@@ -14,50 +14,50 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::driver::LongWaits;
 use crate::error::{Error, ErrorKind, Exhausted, Result, TOO_MANY_FILES, has_no_descriptor};
 
-/// The time after which a wait that may be for a lock is reported, and the interval of later reports.
+/// The time after which a wait is reported that may be for a lock, and the interval of later reports.
 const BLOCKED: Duration = Duration::from_millis(100);
 const STILL_BLOCKED: Duration = Duration::from_secs(1);
 
 pub(super) struct Executor {
     runtime: Arc<Runtime>,
     stop: Arc<Stop>,
-    /// Set while waits may be for locks.
+    /// The observer, set while waits may be for locks.
     blocked: RefCell<Option<LongWaits>>,
 }
 
-/// The handle that ends a wait from another thread.
+/// A handle that ends a wait from another thread.
 #[derive(Default)]
 pub(super) struct Stop {
-    asked: AtomicU8,
+    reason: AtomicU8,
     waiter: AtomicWaker,
 }
 
-/// Why a wait is to end.
-const NOT_ASKED: u8 = 0;
+/// The reason for which a wait must end.
+const RUNNING: u8 = 0;
 const CANCELLED: u8 = 1;
 const DEADLOCK: u8 = 2;
 
 impl Stop {
-    pub(super) fn ask(&self) {
-        self.asked.store(CANCELLED, Ordering::Release);
+    pub(super) fn cancel(&self) {
+        self.reason.store(CANCELLED, Ordering::Release);
         self.waiter.wake();
     }
 
     /// Ends the wait because it is part of a deadlock.
     fn break_deadlock(&self) {
-        let _ = self.asked.compare_exchange(NOT_ASKED, DEADLOCK, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.reason.compare_exchange(RUNNING, DEADLOCK, Ordering::AcqRel, Ordering::Acquire);
         self.waiter.wake();
     }
 
-    /// Clears what was asked because of a deadlock: the wait is over.
+    /// Clears a request because of a deadlock, after the wait has ended.
     fn forget_deadlock(&self) {
-        let _ = self.asked.compare_exchange(DEADLOCK, NOT_ASKED, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.reason.compare_exchange(DEADLOCK, RUNNING, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// Returns the error of a wait that is to end.
+    /// Returns the error of a wait that must end.
     fn error(&self) -> Option<Error> {
-        match self.asked.load(Ordering::Acquire) {
-            NOT_ASKED => None,
+        match self.reason.load(Ordering::Acquire) {
+            RUNNING => None,
             DEADLOCK => Some(deadlock()),
             _ => Some(timed_out()),
         }
@@ -94,8 +94,8 @@ impl Executor {
     }
 
     /// Clears an earlier request to stop.
-    pub(super) fn go_on(&self) {
-        self.stop.asked.store(NOT_ASKED, Ordering::Release);
+    pub(super) fn clear_stop(&self) {
+        self.stop.reason.store(RUNNING, Ordering::Release);
     }
 
     /// Waits for a future.
@@ -131,7 +131,7 @@ impl Executor {
         let runtime = &self.runtime;
         match Handle::try_current() {
             Err(_) => runtime.block_on(future),
-            // A thread of an async runtime cannot block in another one.
+            // A thread of an async runtime cannot block on another one.
             Ok(_) => std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| runtime.block_on(future));
                 waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -142,7 +142,7 @@ impl Executor {
     /// Waits for a future until the deadline, or until a request to stop.
     ///
     /// # Errors
-    /// [`ErrorKind::TimedOut`]
+    /// [`ErrorKind::TimedOut`] at the deadline or after a request, [`ErrorKind::Busy`] after a deadlock.
     pub(super) fn wait_until<F: Future<Output: Send> + Send>(
         &self,
         deadline: Option<Instant>,
@@ -172,13 +172,13 @@ impl Executor {
         })
     }
 
-    /// Polls a future once, so that its messages are sent, and does not wait for it.
+    /// Polls a future once, so that its messages are sent, without waiting for it.
     pub(super) fn begin<F: Future<Output: Send> + Send>(&self, mut future: Pin<&mut F>) -> Option<F::Output> {
         self.wait(async move {
             if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
                 return Some(output);
             }
-            // The connection sends.
+            // Gives the connection's task a turn, which sends.
             tokio::task::yield_now().await;
             None
         })
@@ -186,11 +186,11 @@ impl Executor {
 }
 
 impl Drop for Executor {
-    /// An event loop cannot be dropped on a thread of the application's async runtime, so another thread drops it.
+    /// Drops the event loop on another thread if this one belongs to an async runtime, where it cannot be dropped.
     fn drop(&mut self) {
         if Handle::try_current().is_ok() {
             let runtime = Arc::clone(&self.runtime);
-            // Without another thread nothing else can be tried.
+            // If no thread can be started, nothing else can be tried.
             let _ = std::thread::Builder::new().spawn(move || {
                 while Arc::strong_count(&runtime) > 1 {
                     std::thread::yield_now();
@@ -218,14 +218,14 @@ mod tests {
         let never = std::future::pending::<()>;
         assert_eq!(executor.wait_until(Some(soon), never()).unwrap_err().kind(), ErrorKind::TimedOut);
         let stop = Arc::clone(executor.stop());
-        let asking = std::thread::spawn(move || {
+        let cancelling = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(5));
-            stop.ask();
+            stop.cancel();
         });
         assert_eq!(executor.wait_until(None, never()).unwrap_err().kind(), ErrorKind::TimedOut);
-        asking.join().unwrap();
-        assert!(executor.wait_until(None, never()).is_err(), "it is asked until it goes on");
-        executor.go_on();
+        cancelling.join().unwrap();
+        assert!(executor.wait_until(None, never()).is_err(), "the request stays until it is cleared");
+        executor.clear_stop();
         assert_eq!(executor.wait_until(None, async { 5 }).unwrap(), 5);
     }
 

@@ -9,9 +9,9 @@ use tokio::time::timeout_at;
 use tokio_postgres::Client;
 use tokio_postgres::config::{Config, Host, LoadBalanceHosts, TargetSessionAttrs};
 
-use super::CONNECTING;
 use super::encryption::Encryptor;
 use super::route::Route;
+use super::settings::CONNECTING;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The hosts of a URL. One of them serves at a time; after a failover it is another one.
@@ -32,7 +32,7 @@ pub(super) struct Target {
 }
 
 #[cfg(unix)]
-/// The hosts of a URL with their ports.
+/// Returns the hosts of a URL with their ports.
 pub(super) fn targets(config: &Config) -> Vec<Target> {
     let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let port = |place: usize| ports.get(place).or_else(|| ports.first()).copied().unwrap_or(5432);
@@ -48,7 +48,7 @@ pub(super) fn targets(config: &Config) -> Vec<Target> {
 }
 
 impl Target {
-    /// The host's name, or the folder of its socket.
+    /// Returns the host's name, or the folder of its socket.
     pub(super) fn name(&self) -> String {
         match &self.host {
             Host::Tcp(name) => name.clone(),
@@ -79,13 +79,13 @@ impl Target {
             Error::new(ErrorKind::ConnectionLost, format!("resolving `{name}` failed: {error}"))
                 .with_source(error)
         };
-        // Its own thread: an event loop that is dropped waits for the threads that it has started.
+        // On its own thread: dropping an event loop waits for the threads that it has started.
         let (sender, resolved) = oneshot::channel();
-        let asked = (name.clone(), self.port);
+        let address = (name.clone(), self.port);
         std::thread::Builder::new()
             .name("sharded-resolver".to_owned())
             .spawn(move || {
-                let _ = sender.send(asked.to_socket_addrs().map(Iterator::collect::<Vec<_>>));
+                let _ = sender.send(address.to_socket_addrs().map(Iterator::collect::<Vec<_>>));
             })
             .map_err(unknown)?;
         match resolved.await {
@@ -100,22 +100,23 @@ impl Hosts {
         Hosts { settings: without_hosts(config), hosts: targets(config), last: AtomicUsize::new(0) }
     }
 
-    /// Returns the time limit of connecting, if every host is tried.
-    pub(super) fn patience(&self) -> Duration {
+    /// Returns the time limit of a connection attempt that tries every host.
+    pub(super) fn connect_timeout(&self) -> Duration {
         let hosts = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX);
-        self.per_host().saturating_mul(hosts.max(1))
+        self.host_timeout().saturating_mul(hosts.max(1))
     }
 
-    fn per_host(&self) -> Duration {
+    fn host_timeout(&self) -> Duration {
         self.settings.get_connect_timeout().copied().unwrap_or(CONNECTING)
     }
 
-    /// Connects to the host that served last or, if that fails, to the others in their order. Each has
-    /// `connect_timeout`, and at most its share of the time until `end`: one that does not answer leaves time for the
+    /// Connects to the host that served last or, if that fails, to the others in their order. Each host has
+    /// `connect_timeout`, but at most its share of the time until `end`: a host that does not answer leaves time for the
     /// next. The `options` of the session are added to those of the URL.
     ///
     /// # Errors
-    /// The errors of all hosts. [`ErrorKind::ReadOnly`] if a reached host does not satisfy `target_session_attrs`.
+    /// The errors of all hosts, with one kind; [`ErrorKind::ReadOnly`] if a reached host does not satisfy
+    /// `target_session_attrs`.
     pub(super) async fn connect(
         &self,
         encryptor: &Encryptor,
@@ -131,7 +132,7 @@ impl Hosts {
             let place = first.wrapping_add(tried) % self.hosts.len();
             let Some(target) = self.hosts.get(place) else { continue };
             let now = Instant::now();
-            let until = share(now, end, self.hosts.len() - tried).min(now + self.per_host());
+            let until = share(now, end, self.hosts.len() - tried).min(now + self.host_timeout());
             match self.connect_to(target, encryptor, options, until).await {
                 Ok(connected) => {
                     self.last.store(place, Ordering::Relaxed);
@@ -185,14 +186,14 @@ impl Hosts {
     }
 }
 
-/// Returns the end of the first of so many equal parts of the time from `now` to `end`.
+/// Returns the end of the first of `parts` equal parts of the time from `now` to `end`.
 fn share(now: Instant, end: Instant, parts: usize) -> Instant {
     let parts = u32::try_from(parts.max(1)).unwrap_or(u32::MAX);
     now + end.saturating_duration_since(now) / parts
 }
 
-/// Merges the errors of all hosts into one, of the kind that is most useful for a retry: a server that is away may
-/// come back, and a refused login is refused again.
+/// Merges the errors of all hosts into one, with the kind that is most useful for a retry. An unreachable server may
+/// return; a refused login is refused again.
 fn together(failed: Vec<(&Target, Error)>) -> Error {
     let rank = |error: &Error| match error.kind() {
         ErrorKind::ReadOnly => 0,
@@ -265,7 +266,7 @@ pub(super) fn session_attributes(config: &Config) -> Option<&'static str> {
 
 fn random() -> usize {
     use std::hash::{BuildHasher as _, RandomState};
-    // Half of it, so that nothing overflows where places are added.
+    // Halved, so that adding indexes does not overflow.
     RandomState::new().hash_one(0) as usize / 2
 }
 
@@ -302,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_host_that_does_not_answer_leaves_time_for_the_next() {
-        // Both accept connections, in the kernel, and say nothing.
+        // The kernel accepts connections to both, and nothing answers.
         let silent: Vec<TcpListener> =
             (0..2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
         let ports: Vec<u16> = silent.iter().map(|at| at.local_addr().unwrap().port()).collect();

@@ -1,8 +1,8 @@
 //! The PostgreSQL driver, through `tokio-postgres`: a database on a server, with a schema for each of its shards.
 //!
-//! Each connection has its own event loop, which runs on the thread that uses the connection, and only while that
-//! thread waits. No async code appears above this module, and no other thread is woken. A statement that was sent
-//! runs on its server while the thread sends the next one.
+//! Each connection has its own event loop, which runs on the thread that uses the connection, and only while that thread
+//! waits. No code above this module is async, and no other thread is woken. A statement that was sent runs on its server
+//! while the thread sends the next one.
 
 mod connection;
 mod copying;
@@ -11,10 +11,10 @@ mod errors;
 mod executor;
 mod hosts;
 mod pipeline;
-mod portions;
 mod preparation;
 mod route;
 mod rows;
+mod server_cursor;
 mod server_session;
 mod settings;
 mod statement;
@@ -35,17 +35,14 @@ use crate::planner::sql::Dialect;
 pub(crate) use encryption::TlsParameters;
 use encryption::{Encryption, Encryptor};
 use hosts::Hosts;
-use server_session::{PostgresConnection, Settings};
-
-/// The time limit of connecting to a host until a session can use the connection, unless the URL has a
-/// `connect_timeout`.
-const CONNECTING: Duration = Duration::from_secs(10);
+use server_session::PostgresConnection;
+use settings::{CONNECTING, Settings};
 
 /// TCP keepalive, unless the URL sets it: the idle time before the first probe, the interval, and the number of
 /// probes.
-const SILENCE: Duration = Duration::from_secs(30);
-const BETWEEN_PROBES: Duration = Duration::from_secs(10);
-const PROBES: u32 = 3;
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
 
 /// The mode in which a connection pooler assigns server connections to its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +91,7 @@ impl PostgresSource {
     pub(crate) fn new(
         url: &str,
         pooler: Option<Pooler>,
-        asked: TlsParameters<'_>,
+        tls: TlsParameters<'_>,
         folder: &Path,
     ) -> Result<Self> {
         // The parser's own error could quote the URL, in which there may be a password.
@@ -112,15 +109,18 @@ impl PostgresSource {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(Error::new(ErrorKind::Configuration, "the PostgreSQL URL names no host"));
         }
-        let encryption = Encryption::new(asked, &mut config, folder)?;
+        let encryption = Encryption::new(tls, &mut config, folder)?;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECTING);
         }
         if config.get_keepalives_interval().is_none() {
-            config.keepalives_idle(SILENCE).keepalives_interval(BETWEEN_PROBES).keepalives_retries(PROBES);
+            config
+                .keepalives_idle(KEEPALIVE_IDLE)
+                .keepalives_interval(KEEPALIVE_INTERVAL)
+                .keepalives_retries(KEEPALIVE_PROBES);
         }
         if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(SILENCE + BETWEEN_PROBES * PROBES);
+            config.tcp_user_timeout(KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_PROBES);
         }
         if config.get_application_name().is_none() {
             config.application_name("sharded");
@@ -128,8 +128,8 @@ impl PostgresSource {
         Ok(PostgresSource { config, encryption, pooler })
     }
 
-    /// Returns the hosts, in whichever order the URL names them, and the database, which are the same for every login.
-    /// The hosts of one URL are one database.
+    /// Returns the hosts, sorted, and the database, which are the same for every login. The hosts of one URL are one
+    /// database.
     pub(crate) fn database(&self) -> Vec<String> {
         let database = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default().to_owned();
         let mut hosts: Vec<String> = hosts::targets(&self.config)
@@ -165,7 +165,7 @@ impl PostgresSource {
 pub(crate) struct PostgresDriver {
     source: PostgresSource,
     hosts: Hosts,
-    /// The kind of pooler between the cluster and the server, once it is known.
+    /// The kind of pooler between the cluster and the server, once that is known.
     pooler: OnceCell<Option<Pooler>>,
     encryptor: OnceCell<Encryptor>,
     busy_timeout: Duration,
@@ -179,8 +179,8 @@ impl PostgresDriver {
         PostgresDriver { source, hosts, pooler, encryptor: OnceCell::new(), busy_timeout, synchronous }
     }
 
-    /// Adds the address to an error of connecting. After `connect_timeout` the server counts as lost; after the
-    /// deadline of the caller it is a timeout.
+    /// Adds the address to a connection error. After `connect_timeout` the server counts as lost; after the caller's
+    /// deadline the error is a timeout.
     fn not_connected(&self, error: Error, deadline: Option<Instant>) -> Error {
         let is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
         let kind = match error.kind() {
@@ -194,8 +194,8 @@ impl PostgresDriver {
     }
 }
 
-/// A setting of the session, made when it begins. PostgreSQL takes any with a dot in its name. A pooler has connections to
-/// the server already, or makes them with settings of its own: then it is not there.
+/// A setting of the session, made at its beginning. PostgreSQL accepts any name with a dot. Behind a pooler it is
+/// missing: the pooler has connections already, or opens them with its own settings.
 const IS_DIRECT: &str = "sharded.is_direct";
 
 impl PostgresDriver {
@@ -250,7 +250,7 @@ impl PostgresDriver {
         let encryptor = self.encryptor.get_or_try_init(|| self.source.encryption.encryptor())?;
         let is_pooled = pooler == Some(Pooler::Transaction);
         let settings = Settings { busy_timeout: self.busy_timeout, synchronous, is_pooled };
-        let latest = Instant::now() + self.hosts.patience();
+        let latest = Instant::now() + self.hosts.connect_timeout();
         let end = deadline.map_or(latest, |deadline| deadline.min(latest));
         PostgresConnection::connect(&self.hosts, encryptor, options, end, settings)
             .map_err(|error| self.not_connected(error, deadline))
@@ -303,8 +303,8 @@ impl Driver for PostgresDriver {
 mod tests {
     use super::*;
 
-    fn source(url: &str, asked: TlsParameters<'_>) -> Result<PostgresSource> {
-        PostgresSource::new(url, None, asked, Path::new("conf"))
+    fn source(url: &str, tls: TlsParameters<'_>) -> Result<PostgresSource> {
+        PostgresSource::new(url, None, tls, Path::new("conf"))
     }
 
     #[test]

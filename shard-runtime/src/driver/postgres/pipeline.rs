@@ -1,4 +1,4 @@
-//! Statements that are sent to a server one behind the other, without a wait for an answer in between. Uses
+//! Statements that are sent to a server one behind the other, without waiting for answers in between. Uses
 //! `server_session`, `preparation`, `values`, `errors`.
 
 use std::future::Future;
@@ -19,7 +19,7 @@ use crate::driver::{Pipeline, PipelineAnswer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Param;
 
-/// How many statements a pipeline has at most: `join_all` polls so many in their order.
+/// The largest number of statements in a pipeline: `join_all` polls this many in their order.
 pub(super) const STATEMENTS: usize = 16;
 
 /// The number of rows that a statement changed, and its last row.
@@ -33,7 +33,7 @@ pub(super) struct PostgresPipeline<'c> {
 }
 
 enum Stage<'c> {
-    /// The first statement that the connection does not know is being prepared.
+    /// The first statement that is new on the connection is being prepared.
     Preparing(Option<(usize, Preparation<'c>)>, Vec<(Text, Vec<Param<'c>>)>),
     Sent(Request<'c>),
     Failed(Error),
@@ -81,13 +81,13 @@ impl<'c> PostgresPipeline<'c> {
             let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
             restored.map(|()| answers)
         };
-        let request = connection.hurried(|| connection.with_due_statements(text, request));
+        let request = connection.without_waiting(|| connection.with_due_statements(text, request));
         connection.pipeline_is_sent();
         Ok(Box::pin(request))
     }
 }
 
-/// Runs one statement to its end. It is sent when the future is polled first.
+/// Runs one statement to its end. The first poll of the future sends it.
 async fn run(
     client: &Client,
     sql: Arc<str>,
@@ -149,8 +149,8 @@ impl Pipeline for PostgresPipeline<'_> {
                 Err(error)
             }
             Err(stopped) => {
-                // Earlier writes of the transaction are not lost.
-                connection.give_up(async move { request.await.map(drop) });
+                // Earlier writes of the transaction survive.
+                connection.stop_statement(async move { request.await.map(drop) });
                 Err(stopped)
             }
         }
@@ -158,10 +158,10 @@ impl Pipeline for PostgresPipeline<'_> {
 }
 
 impl Drop for PostgresPipeline<'_> {
-    /// The answers have to be read before the next request: if one is an error, the transaction has to be undone up to it.
+    /// Reads the answers before the next request is sent: if one is an error, the transaction must be undone up to it.
     fn drop(&mut self) {
         if let Stage::Sent(request) = std::mem::replace(&mut self.stage, Stage::Ended) {
-            self.connection.give_up(async move { request.await.map(drop) });
+            self.connection.stop_statement(async move { request.await.map(drop) });
         }
     }
 }

@@ -28,7 +28,7 @@ enum Stage<'c> {
 }
 
 impl<'c> Preparation<'c> {
-    /// Returns the preparation of a new statement.
+    /// Creates the preparation of a new statement.
     pub(super) fn new(connection: &'c PostgresConnection, text: Text) -> Self {
         let (client, sql) = (connection.client(), Arc::clone(&text.sql));
         let (is_pooled, is_alone) = (connection.is_pooled(), connection.is_alone());
@@ -41,7 +41,7 @@ impl<'c> Preparation<'c> {
         Preparation { connection, text: Some(text), stage: Stage::Requested(Box::pin(request)) }
     }
 
-    /// Returns a statement that was prepared before.
+    /// Returns the preparation of a statement that was prepared before.
     pub(super) fn known(connection: &'c PostgresConnection, described: Arc<Described>) -> Self {
         Preparation { connection, text: None, stage: Stage::Known(described) }
     }
@@ -76,16 +76,16 @@ impl<'c> Preparation<'c> {
             }
             Ok(Err(error)) => Err(connection.failed(from_postgres(error))),
             Err(stopped) => {
-                // Earlier writes of the transaction are not lost.
-                connection.give_up(async move { request.await.map(drop) });
+                // Earlier writes of the transaction survive.
+                connection.stop_statement(async move { request.await.map(drop) });
                 Err(stopped)
             }
         }
     }
 }
 
-/// Reads the parameters and columns of a statement, and closes it on the server: if each transaction can have another
-/// backend, its name would collide with the name of another client.
+/// Reads the parameters and columns of a statement, and closes it on the server. If each transaction can have another
+/// backend, its name could collide with another client's.
 async fn describe(client: &Client, sql: &str, is_alone: bool) -> Result<Described, tokio_postgres::Error> {
     let described = match is_alone {
         false => client.prepare(sql).await,
@@ -104,11 +104,11 @@ async fn describe(client: &Client, sql: &str, is_alone: bool) -> Result<Describe
 }
 
 impl Drop for Preparation<'_> {
-    /// A request whose answer is not needed has to end before the next request: if it fails, the transaction has to
-    /// be undone up to it.
+    /// Ends a request whose answer is not needed before the next one is sent: if it fails, the transaction must be undone
+    /// up to it.
     fn drop(&mut self) {
         if let Stage::Requested(request) = std::mem::replace(&mut self.stage, Stage::Ended) {
-            self.connection.give_up(async move { request.await.map(drop) });
+            self.connection.stop_statement(async move { request.await.map(drop) });
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// The address of a server that a connection was made to. A cancel request must reach the same server, so that it is
-/// not resolved again.
+/// The address of the server of a connection. A cancel request must reach the same server, so that the name is not
+/// resolved again.
 #[derive(Clone, Debug)]
 pub(super) enum Route {
     Tcp {
@@ -19,7 +19,7 @@ pub(super) enum Route {
 }
 
 impl Route {
-    /// The socket of a server in this folder.
+    /// Returns the path of a server's socket in this folder.
     pub(super) fn socket(folder: &std::path::Path, port: u16) -> PathBuf {
         folder.join(format!(".s.PGSQL.{port}"))
     }

@@ -11,7 +11,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Row, RowStream};
 
 use super::errors::from_postgres;
-use super::server_session::{IS_WHOLE, PostgresConnection};
+use super::server_session::PostgresConnection;
+use super::settings::IS_WHOLE;
 use super::text::{Described, Text};
 use super::values::{Encoded, Raw};
 use crate::driver::Cursor;
@@ -20,7 +21,7 @@ use crate::row::RowSource;
 use crate::row::Stream;
 use crate::value::Value;
 
-/// The number of rows that are read at once, if so many have arrived.
+/// The largest number of received rows that are read at once.
 const AT_ONCE: usize = 256;
 
 type Beginning<'c> =
@@ -30,18 +31,18 @@ pub(super) struct PostgresRows<'c> {
     connection: &'c PostgresConnection,
     described: Arc<Described>,
     text: Text,
-    /// Kept in case the statement has to be prepared again.
+    /// Kept in case the statement must be prepared again.
     params: Arc<[Encoded]>,
     stage: Stage<'c>,
-    /// The received rows that were not read yet; the current row is first.
-    come: VecDeque<Row>,
+    /// The received rows that were not read yet. The current row is the first.
+    received: VecDeque<Row>,
     has_current: bool,
 }
 
 enum Stage<'c> {
     Sent(Beginning<'c>),
     Streaming(Pin<Box<RowStream>>),
-    /// With the number of rows that were changed.
+    /// With the number of changed rows.
     Ended(u64),
 }
 
@@ -68,10 +69,18 @@ impl<'c> PostgresRows<'c> {
             // It cannot be polled again; the error is reported when the first row is read.
             Some(Err(error)) => Stage::Sent(Box::pin(async move { Err(error) })),
         };
-        PostgresRows { connection, described, text, params, stage, come: VecDeque::new(), has_current: false }
+        PostgresRows {
+            connection,
+            described,
+            text,
+            params,
+            stage,
+            received: VecDeque::new(),
+            has_current: false,
+        }
     }
 
-    /// Waits for the end of the statement; returns the number of changed rows.
+    /// Waits for the end of the statement. Returns the number of changed rows.
     pub(super) fn end(mut self) -> Result<u64> {
         while self.advance()? {}
         match self.stage {
@@ -80,18 +89,18 @@ impl<'c> PostgresRows<'c> {
         }
     }
 
-    /// Waits for the end of the statement; returns its rows.
+    /// Waits for the end of the statement. Returns its rows.
     pub(super) fn take_all(mut self) -> Result<Vec<Row>> {
         let mut all = Vec::new();
         while self.advance()? {
             self.has_current = false;
-            all.extend(self.come.drain(..));
+            all.extend(self.received.drain(..));
         }
         Ok(all)
     }
 
-    /// Waits for rows, and reads those that have arrived. The statement may have been prepared for a table that was
-    /// changed since: nothing was done then, and it is prepared again, once.
+    /// Waits for rows, and reads those that have arrived. If the table has changed since the statement was prepared,
+    /// nothing was done, and the statement is prepared again, once.
     fn fill(&mut self) -> Result<()> {
         let has_begun = !matches!(self.stage, Stage::Sent(_));
         match self.fill_as_prepared() {
@@ -108,7 +117,7 @@ impl<'c> PostgresRows<'c> {
     }
 
     fn fill_as_prepared(&mut self) -> Result<()> {
-        let (stage, come) = (&mut self.stage, &mut self.come);
+        let (stage, received) = (&mut self.stage, &mut self.received);
         let filling = async move {
             if let Stage::Sent(beginning) = stage {
                 *stage = Stage::Streaming(Box::pin(beginning.await?));
@@ -116,10 +125,10 @@ impl<'c> PostgresRows<'c> {
             let Stage::Streaming(stream) = stage else { return Ok(()) };
             let mut waits = true;
             let ended = poll_fn(|context| {
-                while come.len() < AT_ONCE {
+                while received.len() < AT_ONCE {
                     match stream.as_mut().poll_next(context) {
                         Poll::Ready(Some(Ok(row))) => {
-                            come.push_back(row);
+                            received.push_back(row);
                             waits = false;
                         }
                         Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
@@ -143,34 +152,34 @@ impl<'c> PostgresRows<'c> {
                 Err(self.connection.failed(from_postgres(error)))
             }
             Err(stopped) => {
-                self.give_up();
+                self.stop_statement();
                 Err(stopped)
             }
         }
     }
 
     /// Ends the statement on its server, unless it has ended.
-    fn give_up(&mut self) {
+    fn stop_statement(&mut self) {
         let rest = match std::mem::replace(&mut self.stage, Stage::Ended(0)) {
             Stage::Ended(_) => return,
             stage => stage,
         };
         let client = self.connection.client();
-        self.connection.give_up(async move {
+        self.connection.stop_statement(async move {
             let stream = match rest {
                 Stage::Sent(beginning) => Box::pin(beginning.await?),
                 Stage::Streaming(stream) => stream,
                 Stage::Ended(_) => return Ok(()),
             };
-            // Rows without a reader are skipped; megabytes of them may be on the way. The next answer reports their
-            // end, and whether the transaction is intact.
+            // Rows without a reader are skipped; megabytes of them may be in transit. The next answer reports their end,
+            // and whether the transaction is intact.
             drop(stream);
             client.batch_execute(IS_WHOLE).await
         });
     }
 }
 
-/// Returns whether a statement was prepared for a table whose columns have other types now.
+/// Returns whether a statement was prepared for a table whose columns have changed their types.
 fn is_stale(error: &Error) -> bool {
     let message = error.driver_error().and_then(|message| message.downcast_ref::<tokio_postgres::Error>());
     let code = message.and_then(tokio_postgres::Error::code);
@@ -183,26 +192,26 @@ fn is_stale(error: &Error) -> bool {
 
 impl Drop for PostgresRows<'_> {
     fn drop(&mut self) {
-        self.give_up();
+        self.stop_statement();
     }
 }
 
 impl Stream for PostgresRows<'_> {
     fn advance(&mut self) -> Result<bool> {
         if std::mem::take(&mut self.has_current) {
-            self.come.pop_front();
+            self.received.pop_front();
         }
-        if self.come.is_empty() && !matches!(self.stage, Stage::Ended(_)) {
+        if self.received.is_empty() && !matches!(self.stage, Stage::Ended(_)) {
             self.fill()?;
         }
-        self.has_current = !self.come.is_empty();
+        self.has_current = !self.received.is_empty();
         Ok(self.has_current)
     }
 }
 
 impl RowSource for PostgresRows<'_> {
     fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
-        value_of(self.come.front().filter(|_| self.has_current), index)
+        value_of(self.received.front().filter(|_| self.has_current), index)
     }
 }
 

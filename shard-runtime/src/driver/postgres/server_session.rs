@@ -1,5 +1,5 @@
-//! A session with a server: the state of its transaction, and the statements that are sent ahead of another one. The end of
-//! a transaction is in `ending`, the failure of a statement in `failure`.
+//! A session with a server: the state of its transaction, and the statements that are sent ahead of another one. `ending`
+//! has the end of a transaction, `failure` the failure of a statement.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -13,11 +13,11 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::encryption::Encryptor;
-use super::errors::from_postgres;
+use super::errors::{ANOTHER_PROCESS, from_postgres, is_another, was_answered};
 use super::executor::Executor;
 use super::hosts::Hosts;
 use super::route::Route;
-pub(super) use super::settings::{Settings, State};
+use super::settings::{GUARD, Settings, State};
 use super::text::{Described, Text};
 use crate::driver::{Connection, Expected, LongWaits, Transaction};
 use crate::error::{Error, ErrorKind, Result};
@@ -28,22 +28,15 @@ mod ending;
 mod failure;
 
 use checks::{Checks, Preparing};
-pub(super) use ending::{IS_WHOLE, ROLLING_BACK};
-use failure::{ANOTHER_PROCESS, is_another, was_answered};
 
-/// How many prepared statements a connection keeps.
+/// The number of prepared statements that a connection keeps.
 pub(super) const STATEMENTS: usize = 256;
 
-/// The first parameter that a statement may not have.
+/// The number of the first parameter that exceeds the limit.
 pub(super) const ONE_TOO_MANY: &str = "$65536";
 
-/// The savepoint before each statement of a transaction that writes, and before the second of one that reads, whose
-/// snapshot stays: without it PostgreSQL would give up the whole transaction for one statement. The first statement needs
-/// none: there is nothing before it, and where it fails the transaction begins anew.
-pub(super) const GUARD: &str = "sharded_guard";
-
 /// Makes the next statements of a transaction fail at a lock that is held. `lock_timeout = 0` would disable the limit.
-const HURRY: &str = "SET LOCAL lock_timeout = 1";
+const NO_WAIT: &str = "SET LOCAL lock_timeout = 1";
 
 pub(super) struct PostgresConnection {
     // Dropped before the event loop that its requests need.
@@ -68,13 +61,13 @@ pub(super) struct PostgresConnection {
     pub(super) checked_before: Cell<usize>,
     /// The checks that the server has prepared.
     pub(super) checks: Checks,
-    /// Whether the transaction ran statements that can set something beyond its end.
+    /// Whether the transaction ran statements whose effects can outlast it.
     pub(super) restores: Cell<bool>,
     /// The schema in which the transaction resolves names without a schema; `None` if it is unknown.
     pub(super) searched: RefCell<Option<Arc<str>>>,
-    /// Whether the server refused a transaction because one of them does not exist.
+    /// Whether the server refused a transaction because one of these shards does not exist.
     pub(super) refused: AtomicBool,
-    /// The number of times that the transaction was undone up to a statement.
+    /// How often the transaction was undone up to a savepoint.
     pub(super) undone: Cell<u64>,
     /// The number of the next cursor.
     pub(super) cursors: Cell<u64>,
@@ -82,17 +75,17 @@ pub(super) struct PostgresConnection {
     pub(super) blocked: RefCell<Option<LongWaits>>,
     /// The limit of lock waits in this transaction, and whether it was sent to the server.
     pub(super) lock_limit: Cell<Option<(Duration, bool)>>,
-    /// The limit of lock waits in transactions without one of their own, as the server shows it.
+    /// The server's value of the limit of lock waits in transactions without a limit of their own.
     pub(super) session_lock_limit: RefCell<Option<String>>,
-    /// Whether the next statement waits for no lock.
-    pub(super) hurries: Cell<bool>,
-    /// Whether the last pipeline has begun the transaction; `None` if there is nothing to be undone of it.
+    /// Whether the next statement fails at a held lock.
+    pub(super) no_wait: Cell<bool>,
+    /// Whether the last pipeline has begun the transaction; `None` if no pipeline can be undone.
     pub(super) pipeline: Cell<Option<bool>>,
 }
 
 impl PostgresConnection {
-    /// Connects to one of the hosts, until `end`, which is also the first deadline of the connection. `options`
-    /// become settings of the session, in addition to those of the URL.
+    /// Connects to one of the hosts, until `end`, which is also the first deadline of the connection. `options` are
+    /// settings of the session, in addition to those of the URL.
     pub(super) fn connect(
         hosts: &Hosts,
         encryptor: &Encryptor,
@@ -125,7 +118,7 @@ impl PostgresConnection {
             blocked: RefCell::default(),
             lock_limit: Cell::new(None),
             session_lock_limit: RefCell::default(),
-            hurries: Cell::new(false),
+            no_wait: Cell::new(false),
             pipeline: Cell::new(None),
         };
         if !settings.is_pooled {
@@ -154,7 +147,7 @@ impl PostgresConnection {
         })
     }
 
-    /// Returns the one value of statements that run before the connection is used.
+    /// Returns the first column of the first row of statements that run before the connection is used.
     pub(super) fn text(&self, sql: &str) -> Result<Option<String>> {
         let answer = self.executor.wait_until(self.deadline.get(), self.client.simple_query(sql))?;
         let answer = answer.map_err(from_postgres)?;
@@ -182,7 +175,7 @@ impl PostgresConnection {
         self.deadline.get()
     }
 
-    /// Runs the future, and sends the statements that have to precede a statement of this text along with it.
+    /// Runs the future, and sends the statements that must precede a statement of this text along with it.
     pub(super) fn with_due_statements<'c, O: Send>(
         &'c self,
         text: &Text,
@@ -216,9 +209,9 @@ impl PostgresConnection {
         let mut ahead: Vec<String> = ahead.into_iter().collect();
         let mut preparing = Preparing::new();
         if self.in_transaction() {
-            if self.hurries.get() {
-                // Inside of the savepoint of the guard, which undoes it. The checks may wait for locks, too.
-                ahead.push(HURRY.to_owned());
+            if self.no_wait.get() {
+                // Inside the savepoint of the guard, which undoes it. The checks may wait for locks, too.
+                ahead.push(NO_WAIT.to_owned());
             }
             let expected = self.expected.borrow();
             self.checked_before.set(self.checked_shards.get());
@@ -249,7 +242,8 @@ impl PostgresConnection {
                 Some(ahead) => {
                     let (begun, done) = join(client.batch_execute(&ahead), work).await;
                     begun.inspect_err(|error| {
-                        // Only a server in recovery rejects a transaction that writes. Its message is translated.
+                        // Only a server in recovery rejects a transaction that writes. The error's code is checked,
+                        // because its message is translated.
                         if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) {
                             is_demoted.store(true, Ordering::Relaxed);
                         }
@@ -262,7 +256,7 @@ impl PostgresConnection {
         }
     }
 
-    /// Returns the SQL of a check. A pooler would carry prepared statements over to other clients.
+    /// Returns the SQL of a check. A pooler would pass prepared statements on to other clients.
     fn check(&self, sql: &str, preparing: &mut Preparing) -> String {
         match self.is_pooled() {
             true => sql.to_owned(),
@@ -270,19 +264,19 @@ impl PostgresConnection {
         }
     }
 
-    /// Returns a name that no other cursor of this connection has.
+    /// Returns a cursor name that this connection has not used yet.
     pub(super) fn name_cursor(&self) -> String {
         let number = self.cursors.replace(self.cursors.get() + 1);
         format!("sharded_cursor_{number}")
     }
 
-    /// Returns how often the transaction was undone up to a savepoint, with which cursors end.
+    /// Returns how often the transaction was undone up to a savepoint, which ends later cursors.
     pub(super) fn undone(&self) -> u64 {
         self.undone.get()
     }
 
-    /// Returns the statement that sets the lock limit, unless it was sent. It runs outside of the savepoint of the
-    /// guard, which would undo it.
+    /// Returns the statement that sets the lock limit, unless it was sent. It runs outside the savepoint of the guard,
+    /// which would undo it.
     pub(super) fn lock_limit_to_set(&self) -> String {
         match self.lock_limit.get() {
             Some((limit, false)) => {
@@ -293,7 +287,7 @@ impl PostgresConnection {
         }
     }
 
-    /// Returns the statement that sets the limit of lock waits after statements that were in a hurry.
+    /// Returns the statement that restores the limit of lock waits after statements that did not wait.
     pub(super) fn lock_limit_again(&self) -> String {
         match (self.lock_limit.get(), &*self.session_lock_limit.borrow()) {
             (Some((limit, _)), _) => self.settings.limit_locks(limit, true),
@@ -302,11 +296,11 @@ impl PostgresConnection {
         }
     }
 
-    /// Makes the statements that this function sends wait for no lock.
-    pub(super) fn hurried<O>(&self, send: impl FnOnce() -> O) -> O {
-        self.hurries.set(true);
+    /// Makes the statements that this function sends fail at a held lock.
+    pub(super) fn without_waiting<O>(&self, send: impl FnOnce() -> O) -> O {
+        self.no_wait.set(true);
         let sent = send();
-        self.hurries.set(false);
+        self.no_wait.set(false);
         sent
     }
 
@@ -314,7 +308,7 @@ impl PostgresConnection {
         &self.client
     }
 
-    /// Statements that are undone, or that the application runs, may have set another one.
+    /// Forgets the search path: undone statements, or the application's, may have set another one.
     pub(super) fn forget_searched(&self) {
         *self.searched.borrow_mut() = None;
     }
@@ -328,7 +322,7 @@ impl PostgresConnection {
                 self.settings.synchronous_commit(),
                 self.settings.limit_locks(self.settings.busy_timeout, true)
             ),
-            // A pooler in transaction mode would carry settings and prepared statements over to other clients.
+            // A pooler in transaction mode would pass settings and prepared statements on to other clients.
             Some(backend) => {
                 format!(
                     "; SELECT CASE pg_backend_pid() WHEN {backend} THEN '1' ELSE '{ANOTHER_PROCESS}' END::integer"
@@ -343,7 +337,7 @@ impl PostgresConnection {
         self.statements.borrow_mut().remove(text);
     }
 
-    /// Keeps a statement that is prepared.
+    /// Keeps a prepared statement.
     pub(super) fn keep(&self, text: Text, described: Arc<Described>) {
         let mut statements = self.statements.borrow_mut();
         if statements.len() >= STATEMENTS {

@@ -1,9 +1,9 @@
-//! A statement that is prepared on a connection.
+//! A prepared statement of a connection.
 
 use std::sync::Arc;
 
-use super::portions::Portions;
 use super::rows::PostgresRows;
+use super::server_cursor::ServerCursor;
 use super::server_session::PostgresConnection;
 use super::text::{Described, Text};
 use super::values::encoded;
@@ -65,6 +65,6 @@ impl Prepared for PostgresStatement<'_> {
 
     fn query_beside_others<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
         let encoded = encoded(params, &self.described.params)?;
-        Ok(Box::new(Portions::new(self.connection, &self.described, &self.text, encoded)))
+        Ok(Box::new(ServerCursor::new(self.connection, &self.described, &self.text, encoded)))
     }
 }

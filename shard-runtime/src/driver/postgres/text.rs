@@ -31,12 +31,12 @@ impl Described {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Text {
     pub(super) sql: Arc<str>,
-    /// The schema of its shard; `None` for a statement of no shard.
+    /// The schema of its shard; `None` if the statement belongs to no shard.
     schema: Option<Arc<str>>,
 }
 
 impl Text {
-    /// Returns a text for no shard.
+    /// Returns a text that belongs to no shard.
     pub(super) fn own(sql: &str) -> Self {
         Text { sql: sql.into(), schema: None }
     }

@@ -15,7 +15,7 @@ const FROM_1970_TO_2000: i64 = 946_684_800_000_000;
 
 type Failure = Box<dyn StdError + Sync + Send>;
 
-/// A parameter in the form of its type.
+/// A parameter, encoded for its type.
 pub(super) struct Encoded(Option<Vec<u8>>);
 
 /// Never prints the value.
@@ -45,8 +45,8 @@ impl ToSql for Encoded {
     }
 }
 
-/// The size limit of a message (`PQ_LARGE_MESSAGE_LIMIT`), without room for the lengths of the parameters. The server
-/// closes the connection on a longer one.
+/// The size limit of a message (`PQ_LARGE_MESSAGE_LIMIT`), minus room for the lengths of the parameters. The server
+/// closes the connection if a message is longer.
 const LONGEST_MESSAGE: usize = 0x3fff_ffff - (1 << 20);
 
 /// Refuses parameters that no server accepts, before they are copied.
@@ -178,7 +178,7 @@ fn is_text(kind: &Type) -> bool {
     matches!(*kind, Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN)
 }
 
-/// The bytes of a value, as they arrived.
+/// The received bytes of a value.
 pub(super) struct Raw<'r>(&'r [u8]);
 
 impl<'r> FromSql<'r> for Raw<'r> {
@@ -196,7 +196,7 @@ impl<'r> Raw<'r> {
         Raw(bytes)
     }
 
-    /// Decodes the bytes of a type.
+    /// Decodes the bytes as a value of this type.
     pub(super) fn value(self, kind: &Type) -> Result<Value<'r>, ValueError> {
         let Raw(bytes) = self;
         let cut = || ValueError::new(format!("the value of type {kind} is truncated"));

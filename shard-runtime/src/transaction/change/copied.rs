@@ -1,8 +1,9 @@
-//! A copy of another cluster into this one that has not ended, as the control database records it, and the triggers on the
-//! shards that refuse writes of others meanwhile. The copy itself is made by `cluster::copying`. Uses `part` and `facts`.
+//! The control database's record of an unfinished copy of another cluster into this one, and the triggers on the shards
+//! that refuse other writes meanwhile. `cluster::copying` makes the copy itself. Uses `part` and `facts`.
 //!
-//! The record is made before the first row is written. While it says that rows are copied, `open` refuses the cluster. The
-//! transaction that records all rows as copied is the end of the copy: what is left on the shards is removed by any process that
+//! The record is written before the first row. While its state is "copying", `open` refuses the cluster. The copy ends
+//! with the transaction that records all rows as copied. After that, any process that opens the cluster removes the
+//! remains of the copy from the shards.
 //! opens the cluster.
 
 use super::{drop_triggers, lock_part};
@@ -13,19 +14,20 @@ use crate::planner::sql::literal;
 use crate::transaction::facts::{self, Facts, Kind};
 use crate::transaction::{Cluster, Control};
 
-/// The beginning of the names of the triggers and of the function.
+/// The beginning of the names of the triggers and of their function.
 const GUARD: &str = "sharded_copy_";
 
 /// The name of the fact with the attempt that may write to a shard.
 const ATTEMPT: &str = "attempt";
 
-/// The name of the fact that a transaction of the copy holds while it writes. No other transaction sees it.
+/// The name of the fact that a transaction of the copy writes, and deletes before its commit. No other transaction sees
+/// it.
 const WRITER: &str = "writer";
 
-/// A copy into a cluster that has not ended.
+/// An unfinished copy into a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CopyRecord {
-    /// The id of the cluster that the rows come from.
+    /// The id of the cluster from which the rows are copied.
     pub(crate) source: String,
     /// The number of the first attempt.
     pub(crate) number: u64,
@@ -48,7 +50,7 @@ impl CopyRecord {
         format!("{state} {number} {attempt} {source}")
     }
 
-    /// Whether rows are still to be copied.
+    /// Returns whether rows remain to be copied.
     pub(crate) fn is_unfinished(facts: &Facts) -> bool {
         CopyRecord::of(facts).is_some_and(|copy| !copy.is_complete)
     }
@@ -56,7 +58,7 @@ impl CopyRecord {
     /// Refuses to use a cluster in which rows may be missing.
     ///
     /// # Errors
-    /// [`ErrorKind::Layout`]
+    /// [`ErrorKind::Layout`] if a copy is unfinished.
     pub(crate) fn refuse(facts: &Facts) -> Result<()> {
         match CopyRecord::of(facts).filter(|copy| !copy.is_complete) {
             None => Ok(()),
@@ -72,8 +74,8 @@ impl CopyRecord {
 }
 
 impl Control {
-    /// Records a copy into the cluster, with a new attempt, which ends the one before. Returns also whether an earlier attempt
-    /// has begun it.
+    /// Records a copy into the cluster, with a new attempt, which ends the one before. Returns also whether an earlier
+    /// attempt has begun the copy.
     ///
     /// # Errors
     /// [`ErrorKind::Layout`] if rows of a third cluster are being copied, or a change of the layout runs.
@@ -95,7 +97,7 @@ impl Control {
         })
     }
 
-    /// Forgets a copy that has written nothing yet.
+    /// Deletes the record of a copy that has written no row yet, or that is complete.
     pub(crate) fn forget_copy(&self, copy: &CopyRecord) -> Result<()> {
         self.change_facts(|work| match CopyRecord::of(work.facts) {
             Some(found) if found == *copy => work.forget(Kind::Copy, ""),
@@ -121,10 +123,10 @@ fn has_ended() -> Error {
     Error::new(ErrorKind::Stale, "another process has continued the copy, so that this one has ended")
 }
 
-/// Enters an attempt on a shard: an earlier one writes nothing there any more. In a transaction.
+/// Records an attempt on a shard, in a transaction: earlier attempts can write nothing there any more.
 ///
 /// # Errors
-/// [`ErrorKind::Stale`] if a later attempt was entered.
+/// [`ErrorKind::Stale`] if a later attempt is recorded.
 pub(crate) fn enter_copy(connection: &dyn Connection, place: &Place, attempt: u64) -> Result<()> {
     match lock_attempt(connection, place)? {
         Some(entered) if entered > attempt => Err(has_ended()),
@@ -138,7 +140,7 @@ pub(crate) fn enter_copy(connection: &dyn Connection, place: &Place, attempt: u6
 /// Locks the attempt on a shard until the transaction ends.
 ///
 /// # Errors
-/// [`ErrorKind::Stale`] if it is another one.
+/// [`ErrorKind::Stale`] if another attempt is recorded.
 pub(crate) fn claim_copy(connection: &dyn Connection, place: &Place, attempt: u64) -> Result<()> {
     if lock_attempt(connection, place)? == Some(attempt) { Ok(()) } else { Err(has_ended()) }
 }
@@ -151,7 +153,7 @@ fn lock_attempt(connection: &dyn Connection, place: &Place) -> Result<Option<u64
     Ok(facts::texts(connection, &sql, &[])?.first().and_then(|row| row.first()?.parse().ok()))
 }
 
-/// Refuses writes to these tables of a shard from the end of the transaction on, except in transactions of the copy. It waits
+/// Refuses writes to these tables of a shard after the end of this transaction, except in transactions of the copy. Waits
 /// for all transactions that have written to them.
 pub(crate) fn guard(connection: &dyn Connection, place: &Place, tables: &[&str]) -> Result<()> {
     let message = format!("{GUARDED}, and nothing else may write until it has ended; see `copy_to`");
@@ -162,7 +164,8 @@ pub(crate) fn guard(connection: &dyn Connection, place: &Place, tables: &[&str])
     sql.iter().try_for_each(|sql| connection.lock(sql))
 }
 
-/// Lets the transaction write through the triggers of [`guard`], or ends that, which has to be done before it is committed.
+/// Allows or forbids writes of this transaction through the triggers of [`guard`]. They must be forbidden again before it
+/// commits.
 pub(crate) fn let_write(connection: &dyn Connection, place: &Place, may_write: bool) -> Result<()> {
     let (names, dialect) = (&place.names, place.dialect);
     match may_write {
@@ -171,8 +174,8 @@ pub(crate) fn let_write(connection: &dyn Connection, place: &Place, may_write: b
     }
 }
 
-/// Removes what a copy that is complete has left on the shards, and then its record. Any process that opens the cluster does it,
-/// if the one that made the copy has not.
+/// Removes the remains of a complete copy from the shards, and then its record. Any process that opens the cluster does
+/// this, if the one that made the copy has not.
 ///
 /// # Errors
 /// Those of the databases, with the shard's name.

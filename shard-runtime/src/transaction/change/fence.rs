@@ -1,8 +1,8 @@
-//! The fence of a shard that is being moved: triggers that refuse every write, and other names for the tables, so that they
-//! cannot be read either. The database itself refuses sessions with the old layout, old releases, and other programs.
+//! The fence of a shard that is being moved: triggers that refuse every write, and new names for the tables, which
+//! prevent reads. The database itself thus refuses sessions with the old layout, old releases, and other programs.
 //!
-//! Fences are found in the database's catalog: a process that takes a fence down may know other models than the one
-//! that has made it.
+//! Fences are found in the database's catalog: the process that removes a fence may have other models than the one that
+//! made it.
 
 use crate::driver::{Connection, FENCED, FENCED_STATE};
 use crate::error::{Error, ErrorKind, Result};
@@ -14,14 +14,14 @@ use crate::transaction::facts::{self, Kind};
 /// The beginning of the names of the triggers and of the function.
 pub(crate) const FENCE: &str = "sharded_fence_";
 
-/// The beginning of the names that hidden tables have.
+/// The beginning of the names of hidden tables.
 const HIDDEN: &str = "sharded_retired_";
 
-/// The beginning of the names of the facts that record which table is hidden under which name.
+/// The beginning of the names of the facts that record the original name of each hidden table.
 const HIDDEN_FACT: &str = "hidden ";
 
-/// Refuses writes to these tables of a shard from the end of the transaction on. It waits for all transactions that have
-/// written to them, also for prepared ones.
+/// Refuses writes to these tables of a shard after the end of this transaction. Waits for all transactions that have
+/// written to them, including prepared ones.
 pub(crate) fn make_fence(
     connection: &dyn Connection,
     place: &Place,
@@ -33,7 +33,7 @@ pub(crate) fn make_fence(
     sql.iter().try_for_each(|sql| connection.lock(sql))
 }
 
-/// Gives these tables of a shard other names, and its identity the name of a retired shard, which every release refuses.
+/// Renames these tables of a shard, and gives its identity the name of a retired shard, which every release refuses.
 pub(crate) fn hide(
     connection: &dyn Connection,
     place: &Place,
@@ -48,12 +48,12 @@ pub(crate) fn hide(
     name_shard(connection, place, &retired_name(shard, change))
 }
 
-/// The name under which a table is hidden.
+/// Returns the name under which a table is hidden.
 pub(crate) fn hidden_name(change: u64, at: usize) -> String {
     format!("{HIDDEN}{change}_{at}")
 }
 
-/// The name in the identity of a hidden shard.
+/// Returns the name in the identity of a hidden shard.
 fn retired_name(shard: &str, change: u64) -> String {
     format!("{shard}, retired by change {change}")
 }
@@ -70,7 +70,7 @@ pub(crate) fn rename(connection: &dyn Connection, place: &Place, from: &str, to:
     connection.lock(&format!("ALTER TABLE {} RENAME TO {to}", place.names.table(from)))
 }
 
-/// The tables of a shard that are hidden, each with its place among them.
+/// Returns the hidden tables of a shard, each with its number.
 pub(crate) fn hidden(connection: &dyn Connection, place: &Place) -> Result<Vec<(usize, String)>> {
     let table = place.names.table(facts::TABLE);
     let sql = format!(
@@ -84,7 +84,7 @@ pub(crate) fn hidden(connection: &dyn Connection, place: &Place) -> Result<Vec<(
     Ok(rows.collect())
 }
 
-/// Forgets the hidden tables of a shard, which were dropped, and the function of its fence.
+/// Deletes the facts about the hidden tables of a shard, which were dropped, and drops the function of its fence.
 pub(crate) fn retire_part(connection: &dyn Connection, place: &Place) -> Result<()> {
     for (at, _) in hidden(connection, place)? {
         let name = format!("{HIDDEN_FACT}{at}");
@@ -93,8 +93,8 @@ pub(crate) fn retire_part(connection: &dyn Connection, place: &Place) -> Result<
     drop_triggers(connection, place, FENCE)
 }
 
-/// Takes the fence of a shard down, and gives its tables their names back. On a server the triggers stay, disabled: dropping them
-/// would wait for readers while writers are refused. [`remove_fence`] drops them.
+/// Removes the fence of a shard, and gives its tables their names back. On a server the triggers stay, disabled: dropping
+/// them would wait for readers while writers are refused. [`remove_fence`] drops them.
 pub(crate) fn unfence(
     connection: &dyn Connection,
     place: &Place,
@@ -111,19 +111,19 @@ pub(crate) fn unfence(
     lowered.iter().flatten().try_for_each(|sql| connection.lock(sql))
 }
 
-/// Drops the triggers that [`unfence`] has left.
+/// Drops the disabled triggers that [`unfence`] has left.
 pub(crate) fn remove_fence(connection: &dyn Connection, place: &Place) -> Result<()> {
     drop_triggers(connection, place, FENCE)
 }
 
-/// Drops all triggers of a shard whose names begin so, and their functions.
+/// Drops all triggers of a shard whose names have this beginning, and their functions.
 pub(crate) fn drop_triggers(connection: &dyn Connection, place: &Place, beginning: &str) -> Result<()> {
     let sql = place.dialect.drop_triggers_sql(&place.names, beginning);
     let drops = facts::texts(connection, &sql, &[])?;
     drops.iter().flatten().try_for_each(|drop| connection.lock(drop))
 }
 
-/// Returns the names of all triggers of a shard that begin so.
+/// Returns the names of all triggers of a shard with this beginning.
 pub(crate) fn triggers(connection: &dyn Connection, place: &Place, beginning: &str) -> Result<Vec<String>> {
     let sql = place.dialect.triggers_sql(&place.names, beginning);
     Ok(facts::texts(connection, &sql, &[])?.into_iter().flatten().collect())
@@ -137,7 +137,7 @@ pub(crate) fn may_be_of_a_change(error: &Error) -> bool {
     )
 }
 
-/// Returns whether an error says that a shard's database is not there any more.
+/// Returns whether an error means that a shard's database does not exist any more.
 pub(crate) fn is_gone(error: &Error) -> bool {
     use ErrorKind::{Corrupt, Missing, Schema, UnknownShard, WrongDatabase};
     matches!(error.kind(), Missing | UnknownShard | WrongDatabase | Schema | Corrupt)

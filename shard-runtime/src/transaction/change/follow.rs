@@ -1,4 +1,4 @@
-//! The way of a session that meets a change: it waits for the end of the switch, cancels it if that takes too long, and takes
+//! Lets a session follow a change. It waits for the end of the switch, or cancels a switch that takes too long, and loads
 //! the new layout. Uses `fence` and the cluster's state.
 
 use std::sync::{Arc, PoisonError};
@@ -16,7 +16,7 @@ use crate::transaction::{Cluster, ClusterState, Control, Database};
 pub(super) const PAUSE: Duration = Duration::from_millis(5);
 
 impl Cluster {
-    /// The handle on the layout that this process has read last.
+    /// Returns the handle on the newest layout that this process has read.
     pub(crate) fn latest(&self) -> &Cluster {
         let mut latest = self;
         while let Some(next) = latest.0.next.get() {
@@ -25,8 +25,8 @@ impl Cluster {
         latest
     }
 
-    /// Opens the cluster anew if the recorded layout has a higher epoch than this handle's. Sessions that are made afterwards
-    /// use it.
+    /// Opens the cluster again if the recorded layout has a higher epoch than this handle's. Later sessions use the
+    /// result.
     ///
     /// # Errors
     /// Those of [`Builder::open`](crate::Builder::open).
@@ -42,14 +42,14 @@ impl Cluster {
         Ok(())
     }
 
-    /// Returns the change that an error of a session comes from, if it comes from one: a running one, or one that this handle
-    /// does not know.
+    /// Returns the change that has caused a session's error, if any: a running one, or one that is not in this handle's
+    /// layout.
     pub(crate) fn change_behind(&self, error: &Error) -> Option<ChangeRecord> {
         if error.is_of_a_change() || !may_be_of_a_change(error) || self.is_about_another_table(error) {
             return None;
         }
         let changes = self.0.control.changes().ok()?;
-        // The identities of all shards that a transaction uses in a database are checked together.
+        // The identities of all shards that a transaction uses in one database are checked together.
         let database = |name: &str| {
             let index = self.0.layout.shards().get(name)?.index();
             self.0.layout.place(index).ok().map(|place| place.database)
@@ -67,7 +67,7 @@ impl Cluster {
         of_shard.filter(|change| !is_known(change))
     }
 
-    /// Whether an error is about something else than a missing table of a model: a change hides only those.
+    /// Returns whether an error is about anything other than a missing table of a model: a change hides only those.
     fn is_about_another_table(&self, error: &Error) -> bool {
         let is_of_a_model = || {
             let text = error.to_string();
@@ -76,14 +76,14 @@ impl Cluster {
         error.kind() == ErrorKind::Schema && !(error.lacks_a_table() && is_of_a_model())
     }
 
-    /// Waits until a change has ended its switch, or ends the switch, and takes the new layout. The session's transaction has
-    /// been rolled back: what it held could be what the change waits for. Returns the error for the session.
+    /// Waits for the end of a change's switch, or cancels the switch, and loads the new layout. The session's transaction
+    /// has been rolled back, because the change may wait for it. Returns the error for the session.
     pub(crate) fn after_change(&self, change: ChangeRecord, error: Error) -> Error {
         let named = error.shard().filter(|shard| change.has_source(shard));
         let shard = named.or(change.sources.first().map(String::as_str)).unwrap_or_default().to_owned();
         let done = self.switching().wait(&change).and_then(|is_decided| match is_decided {
             true => self.reload().map(|()| "its rows are on other shards now"),
-            false => Ok("the switch was given up"),
+            false => Ok("the switch was cancelled"),
         });
         let (kind, message) = match done {
             Ok(what) => {
@@ -113,7 +113,7 @@ impl Cluster {
     }
 }
 
-/// The switch of a change, as a process sees it that meets the change: a session, or one that opens the cluster.
+/// The switch of a change, for a process that meets the change: a session, or one that opens the cluster.
 pub(crate) struct Switching<'s> {
     pub(crate) control: &'s Control,
     pub(crate) layout: &'s Layout,
@@ -122,11 +122,11 @@ pub(crate) struct Switching<'s> {
 }
 
 impl Switching<'_> {
-    /// After an error of opening the cluster: returns whether the layout may be another one now, because a change was switching. It
-    /// has waited for that.
+    /// After an error while opening the cluster: returns whether the layout may have changed, because a change was
+    /// switching. Waits for the end of that switch.
     ///
     /// # Errors
-    /// Those of waiting: a switch that can be neither awaited nor given up.
+    /// Those of waiting: the switch can be neither awaited nor cancelled.
     pub(crate) fn has_ended(&self, error: &Error) -> Result<bool> {
         if !may_be_of_a_change(error) {
             return Ok(false);
@@ -135,14 +135,14 @@ impl Switching<'_> {
         let is_known = |name: &String| self.layout.shards().get(name).is_some();
         let of_sources = changes.iter().filter(|change| change.sources.iter().any(is_known));
         let Some(change) = { of_sources }.next() else { return Ok(false) };
-        // A fence that the opening has met may have been taken down since.
+        // A fence that caused the error may have been removed since.
         if change.is_running() && !change.is_decided() && self.is_fenced(change).unwrap_or(false) {
             self.wait(change)?;
         }
         Ok(true)
     }
 
-    /// Waits until a change does not keep its sources, and returns whether it is decided. If that takes too long, it ends the
+    /// Waits until a change no longer blocks its sources. Returns whether it is decided. If that takes too long, ends the
     /// attempt.
     pub(crate) fn wait(&self, change: &ChangeRecord) -> Result<bool> {
         let limit = change.budget.max(self.timeout);
@@ -155,7 +155,7 @@ impl Switching<'_> {
                     if began.elapsed() >= limit {
                         return self.give_up_switch(change);
                     }
-                    // The fence of this attempt may have been taken down already.
+                    // The fence of this attempt may have been removed already.
                     if !self.is_fenced(change)? {
                         return Ok(false);
                     }
@@ -171,7 +171,8 @@ impl Switching<'_> {
         }
     }
 
-    /// Ends the attempt of a change whose mover does not finish its switch. Returns whether it had decided after all.
+    /// Ends the attempt of a change whose process does not finish its switch. Returns whether it was decided
+    /// nevertheless.
     fn give_up_switch(&self, change: &ChangeRecord) -> Result<bool> {
         let now = self.control.next_attempt(change.number, Some(change.attempt), ChangeState::Copying)?;
         if now.is_some_and(|now| now.is_decided()) {
@@ -180,7 +181,7 @@ impl Switching<'_> {
         self.take_down_fences(change).map(|()| false)
     }
 
-    /// Whether a fence stands on any source.
+    /// Returns whether any source has a fence.
     fn is_fenced(&self, change: &ChangeRecord) -> Result<bool> {
         for source in &change.sources {
             let part = self.at_shard(source, read_part).map_err(|error| error.on_shard(source))?;
@@ -191,14 +192,14 @@ impl Switching<'_> {
         Ok(false)
     }
 
-    /// Takes down the fences of earlier attempts on the sources of a change.
+    /// Removes the fences of earlier attempts from the sources of a change.
     fn take_down_fences(&self, change: &ChangeRecord) -> Result<()> {
         let Some(now) = self.control.change(change.number)? else { return Ok(()) };
         if now.is_decided() {
             return Ok(());
         }
         for target in &change.targets {
-            // A target that is gone serves nothing.
+            // A target that does not exist serves nothing.
             let part = match self.at_shard(target, read_part) {
                 Err(error) if is_gone(&error) => None,
                 part => part.map_err(|error| error.on_shard(target))?,
@@ -231,19 +232,19 @@ impl Switching<'_> {
 /// Refuses a target that serves although control has not decided the change.
 ///
 /// # Errors
-/// [`ErrorKind::Layout`]
+/// [`ErrorKind::Layout`] if it does.
 pub(crate) fn refuse_serving(part: Part, change: u64, target: &str) -> Result<()> {
     if part.role != Role::Serving || part.change != change {
         return Ok(());
     }
     let message = format!(
-        "the shard serves since change {change}, which the control database does not know as decided: it was restored from an older \
+        "the shard serves since change {change}, which is not decided in the control database: control was restored from an older \
          copy; restore a newer one"
     );
     Err(Error::new(ErrorKind::Layout, message).on_shard(target))
 }
 
-/// Takes down the fence of an earlier attempt than this one.
+/// Removes the fence of an earlier attempt than this one.
 pub(super) fn take_down(
     connection: &dyn Connection,
     place: &Place,

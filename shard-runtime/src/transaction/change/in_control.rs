@@ -1,4 +1,4 @@
-//! The transactions of control that record changes. Each waits for the disk, whatever durability was chosen.
+//! The transactions of control that record changes. Each waits for the disk, whatever the durability of other commits.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::transaction::control::Control;
 use crate::transaction::facts::{self, Facts, Kind, SEPARATOR};
 use crate::transaction::recorded::{RecordedLayout, place_text};
 
-/// The parts that a transaction of control works with.
+/// The context of a transaction of control.
 pub(super) struct Work<'w> {
     control: &'w dyn Connection,
     own: &'w Control,
@@ -41,21 +41,21 @@ impl Work<'_> {
 }
 
 impl Control {
-    /// Returns all changes that are recorded, ascending by number.
+    /// Returns all recorded changes, ascending by number.
     pub(crate) fn changes(&self) -> Result<Vec<ChangeRecord>> {
         self.facts().map(|facts| ChangeRecord::all(&facts))
     }
 
-    /// Returns a change, as it is recorded now.
+    /// Returns the current record of a change.
     pub(crate) fn change(&self, number: u64) -> Result<Option<ChangeRecord>> {
         Ok(self.changes()?.into_iter().find(|change| change.number == number))
     }
 
-    /// Records a change that begins, with its number and its attempt.
+    /// Records the begin of a change, with its number and its attempt.
     ///
     /// # Errors
-    /// [`ErrorKind::Layout`] if another one runs, if a copy into the cluster has not ended, or the layout was changed since the
-    /// plan was made.
+    /// [`ErrorKind::Layout`] if another change runs, if a copy into the cluster is unfinished, or if the layout was
+    /// changed after the plan was made.
     pub(crate) fn begin_change(&self, plan: &ChangeRecord) -> Result<ChangeRecord> {
         let begun = self.change_facts(|work| {
             let all = ChangeRecord::all(work.facts);
@@ -72,7 +72,7 @@ impl Control {
                 );
                 return Err(Error::new(ErrorKind::Layout, message));
             }
-            // Attempts are never given again, so that the first one of a change can be its number.
+            // Attempt numbers are never reused, so that a change can use its first one as its number.
             let number = work.next_attempt()?;
             let change = ChangeRecord { number, attempt: number, ..plan.clone() };
             work.record(&change)?;
@@ -81,8 +81,8 @@ impl Control {
         Ok(begun)
     }
 
-    /// Gives a change that is not decided another attempt, if `before` is the one that it has; so that the attempt before
-    /// cannot decide any more. Returns the change as it is then.
+    /// Gives a new attempt to a change that is not decided, if its attempt is `before`. The attempt before can then no
+    /// longer decide. Returns the record after that.
     pub(crate) fn next_attempt(
         &self,
         number: u64,
@@ -104,10 +104,11 @@ impl Control {
         })
     }
 
-    /// Decides a change: the layout has other lines from now on, the sources are retired, the targets serve.
+    /// Decides a change: the layout has the new lines from now on, the sources are retired, and the targets serve.
     ///
     /// # Errors
-    /// [`ErrorKind::Stale`] if the attempt has ended, [`ErrorKind::Layout`] if the layout is not that of the plan.
+    /// - [`ErrorKind::Stale`] if the attempt has ended.
+    /// - [`ErrorKind::Layout`] if the layout is not the plan's.
     pub(crate) fn decide_change(&self, change: &ChangeRecord, groups: &[(&str, String)]) -> Result<()> {
         self.change_facts(|work| {
             let all = ChangeRecord::all(work.facts);
@@ -146,7 +147,7 @@ impl Control {
         })
     }
 
-    /// Records that a decided change has come further.
+    /// Records a later state of a decided change.
     pub(crate) fn advance_change(&self, number: u64, state: ChangeState) -> Result<()> {
         self.change_facts(|work| {
             let all = ChangeRecord::all(work.facts);
@@ -158,7 +159,7 @@ impl Control {
         })
     }
 
-    /// Records how long writers may wait for the switch of an attempt.
+    /// Records how long writers may wait for the switch of this attempt.
     ///
     /// # Errors
     /// [`ErrorKind::Stale`] if the attempt has ended.
@@ -176,7 +177,7 @@ impl Control {
         })
     }
 
-    /// Removes the record of a change whose cancelling this attempt has finished.
+    /// Removes the record of a change that this attempt has finished cancelling.
     pub(crate) fn forget_change(&self, change: &ChangeRecord) -> Result<()> {
         self.change_facts(|work| {
             let all = ChangeRecord::all(work.facts);
@@ -197,7 +198,7 @@ impl Control {
 }
 
 impl Work<'_> {
-    /// Removes what decided transactions would still do on a shard: it has applied them under the fence.
+    /// Removes the records of decided transactions for a shard: it has applied them under the fence.
     fn forget_decisions(&self, shard: &str) -> Result<()> {
         ["sharded_redo", "sharded_prepared"].iter().try_for_each(|table| {
             let sql = format!("DELETE FROM {table} WHERE shard = {}", self.dialect.param(1));
@@ -227,7 +228,7 @@ pub(super) fn replace_lines(
     Ok(())
 }
 
-/// The error of an attempt that has ended.
+/// Returns the error of an attempt that has ended.
 fn has_ended(change: &ChangeRecord) -> Error {
     let message = format!(
         "attempt {} of change {} has ended; see `changes` for its state",
@@ -236,7 +237,7 @@ fn has_ended(change: &ChangeRecord) -> Error {
     Error::new(ErrorKind::Stale, message)
 }
 
-/// The error of what a running change excludes.
+/// Returns the error of an operation that a running change excludes.
 pub(crate) fn is_running(change: &ChangeRecord) -> Error {
     let message = format!(
         "change {} of the layout runs ({} to {}, {}); finish or cancel it first",

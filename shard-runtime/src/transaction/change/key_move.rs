@@ -1,10 +1,11 @@
-//! The move of one key to another shard, as control and the shard that it leaves record it, and what a session does that meets
-//! one. Uses `facts`, `follow` and the cluster's state.
+//! The move of one key to another shard: its records in control and on the old shard, and how sessions follow it. Uses
+//! `facts`, `follow` and the cluster's state.
 //!
 //! The rows move in one global transaction, in which the old shard also records the epoch: the *mark*. Control may be a
-//! database that this transaction cannot write, so it records the intent before, and the lines of the layout after. In
-//! between the mark decides: each transaction on the old shard reads it first, in its own snapshot. If it is newer than the
-//! session's layout, the session writes the lines itself, from the intent, and takes the new layout.
+//! database that this transaction cannot write. It therefore records the intent before, and the lines of the layout
+//! after. In between, the mark decides: each transaction on the old shard reads it first, in its own snapshot. If the
+//! mark is newer than the session's layout, the session records the lines itself, from the intent, and loads the new
+//! layout.
 
 use std::time::{Duration, Instant};
 
@@ -21,23 +22,23 @@ use crate::transaction::{Cluster, Control};
 /// How long a session waits for the process that moves a key before it records the lines itself.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// How long the lock of the new shard is waited for at a time.
+/// How long one attempt to lock the new shard waits.
 const LOCK_WAIT: Duration = Duration::from_millis(200);
 
-/// The move of a key that control has recorded before it is made.
+/// The move of a key, as control records it before the rows move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyMoveRecord {
-    /// Never given again.
+    /// Never reused.
     pub(crate) number: u64,
-    /// The epoch before.
+    /// The epoch before the move.
     pub(crate) epoch: u64,
     pub(crate) from: String,
     pub(crate) to: String,
     /// The placement group.
     pub(crate) group: String,
-    /// The key, as lines of a recorded rule have it.
+    /// The key, in the form of a recorded rule's lines.
     pub(crate) key: String,
-    /// All lines that the group has then.
+    /// All lines of the group after the move.
     pub(crate) lines: Vec<String>,
 }
 
@@ -55,7 +56,7 @@ impl KeyMoveRecord {
         facts
     }
 
-    /// Reads the move that was begun and is not ended; `None` if there is none.
+    /// Reads the unfinished move; `None` if there is none.
     pub(crate) fn of(facts: &Facts) -> Option<Self> {
         let text = |name: &str| facts.get(Kind::KeyMove, name).map(str::to_owned);
         let (number, epoch) = facts.get(Kind::KeyMove, "")?.split_once(' ')?;
@@ -70,16 +71,16 @@ impl KeyMoveRecord {
         })
     }
 
-    /// The name of the fact that a key has left a shard.
+    /// Returns the name of the fact which records that a key has left a shard.
     pub(crate) fn fact(&self) -> String {
         format!("{}{SEPARATOR}{}", self.group, self.key)
     }
 }
 
-/// Refuses what would change the layout while a key moves.
+/// Refuses a change of the layout while a key moves.
 ///
 /// # Errors
-/// [`ErrorKind::Busy`]
+/// [`ErrorKind::Busy`] if one does.
 pub(crate) fn refuse_key_move(facts: &Facts) -> Result<()> {
     match KeyMoveRecord::of(facts) {
         None => Ok(()),
@@ -90,7 +91,7 @@ pub(crate) fn refuse_key_move(facts: &Facts) -> Result<()> {
     }
 }
 
-/// Returns the check of transactions on a shard under the layout of an epoch.
+/// Returns the check that transactions on a shard make under the layout of an epoch.
 pub(crate) fn expected(place: &Place, cluster: &str, shard: &str, epoch: u64) -> Expected {
     let Place { names, dialect, .. } = place;
     Expected {
@@ -114,8 +115,9 @@ impl Control {
     /// Records the intent to move a key, with its number, and the placement groups that are not recorded yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Layout`] if a change runs, [`ErrorKind::Busy`] if another key moves, [`ErrorKind::Moved`] if the layout
-    /// was changed since the lines were made.
+    /// - [`ErrorKind::Layout`] if a change runs.
+    /// - [`ErrorKind::Busy`] if another key moves.
+    /// - [`ErrorKind::Moved`] if the layout was changed after the lines were made.
     pub(crate) fn begin_key_move(
         &self,
         plan: &KeyMoveRecord,
@@ -167,7 +169,7 @@ impl Control {
         })
     }
 
-    /// Whether the move of a key may go on: no other process has given it up.
+    /// Returns whether the move of a key may continue: no other process has cancelled it.
     pub(crate) fn has_key_move(&self, moved: &KeyMoveRecord) -> Result<bool> {
         Ok(KeyMoveRecord::of(&self.facts()?).as_ref() == Some(moved))
     }
@@ -178,8 +180,8 @@ fn forget(work: &Work<'_>, moved: &KeyMoveRecord) -> Result<()> {
 }
 
 impl Switching<'_> {
-    /// Ends the move of a key that a process has begun, if there is one: it waits for the transaction that moves the rows, or
-    /// keeps it from beginning. Returns whether the layout is another one now.
+    /// Ends an unfinished move of a key: waits for the transaction that moves the rows, or keeps it from beginning.
+    /// Returns whether the layout has changed.
     pub(crate) fn end_key_move(&self) -> Result<bool> {
         let Some(moved) = KeyMoveRecord::of(&self.control.facts()?) else { return Ok(false) };
         let is_marked = self.at_shard(&moved.from, |connection, place| {
@@ -188,7 +190,7 @@ impl Switching<'_> {
                 apply_decided_in(self.control, self.layout, place.database, connection).and_then(|_| {
                     lock_part(connection, place)?;
                     let is_marked = left_in(connection, place)? > moved.epoch;
-                    // Under the lock that the transaction takes before it looks for the intent.
+                    // Under the lock that the moving transaction takes before it reads the intent.
                     if !is_marked {
                         self.control.forget_key_move(&moved)?;
                     }
@@ -209,8 +211,8 @@ impl Switching<'_> {
         Ok(is_marked)
     }
 
-    /// Records the lines of a key that has moved, once its rows are on the new shard: the old shard may have committed the
-    /// transaction before.
+    /// Records the lines of a key that has moved, once its rows are on the new shard. The old shard may have committed
+    /// the transaction earlier.
     fn record_lines(&self, moved: &KeyMoveRecord) -> Result<()> {
         let is_there = self.at_shard(&moved.to, |connection, place| {
             connection.begin(Transaction::Write)?;
@@ -226,8 +228,7 @@ impl Switching<'_> {
         self.control.finish_key_move(moved)
     }
 
-    /// Records the lines of a key that has moved, if a process has begun to move one and its shard has the mark. Returns whether
-    /// the layout is another one now.
+    /// Records the lines of an unfinished move whose old shard has the mark. Returns whether the layout has changed.
     pub(crate) fn finish_key_move(&self) -> Result<bool> {
         let Some(moved) = KeyMoveRecord::of(&self.control.facts()?) else { return Ok(false) };
         let left = self.at_shard(&moved.from, left_in).map_err(|error| error.on_shard(&moved.from))?;
@@ -249,12 +250,12 @@ impl Cluster {
             let newest = self.0.control.facts().map(|facts| facts.layout().epoch);
             newest.is_ok_and(|epoch| epoch > self.0.recorded.epoch)
         };
-        // A statement that names the shard itself is refused under the current layout, too.
+        // The current layout refuses a statement that names the old shard, too.
         text.contains(KEYS_LEFT) || (text.contains(KEY_LEFT) && has_newer())
     }
 
-    /// Takes the layout in which a key has moved, after writing its lines if no other process has. The session's transaction has
-    /// been rolled back. Returns the error for the session.
+    /// Loads the layout in which a key has moved, after recording its lines if no other process has. The session's
+    /// transaction has been rolled back. Returns the error for the session.
     pub(crate) fn after_key_move(&self, error: Error) -> Error {
         let (kind, message) = match self.follow_key_move() {
             Ok(()) => (
@@ -287,7 +288,7 @@ impl Cluster {
                                an older copy; restore a newer one";
                 return Err(Error::new(ErrorKind::Layout, message));
             }
-            // The process that moves the key records the lines itself, if it has not died.
+            // The process that moves the key records the lines itself, unless it has died.
             if began.elapsed() < PATIENCE {
                 std::thread::sleep(PAUSE);
                 continue;
@@ -296,7 +297,7 @@ impl Cluster {
                 Ok(true) => {}
                 Ok(false) => std::thread::sleep(PAUSE),
                 Err(error) if began.elapsed() >= self.0.timeout => return Err(error),
-                // A part of the transaction may be prepared on a server, and its owner gone.
+                // A part of the transaction may be prepared on a server although its owner has died.
                 Err(_) => self.recover().map(drop)?,
             }
             if began.elapsed() >= self.0.timeout {

@@ -1,9 +1,9 @@
-//! Changes of the layout, as the control database and the shards record them: what a session needs to know of a change that
-//! runs. The change itself is made by `cluster::change`. Uses `driver`, `facts`, `recorded` and the layers below.
+//! Changes of the layout in the records of the control database and the shards, as far as sessions need them.
+//! `cluster::change` makes the change itself. Uses `driver`, `facts`, `recorded` and the layers below.
 //!
-//! A change empties *source* shards into *target* shards. Control records the plan, the *attempt* and the state. Each shard that
-//! takes part records its own part with the attempt ([`Part`]), in a row that every transaction of a change locks first: a
-//! process that continues a change takes a new attempt, which stops the one before it.
+//! A change empties *source* shards into *target* shards. Control records the plan, the *attempt* and the state. Each of
+//! these shards records its own part with the attempt ([`Part`]), in a row that every transaction of a change locks
+//! first. A process that continues a change takes a new attempt, which stops the one before it.
 
 mod copied;
 mod fence;
@@ -33,29 +33,29 @@ use super::facts::{Facts, Kind};
 /// A change that control has recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChangeRecord {
-    /// Never given again.
+    /// Never reused.
     pub(crate) number: u64,
-    /// The attempt that may work on it. Numbers of attempts are never given again, neither to another change.
+    /// The attempt that may work on it. Numbers of attempts are never reused, not even for another change.
     pub(crate) attempt: u64,
     pub(crate) state: ChangeState,
     /// How long writers may wait for the switch.
     pub(crate) budget: Duration,
-    /// The epoch that the plan was made for.
+    /// The epoch for which the plan was made.
     pub(crate) epoch: u64,
     pub(crate) sources: Vec<String>,
     pub(crate) targets: Vec<String>,
-    /// The lines that change, by placement group: all lines that the group has then.
+    /// The lines that change, by placement group: all lines of the group after the change.
     pub(crate) groups: Vec<(String, Vec<String>)>,
 }
 
-/// How far a change is.
+/// The state of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ChangeState {
-    /// Rows are copied. The sources serve, unless fences of the attempt stand there.
+    /// Rows are copied. The sources serve, unless they have fences of the attempt.
     Copying,
-    /// It is being cancelled: what it has left on sources and targets is removed.
+    /// The change is being cancelled: its remains on sources and targets are removed.
     Cancelling,
-    /// The layout has changed. The targets serve once that is recorded in them.
+    /// The layout has changed. The targets serve once they have recorded that.
     Decided,
     /// The targets serve. The sources hold their rows under other names.
     Served,
@@ -84,7 +84,7 @@ impl ChangeState {
 }
 
 impl ChangeRecord {
-    /// Whether it keeps other changes, migrations and `create` away.
+    /// Returns whether it excludes other changes, migrations and `create`.
     pub(crate) fn is_running(&self) -> bool {
         matches!(self.state, ChangeState::Copying | ChangeState::Cancelling | ChangeState::Decided)
     }
@@ -97,7 +97,7 @@ impl ChangeRecord {
         self.sources.iter().any(|source| source == shard)
     }
 
-    /// The facts that record it, each with its name and its value.
+    /// Returns the facts that record it, each with its name and its value.
     fn facts(&self) -> Vec<(String, String)> {
         let ChangeRecord { number, attempt, state, budget, epoch, .. } = self;
         let mut facts =

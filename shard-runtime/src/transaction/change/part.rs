@@ -1,4 +1,4 @@
-//! The part of a shard in a change, as the shard records it. Uses `facts`.
+//! The part of a shard in a change, in the shard's own record. Uses `facts`.
 
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,9 +19,9 @@ pub(crate) struct Part {
 pub(crate) enum Role {
     /// Rows are copied from it.
     Source,
-    /// It accepts no writes: fences stand on its tables.
+    /// It accepts no writes: its tables have fences.
     Fenced,
-    /// Its tables have other names, so that it cannot be read either.
+    /// Its tables are renamed, so that it cannot be read either.
     Hidden,
     /// Rows are copied to it. No session uses it.
     Incoming,
@@ -70,7 +70,7 @@ pub(crate) fn read_part(connection: &dyn Connection, place: &Place) -> Result<Op
 
 /// Locks the part of a shard until the transaction ends, and returns it.
 ///
-/// The row that is locked is that of the shard's identity, which exists also before the shard has a part.
+/// It locks the row of the shard's identity, which exists before the shard has a part.
 pub(crate) fn lock_part(connection: &dyn Connection, place: &Place) -> Result<Option<Part>> {
     let lock = place.dialect.for_update();
     if !lock.is_empty() {
@@ -83,7 +83,8 @@ pub(crate) fn lock_part(connection: &dyn Connection, place: &Place) -> Result<Op
 /// Locks the part of a shard until the transaction ends, and returns it.
 ///
 /// # Errors
-/// [`ErrorKind::Stale`] if it is not of this change and attempt: another process has continued or cancelled the change.
+/// [`ErrorKind::Stale`] if the shard has another change or attempt: another process has continued or cancelled the
+/// change.
 pub(crate) fn claim_part(
     connection: &dyn Connection,
     place: &Place,

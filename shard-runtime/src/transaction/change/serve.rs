@@ -1,5 +1,5 @@
-//! The end of a decided change on its targets: sessions may use them from now on. Any process that opens the cluster does it, if
-//! the one that has decided has not. Uses `part` and the cluster's state.
+//! The end of a decided change on its targets, after which sessions may use them. Any process that opens the cluster runs
+//! it, if the one that has decided has not. Uses `part` and the cluster's state.
 
 use super::{ChangeRecord, ChangeState, Part, Role, lock_part, read_part, write_part};
 use crate::driver::{Connection, Transaction};
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::planner::Place;
 use crate::transaction::Cluster;
 
-/// Records in the targets of all changes that are decided that they serve.
+/// Records in the targets of all decided changes that they serve.
 ///
 /// # Errors
 /// Those of the databases, with the shard's name.

@@ -9,8 +9,8 @@ use crate::planner::sql::Param;
 /// version. Returns whether there was anything to apply.
 ///
 /// # Errors
-/// [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) if the database is older than its cluster; the
-/// databases'. The caller then rolls back.
+/// - [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) if the database is older than its cluster.
+/// - The databases' errors. The caller then rolls back.
 pub(crate) fn apply_decided(
     decisions: &Decisions,
     control: &dyn Connection,

@@ -18,11 +18,11 @@
 //! | forget | remove the record, with the next decision | remove the row, with the next decision |
 //!
 //! With files and servers the control database decides, and all servers are prepared. Without files the first server
-//! decides and is not prepared itself: there is no log to overwrite, and if the reply to its commit is lost, the
-//! coordinator looks for the row.
+//! decides and is not prepared itself. There is no log to overwrite. If the reply to its commit is lost, the coordinator
+//! looks for the row.
 
 use super::participants::finish_parts;
-use super::{Decider, DecisionError, DecisionRow, Participant, PreparedPart, write_unit};
+use super::{Decider, DecisionError, DecisionRow, Participant, PreparedPart, write_decision};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Shard;
@@ -33,7 +33,7 @@ use crate::transaction::DatabaseTransaction;
 use crate::transaction::scatter;
 use crate::transaction::transactions::named;
 
-/// Something that is done on the connection to a database.
+/// An operation on the connection to a database.
 pub(super) type Job = Box<dyn FnOnce(&dyn Connection) -> Result<()> + Send>;
 
 /// Commits one global transaction.
@@ -79,12 +79,12 @@ impl Participants {
     }
 }
 
-/// The reason why a transaction was not decided.
+/// The reason why a commit failed.
 #[derive(Debug)]
-pub(crate) enum Undecided {
-    /// It cannot be committed in this way. Nothing was done, and it stays open.
+pub(crate) enum CommitFailure {
+    /// This protocol cannot commit the transaction. Nothing was done, and it stays open.
     Refused(Error),
-    /// It is aborted, or it may be stored: [`ErrorKind::InDoubt`].
+    /// The transaction is aborted, or its outcome is unknown: [`ErrorKind::InDoubt`].
     Ended(Error),
 }
 
@@ -96,7 +96,7 @@ impl<'t> Coordinator<'t> {
         row: Option<DecisionRow>,
     ) -> Self {
         let (bases, parts) = Default::default();
-        // A row on another server than the one that decides would be that of no transaction.
+        // A row on another server than the one that decides would belong to no transaction.
         let row = row.filter(|row| Some(row.server) == participants.deciding_server());
         let has_row = row.is_some();
         let (id, removable, collected) =
@@ -104,17 +104,17 @@ impl<'t> Coordinator<'t> {
         Coordinator { cluster, databases, participants, id, has_row, bases, parts, removable, collected }
     }
 
-    /// Runs the protocol to its end. Returns an error for each database that is pending: the transaction is decided, and
+    /// Runs the protocol to its end. Returns an error for each database that is pending: the transaction is decided, but
     /// the database is not committed yet.
-    pub(crate) fn run(mut self) -> Result<Vec<Error>, Undecided> {
-        self.check().map_err(Undecided::Refused)?;
+    pub(crate) fn run(mut self) -> Result<Vec<Error>, CommitFailure> {
+        self.check().map_err(CommitFailure::Refused)?;
         let decided = self.prepare().and_then(|()| self.decide());
         if let Err(error) = decided {
             self.cluster.put_back_removable(self.participants.deciding_server(), self.removable.split_off(0));
             if error.kind() != ErrorKind::InDoubt {
                 self.roll_back_prepared();
             }
-            return Err(Undecided::Ended(error));
+            return Err(CommitFailure::Ended(error));
         }
         let applied = self.apply();
         Ok(self.forget(applied))
@@ -123,7 +123,7 @@ impl<'t> Coordinator<'t> {
     /// Open: refuses a transaction that this protocol cannot commit.
     fn check(&self) -> Result<()> {
         for &database in &self.participants.files {
-            let redo = self.databases.get(database).and_then(|link| link.redo.as_ref());
+            let redo = self.databases.get(database).and_then(|transaction| transaction.redo.as_ref());
             if let Some(statement) = redo.and_then(|redo| redo.first_unrepeatable()) {
                 let message = format!(
                     "{statement} cannot be part of a transaction over several databases: recovery could not repeat it with \
@@ -143,46 +143,47 @@ impl<'t> Coordinator<'t> {
     /// Locked → Prepared: after this, each part can be committed, also by another process.
     ///
     /// # Errors
-    /// The first database's. Nothing is stored, but parts of servers may be prepared.
+    /// The error of the first database that fails. Nothing is stored, but parts of servers may be prepared.
     fn prepare(&mut self) -> Result<()> {
         let Participants { files, servers, others } = &self.participants;
         for &database in files.iter().chain(servers) {
-            let link = self.databases.get(database);
-            // A server reports itself that it has ended the transaction.
-            let is_lost = |link: &DatabaseTransaction| match files.contains(&database) {
-                true => link.has_lost_its_transaction(),
-                false => link.connection().is_none(),
+            let transaction = self.databases.get(database);
+            // A server reports the end of a transaction itself.
+            let is_lost = |transaction: &DatabaseTransaction| match files.contains(&database) {
+                true => transaction.has_lost_its_transaction(),
+                false => transaction.connection().is_none(),
             };
-            if link.is_none_or(is_lost) {
-                let message = "the database has ended the transaction by itself";
+            if transaction.is_none_or(is_lost) {
+                let message =
+                    "the database has ended the transaction; call `rollback`, and run the transaction again";
                 return Err(self.named(database, Error::new(ErrorKind::TransactionAborted, message)));
             }
         }
         self.check_constraints(files)?;
         self.check_constraints(others)?;
-        self.bases = self.raise_versions(files)?;
+        self.bases = self.bump_versions(files)?;
         if self.has_row {
             return self.prepare_parts();
         }
         self.id = self.cluster.new_transaction_id()?;
         if let Some(decider) = self.participants.deciding_server() {
             self.removable = self.cluster.take_removable(decider);
-            let names = self.cluster.names_of_units(decider)?;
+            let names = self.cluster.decision_log_names(decider)?;
             let written = self
                 .connection(decider)
-                .map_or(Ok(0), |connection| write_unit(connection, names, &self.id, &self.removable));
+                .map_or(Ok(0), |connection| write_decision(connection, names, &self.id, &self.removable));
             self.collected = written.map_err(|error| self.named(decider, error))?;
         }
         self.prepare_parts()
     }
 
-    /// Looks for what a commit would refuse.
+    /// Checks the constraints that a commit would check.
     fn check_constraints(&self, databases: &[usize]) -> Result<()> {
         check_constraints(self.cluster, self.databases, databases)
     }
 
     /// Raises the version of each file inside its transaction. Returns the versions that the files had.
-    fn raise_versions(&self, files: &[usize]) -> Result<Vec<(usize, i64)>> {
+    fn bump_versions(&self, files: &[usize]) -> Result<Vec<(usize, i64)>> {
         let mut bases = Vec::with_capacity(files.len());
         for &database in files {
             let Some(connection) = self.connection(database) else { continue };
@@ -200,7 +201,7 @@ impl<'t> Coordinator<'t> {
         let part = |&database: &usize| {
             let part = PreparedPart {
                 cluster: self.cluster.id().to_owned(),
-                unit: self.id.clone(),
+                transaction: self.id.clone(),
                 decider: self.cluster.first_place(decider),
                 participant: self.cluster.first_place(database),
             };
@@ -218,7 +219,8 @@ impl<'t> Coordinator<'t> {
         Ok(())
     }
 
-    /// Prepared → DECIDED, Aborted or InDoubt: once this has returned, the transaction is committed, also if a later step fails.
+    /// Prepared → DECIDED, Aborted or InDoubt. Once this has returned, the transaction is committed, even if a later step
+    /// fails.
     fn decide(&mut self) -> Result<()> {
         match self.participants.deciding_server() {
             Some(server) => self.decide_on_server(server),
@@ -250,16 +252,16 @@ impl<'t> Coordinator<'t> {
     /// Commits the first server's part, which holds the transaction's row. If the reply is lost, looks for the row.
     fn decide_on_server(&mut self, server: usize) -> Result<()> {
         let Err(error) = self.connection(server).map_or(Ok(()), |connection| connection.commit()) else {
-            self.databases.get_mut(server).map(|link| link.has_committed(Ok(())));
+            self.databases.get_mut(server).map(|transaction| transaction.has_committed(Ok(())));
             return Ok(());
         };
         let error = self.named(server, error);
         if error.kind() != ErrorKind::InDoubt {
             return Err(error);
         }
-        match self.cluster.ask_decider(server, &self.id, self.collected) {
+        match self.cluster.read_outcome(server, &self.id, self.collected) {
             Ok(true) => {
-                self.databases.get_mut(server).map(DatabaseTransaction::leave);
+                self.databases.get_mut(server).map(DatabaseTransaction::roll_back_decided);
                 Ok(())
             }
             Ok(false) => {
@@ -295,21 +297,21 @@ impl<'t> Coordinator<'t> {
         };
         let mut left = std::mem::take(&mut self.parts);
         left.retain(|(database, _)| !is_applied(database));
-        self.cluster.left_prepared(&self.id, decider, true, left);
+        self.cluster.list_unfinished(&self.id, decider, true, left);
         let mut pending = Vec::new();
         for (database, applied) in applied {
-            let Some(link) = self.databases.get_mut(database) else { continue };
-            if let Err(error) = link.has_committed(applied) {
+            let Some(transaction) = self.databases.get_mut(database) else { continue };
+            if let Err(error) = transaction.has_committed(applied) {
                 pending.push(self.named(database, error));
-                if let Some(link) = self.databases.get_mut(database) {
-                    link.leave();
+                if let Some(transaction) = self.databases.get_mut(database) {
+                    transaction.roll_back_decided();
                 }
             }
         }
         pending
     }
 
-    /// Aborted: rolls back every part that is prepared. The caller rolls back the others.
+    /// Aborted: rolls back every part that is prepared. The caller rolls back the other databases.
     fn roll_back_prepared(&mut self) {
         if self.parts.is_empty() {
             return;
@@ -320,10 +322,10 @@ impl<'t> Coordinator<'t> {
         };
         let left = self.parts.drain(..).filter(|(database, _)| is_left(*database)).collect();
         // An aborted transaction has no record and no row.
-        self.cluster.left_prepared(&self.id, Decider::Files { are_committed: false }, false, left);
+        self.cluster.list_unfinished(&self.id, Decider::Files { are_committed: false }, false, left);
     }
 
-    /// Does something on databases, at the same time if that is wanted and there are workers. Returns each result.
+    /// Runs jobs on databases, at the same time if `at_the_same_time` and there are workers. Returns each result.
     pub(super) fn at_once(
         &mut self,
         jobs: Vec<(usize, Job)>,
@@ -342,29 +344,29 @@ impl<'t> Coordinator<'t> {
         self.databases.get(database).and_then(DatabaseTransaction::connection)
     }
 
-    /// Names the first shard of a database that was written.
+    /// Adds the name of the first shard of a database that was written.
     fn named(&self, database: usize, error: Error) -> Error {
         named(self.cluster, self.databases, database, error)
     }
 }
 
-/// Looks for what the commit of these databases would refuse.
+/// Checks the constraints that the commit of these databases would check.
 pub(super) fn check_constraints(
     cluster: &Cluster,
-    links: &Sparse<DatabaseTransaction>,
+    transactions: &Sparse<DatabaseTransaction>,
     databases: &[usize],
 ) -> Result<()> {
     databases.iter().try_for_each(|&database| {
-        let connection = links.get(database).and_then(DatabaseTransaction::connection);
+        let connection = transactions.get(database).and_then(DatabaseTransaction::connection);
         let checked = connection.map_or(Ok(()), |connection| connection.check_constraints());
-        checked.map_err(|error| named(cluster, links, database, error))
+        checked.map_err(|error| named(cluster, transactions, database, error))
     })
 }
 
-/// Returns the error of a transaction that may be committed or not.
+/// Returns the error of a transaction whose outcome is unknown.
 fn in_doubt(id: &str, error: Error) -> Error {
-    let message = format!("unit {id} may be committed or not: {error}");
-    Error::new(ErrorKind::InDoubt, message).with_source(error).of_unit(id)
+    let message = format!("the outcome of transaction {id} is unknown; call `recover`");
+    Error::new(ErrorKind::InDoubt, message).with_source(error).of_transaction(id)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The decision log in the control database: its records are written, read and removed. Uses `driver` and `redo`.
+//! The decision log in the control database: writes, reads and removes its records. Uses `driver` and `redo`.
 //!
-//! Nothing here waits for control's lock, because other sessions wait for the end of each call. A call that fails with
-//! `Busy` has had no effect, and the caller tries it again.
+//! No function here waits for control's lock, because other sessions wait for the end of each call. A call that fails
+//! with `Busy` has had no effect, and the caller retries it.
 
 use super::redo::{Redo, Runs, stored};
 use crate::driver::Connection;
@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Param;
 use crate::value::{Value, mismatch};
 
-/// Makes the records' table. Of a database in one version there is at most one record: `base` is unique to a unit.
-/// `sharded_settled` counts the transactions that write nothing else.
+/// Creates the records' tables. There is at most one record for a database in one version: only one transaction has that
+/// `base`. `sharded_settled` counts the transactions that write nothing else.
 pub(crate) const MAKE: &str = "\
     CREATE TABLE IF NOT EXISTS sharded_redo (unit TEXT NOT NULL, shard TEXT NOT NULL, base INTEGER NOT NULL, \
     seq INTEGER NOT NULL, sql TEXT NOT NULL, runs BLOB NOT NULL, UNIQUE (shard, base, seq)) STRICT; \
@@ -19,30 +19,30 @@ pub(crate) const MAKE: &str = "\
     CREATE TABLE IF NOT EXISTS sharded_settled (times INTEGER NOT NULL) STRICT; \
     INSERT INTO sharded_settled SELECT 0 WHERE NOT EXISTS (SELECT * FROM sharded_settled)";
 
-/// The table of the facts that control records about databases, and the kind of fact that is a database's version.
+/// The table of the facts that control records about databases, and the kind of a fact that is a database's version.
 pub(crate) const STATE: &str = "sharded_state";
 pub(crate) const STATE_VERSION: &str = "version";
 
 /// The part of a global transaction on one file.
 pub(crate) struct Participant<'u> {
-    /// The name of the database: its first shard's.
+    /// The name of the database, which is its first shard's.
     pub(crate) database: &'u str,
-    /// The version that the database had before the unit.
+    /// The version that the database had before the transaction.
     pub(crate) base: i64,
     pub(crate) redo: &'u Redo,
 }
 
-/// The reason why a transaction is not decided.
+/// The reason why a transaction could not be decided.
 #[derive(Debug)]
 pub(crate) enum DecisionError {
     /// It is aborted.
     Aborted(Error),
-    /// Neither the decision nor its absence could be made durable.
+    /// Neither the decision nor its rollback could be made durable.
     InDoubt(Error),
 }
 
 impl DecisionError {
-    /// Whether another connection has locked control.
+    /// Returns whether another connection has locked control.
     pub(crate) fn is_busy(&self) -> bool {
         matches!(self, DecisionError::Aborted(error) if error.kind() == ErrorKind::Busy)
     }
@@ -51,7 +51,7 @@ impl DecisionError {
 /// The key of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
-    pub(crate) unit: String,
+    pub(crate) transaction: String,
     pub(crate) database: String,
     pub(crate) base: i64,
 }
@@ -66,8 +66,8 @@ pub(crate) struct Decisions {
     finished: Vec<String>,
     /// The transaction whose outcome is unknown.
     in_doubt: Option<String>,
-    /// Whether each decision also records the new version of its databases, so that an older copy of one is noticed. Not
-    /// where a commit does not wait for the disk: a power loss may then take a database's last commits.
+    /// Whether each decision also records the new version of its databases, so that an older copy of one is noticed.
+    /// False if commits do not wait for the disk: a power loss may then lose a database's last commits.
     pub(crate) records_versions: bool,
 }
 
@@ -80,18 +80,19 @@ impl Decisions {
             let mut rows = statement.query(&[])?;
             self.records.clear();
             while rows.advance()? {
-                let (unit, database) = (text(rows.value(0)?)?, text(rows.value(1)?)?);
-                self.records.push(Record { unit, database, base: whole(rows.value(2)?)? });
+                let (transaction, database) = (text(rows.value(0)?)?, text(rows.value(1)?)?);
+                self.records.push(Record { transaction, database, base: whole(rows.value(2)?)? });
             }
-            self.finished.retain(|unit| self.records.iter().any(|record| record.unit == *unit));
+            self.finished
+                .retain(|transaction| self.records.iter().any(|record| record.transaction == *transaction));
             self.seen = Some(now);
         }
         Ok(&self.records)
     }
 
-    /// Whether a global transaction has a record: it is decided then.
+    /// Returns whether a global transaction has a record, which means that it is decided.
     pub(crate) fn is_recorded(&mut self, control: &dyn Connection, transaction: &str) -> Result<bool> {
-        Ok(self.records(control)?.iter().any(|record| record.unit == transaction))
+        Ok(self.records(control)?.iter().any(|record| record.transaction == transaction))
     }
 
     /// Returns the transaction of this process whose outcome is unknown.
@@ -99,40 +100,42 @@ impl Decisions {
         self.in_doubt.as_deref()
     }
 
-    /// Makes sure that what can be read of the control database is on disk, by a commit after it.
+    /// Makes all that was read from the control database durable, by a commit after it.
     pub(crate) fn sync(&self, control: &dyn Connection) -> Result<()> {
-        settle(control)
+        overwrite_log_end(control)
     }
 
-    /// Whether there is a record that this database may have to be healed with. The caller has locked the database for
-    /// writing, and passes the same `unread` again, `None` at first, for as long as this fails with `Busy`.
+    /// Returns whether a record may have to be applied to this database. The caller has locked the database for writing.
+    /// After `Busy` it calls again with the same `unread`, which is `None` at first.
     ///
     /// # Errors
-    /// Those of the control database; of settling a transaction in doubt, whose record may be there and not be seen.
+    /// - Those of the control database.
+    /// - Those of resolving a transaction in doubt, whose record may exist and not be readable.
     pub(crate) fn decisions_for(
         &mut self,
         control: &dyn Connection,
         database: &str,
         unread: &mut Option<u64>,
     ) -> Result<bool> {
-        self.settle_first(control)?;
+        self.resolve_in_doubt_first(control)?;
         overwrite_unread(control, unread)?;
         self.records(control)?;
-        let is_open = |record: &Record| record.database == database && !self.finished.contains(&record.unit);
+        let is_open =
+            |record: &Record| record.database == database && !self.finished.contains(&record.transaction);
         Ok(self.records.iter().any(is_open))
     }
 
-    /// Makes sure that the records that can be read are all that there are: a decision that was left in the log may be
-    /// applied later otherwise. See [`overwrite_unread`]; the caller need not hold a lock, because a decision whose owner
-    /// is alive is read, or makes this fail with `Busy`.
+    /// Makes sure that there are no records beyond those that can be read: a decision that was left in the log might be
+    /// applied later. See [`overwrite_unread`]. The caller needs no lock: a decision whose owner is alive is read, or
+    /// makes this fail with `Busy`.
     pub(crate) fn overwrite_unread(&self, control: &dyn Connection, unread: &mut Option<u64>) -> Result<()> {
         overwrite_unread(control, unread)
     }
 
-    /// The servers on which parts of a unit are prepared, that is decided and not known to be finished.
-    pub(crate) fn servers(&self, control: &dyn Connection, unit: &str) -> Result<Vec<String>> {
+    /// Returns the servers on which a decided transaction has parts that are not known to be finished.
+    pub(crate) fn servers(&self, control: &dyn Connection, transaction: &str) -> Result<Vec<String>> {
         let mut statement = control.prepare("SELECT shard FROM sharded_prepared WHERE unit = ?1")?;
-        let mut rows = statement.query(&[Param::Value(Value::Text(unit.into()))])?;
+        let mut rows = statement.query(&[Param::Value(Value::Text(transaction.into()))])?;
         let mut servers = Vec::new();
         while rows.advance()? {
             servers.push(text(rows.value(0)?)?);
@@ -140,10 +143,11 @@ impl Decisions {
         Ok(servers)
     }
 
-    /// Runs the statements of a database's records in order, from a version on. Returns the version that it has then.
+    /// Runs the statements of a database's records in order, from a version on. Returns the version that the database has
+    /// after them.
     ///
     /// # Errors
-    /// [`ErrorKind::WrongDatabase`] where a record is missing in between: the database is older than its cluster.
+    /// [`ErrorKind::WrongDatabase`] if a record in between is missing: the database is older than its cluster.
     pub(crate) fn redo(
         &self,
         control: &dyn Connection,
@@ -179,26 +183,26 @@ impl Decisions {
         Ok(reached)
     }
 
-    /// Decides a transaction: once this has returned, recovery commits it even if the process is killed. Parts of it are
-    /// prepared on these servers.
+    /// Decides a transaction. Once this has returned, recovery commits the transaction even if the process is killed. It
+    /// has prepared parts on the servers in `prepared`.
     pub(crate) fn decide(
         &mut self,
         control: &dyn Connection,
-        unit: &str,
+        transaction: &str,
         parts: &[Participant<'_>],
         prepared: &[&str],
     ) -> Result<(), DecisionError> {
-        self.settle_first(control).map_err(DecisionError::Aborted)?;
+        self.resolve_in_doubt_first(control).map_err(DecisionError::Aborted)?;
         let written = control.begin_without_waiting().and_then(|()| {
             self.records(control)?; // what others have removed need not be removed
             remove(control, &self.finished)?;
-            parts.iter().try_for_each(|part| write(control, unit, part))?;
+            parts.iter().try_for_each(|part| write(control, transaction, part))?;
             if self.records_versions {
                 parts.iter().try_for_each(|part| record_version(control, part))?;
             }
             prepared.iter().try_for_each(|server| {
                 let mut insert = control.prepare("INSERT INTO sharded_prepared VALUES (?1, ?2)")?;
-                let row = [Value::Text(unit.into()), Value::Text((*server).into())];
+                let row = [Value::Text(transaction.into()), Value::Text((*server).into())];
                 insert.insert(&row).map(|_| ())
             })
         });
@@ -210,17 +214,17 @@ impl Decisions {
             // The failed transaction may still be in the WAL and would be replayed after a crash, so write another
             // transaction over it. If that fails too, the outcome is unknown.
             let _ = control.rollback();
-            return Err(match settle(control) {
+            return Err(match overwrite_log_end(control) {
                 Ok(()) => DecisionError::Aborted(error),
                 Err(_) => {
-                    self.in_doubt = Some(unit.to_owned());
+                    self.in_doubt = Some(transaction.to_owned());
                     DecisionError::InDoubt(error)
                 }
             });
         }
         self.forget_finished();
         self.records.extend(parts.iter().map(|part| Record {
-            unit: unit.to_owned(),
+            transaction: transaction.to_owned(),
             database: part.database.to_owned(),
             base: part.base,
         }));
@@ -228,15 +232,15 @@ impl Decisions {
     }
 
     /// Notes that every database of a transaction is committed.
-    pub(crate) fn finish(&mut self, unit: String) {
-        self.finished.push(unit);
+    pub(crate) fn finish(&mut self, transaction: String) {
+        self.finished.push(transaction);
     }
 
-    /// Removes the records of these units, and of those that are finished.
-    pub(crate) fn remove(&mut self, control: &dyn Connection, units: Vec<String>) -> Result<()> {
-        for unit in units {
-            if !self.finished.contains(&unit) {
-                self.finished.push(unit);
+    /// Removes the records of these transactions, and of those that are finished.
+    pub(crate) fn remove(&mut self, control: &dyn Connection, transactions: Vec<String>) -> Result<()> {
+        for transaction in transactions {
+            if !self.finished.contains(&transaction) {
+                self.finished.push(transaction);
             }
         }
         if self.finished.is_empty() {
@@ -253,42 +257,41 @@ impl Decisions {
 
     fn forget_finished(&mut self) {
         let finished = std::mem::take(&mut self.finished);
-        self.records.retain(|record| !finished.contains(&record.unit));
+        self.records.retain(|record| !finished.contains(&record.transaction));
     }
 
-    /// Settles a transaction in doubt before anything else is written: its record may come to life, and is for the
-    /// databases as they are. A failure is about the control database, and not about the transaction in doubt: what was to
-    /// be written is not.
-    fn settle_first(&mut self, control: &dyn Connection) -> Result<()> {
-        let Some(unit) = self.in_doubt.clone() else { return Ok(()) };
-        self.settle(control).map_err(|error| {
+    /// Resolves a transaction in doubt before any other write. Its record may become visible after a crash, and fits only
+    /// the databases as they are now. The error names the control database's failure: nothing was written.
+    fn resolve_in_doubt_first(&mut self, control: &dyn Connection) -> Result<()> {
+        let Some(transaction) = self.in_doubt.clone() else { return Ok(()) };
+        self.resolve_in_doubt(control).map_err(|error| {
             let message = format!(
-                "nothing was written: the outcome of transaction {unit} is unknown until the control database can be \
+                "nothing was written: the outcome of transaction {transaction} is unknown until the control database can be \
                  written again, which fails: {error}"
             );
             Error::new(error.kind(), message).with_source(error)
         })
     }
 
-    /// Makes sure that a transaction in doubt is undone, if the control database can be written again.
-    pub(crate) fn settle(&mut self, control: &dyn Connection) -> Result<()> {
+    /// Makes sure that a transaction in doubt is undone, which succeeds once the control database can be written again.
+    pub(crate) fn resolve_in_doubt(&mut self, control: &dyn Connection) -> Result<()> {
         if self.in_doubt.is_some() {
-            settle(control)?;
+            overwrite_log_end(control)?;
             self.in_doubt = None;
         }
         Ok(())
     }
 }
 
-fn write(control: &dyn Connection, unit: &str, part: &Participant<'_>) -> Result<()> {
+fn write(control: &dyn Connection, transaction: &str, part: &Participant<'_>) -> Result<()> {
     let mut insert = control.prepare("INSERT INTO sharded_redo VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     let mut seq = 0;
     part.redo.parts(|sql, runs| {
         seq += 1;
-        let (unit, database) = (Value::Text(unit.into()), Value::Text(part.database.into()));
+        let (transaction, database) = (Value::Text(transaction.into()), Value::Text(part.database.into()));
         let (base, seq) = (Value::Integer(part.base), Value::Integer(seq));
         insert.insert(&[
-            unit,
+            transaction,
             database,
             base,
             seq,
@@ -308,28 +311,28 @@ fn record_version(control: &dyn Connection, part: &Participant<'_>) -> Result<()
     record.execute(&[part.database, &version].map(|text| Param::Value(Value::Text(text.into())))).map(|_| ())
 }
 
-fn remove(control: &dyn Connection, units: &[String]) -> Result<()> {
-    if let [unit] = units {
-        // A list costs more than the removal.
-        return remove_with(control, "= ?1", Param::Value(Value::Text(unit.into())));
+fn remove(control: &dyn Connection, transactions: &[String]) -> Result<()> {
+    if let [transaction] = transactions {
+        // A list is slower than one parameter.
+        return remove_with(control, "= ?1", Param::Value(Value::Text(transaction.into())));
     }
-    if units.is_empty() {
+    if transactions.is_empty() {
         return Ok(());
     }
-    let units = units.iter().map(|unit| Value::Text(unit.into())).collect();
-    remove_with(control, "IN rarray(?1)", Param::List(units))
+    let transactions = transactions.iter().map(|transaction| Value::Text(transaction.into())).collect();
+    remove_with(control, "IN rarray(?1)", Param::List(transactions))
 }
 
-fn remove_with(control: &dyn Connection, condition: &str, units: Param<'_>) -> Result<()> {
-    let units = [units];
+fn remove_with(control: &dyn Connection, condition: &str, transactions: Param<'_>) -> Result<()> {
+    let transactions = [transactions];
     ["sharded_redo", "sharded_prepared"].iter().try_for_each(|table| {
         let mut delete = control.prepare(&format!("DELETE FROM {table} WHERE unit {condition}"))?;
-        delete.execute(&units).map(|_| ())
+        delete.execute(&transactions).map(|_| ())
     })
 }
 
-/// Commits a transaction that only counts itself, to overwrite the end of the log.
-fn settle(control: &dyn Connection) -> Result<()> {
+/// Commits a transaction that only increases a counter, to overwrite the end of the WAL.
+fn overwrite_log_end(control: &dyn Connection) -> Result<()> {
     control.begin_without_waiting()?;
     let settled = control.run("UPDATE sharded_settled SET times = times + 1").and_then(|()| control.commit());
     settled.inspect_err(|_| {
@@ -337,25 +340,27 @@ fn settle(control: &dyn Connection) -> Result<()> {
     })
 }
 
-/// Overwrites a decision that was left in the write-ahead log of the control database and that no process reads: see
-/// `Connection::unread_transaction`. A later recovery of the log would apply it, over rows that were changed meanwhile.
+/// Overwrites a decision that was left in the WAL of the control database and that no process reads: see
+/// `Connection::unread_transaction`. A later recovery of the WAL would apply it, over rows that have changed since.
 ///
-/// The owner of such a decision held the lock of every file that it names. The caller now has the lock of one of them, so
-/// that the owner is gone, and its decision is either read already or in the log, right after the last committed frame. A
-/// commit is written to that place and removes it. While another process commits, control is `Busy`: that process's decision
-/// names no file whose lock the caller has. `unread` is the place at the first look. Once it is another one, a process has
-/// committed since then, and the caller need not.
+/// The owner of such a decision held the lock of every file that it names. The caller now holds the lock of one of them,
+/// so the owner has died. Its decision is either read already, or lies in the WAL right after the last committed frame. A
+/// commit is written to that place and overwrites it.
 ///
-/// No mark in the caller's file could replace the look: before the decision, all that its owner has written there is in a
-/// transaction that ends with it.
+/// While another process commits, control is `Busy`: that process's decision names no file whose lock the caller holds.
+/// `unread` is the place at the first look. If the place has changed since, a process has committed, and the caller need
+/// not.
+///
+/// A mark in the caller's file could not replace this: all that the owner writes there before its decision is rolled back
+/// with it.
 fn overwrite_unread(control: &dyn Connection, unread: &mut Option<u64>) -> Result<()> {
     let Some(place) = control.unread_transaction()? else { return Ok(()) };
     let has_moved = *unread.get_or_insert(place) != place;
-    // The place is also 0 if the log is to be restarted, and is not yet.
+    // The place is also 0 if the WAL will be restarted but has not been yet.
     if has_moved && place > 0 {
         return Ok(());
     }
-    settle(control).map_err(|error| {
+    overwrite_log_end(control).map_err(|error| {
         let message = format!(
             "nothing was written: a decision that a process has left in the log of the control database cannot be \
              overwritten: {error}"
@@ -364,15 +369,18 @@ fn overwrite_unread(control: &dyn Connection, unread: &mut Option<u64>) -> Resul
     })
 }
 
-/// The one number that a statement returns.
+/// Returns the number in the only row that a statement returns.
 pub(crate) fn integer(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<i64> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query(params)?;
     if !rows.advance()? {
-        return Err(Error::new(ErrorKind::WrongDatabase, "the database does not know its version"));
+        return Err(Error::new(
+            ErrorKind::WrongDatabase,
+            "the database has no version; restore it from a backup",
+        ));
     }
     let number = whole(rows.value(0)?)?;
-    // A statement on a server is finished when there is no row left.
+    // A server's statement is finished only after its last row was read.
     while rows.advance()? {}
     Ok(number)
 }

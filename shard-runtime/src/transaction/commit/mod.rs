@@ -2,24 +2,28 @@
 //! cluster's state.
 //!
 //! A transaction that changed one database is committed by that database alone. Several files are committed by a
-//! *decision*: the control database records the statements of each file and the version that the file had before (its
+//! *decision*. The control database records the statements of each file, and the version that the file had before (its
 //! *base*). The commit of that record commits the transaction.
 //!
 //! 1. Every database is locked for writing from before the session's first write to it. Right after the lock, and before
 //!    anything is read under it, decided transactions are applied (`apply_decided`).
-//! 2. To commit, the session raises the version of each database inside its transaction, decides in the control
-//!    database, and commits the databases: at the same time, if each waits for its disk.
+//! 2. To commit, the session raises the version of each database inside its transaction, decides in the control database,
+//!    and commits the databases. If each waits for its disk, they commit at the same time.
 //! 3. If the owner died or failed between the decision and a database's commit, that database still has its base version.
 //!    The next session that locks it runs the recorded statements, and raises the version in the same transaction. The
 //!    record is applied exactly once, to the state that it was computed on.
 //! 4. The record is removed in a later transaction, once every database is known to be committed.
 //!
-//! The guarantees behind this each have a test that fails without them (`tests/torture`): a database's lock is held from before
-//! the decision until its own commit or its owner's death, so that an unapplied record under the lock means that the
-//! owner is gone, without leases or clocks; the version moves in the transaction that it stands for; the decision is
-//! durable before the first database is committed, and removed after the last; a decision that its owner has left in
-//! control's log, and that no process reads, is overwritten before one of its databases is changed; control is locked
-//! last, and no lock is waited for under it; no path is in any record, so that the whole folder can be moved.
+//! Each of the guarantees behind this has a test that fails without it (`tests/torture`):
+//!
+//! - A database's lock is held from before the decision until the database's commit or its owner's death. An unapplied
+//!   record under the lock therefore means that the owner has died; no leases or clocks are needed.
+//! - The version changes in the transaction that it counts.
+//! - The decision is durable before the first database is committed, and removed after the last.
+//! - A decision that a dead owner has left in control's log, and that no process reads, is overwritten before one of its
+//!   databases is changed.
+//! - Control is locked last, and no session waits for a lock while it holds control's.
+//! - No record contains a path, so that the whole folder can be moved.
 //!
 //! If some of the databases are PostgreSQL servers, or all of them, see `prepared`.
 //!
@@ -29,13 +33,13 @@ mod apply;
 mod coordinator;
 mod decision;
 mod decision_row;
-mod in_turn;
 mod participants;
 mod pending;
 mod prepared;
 mod recovery;
 mod redo;
 mod search;
+mod sequential;
 mod unfinished;
 
 pub(crate) use apply::{apply_decided, bump_version, version};
@@ -45,10 +49,10 @@ pub(crate) use decision::{
 pub(crate) use decision_row::DecisionRow;
 pub(crate) use pending::PendingPart;
 #[cfg(feature = "postgres")]
-pub(crate) use prepared::new_unit;
+pub(crate) use prepared::random_transaction_id;
 pub(crate) use prepared::{
-    PreparedPart, collect, has_committed, is_committed, is_recorded, lingering, make_units, old_units,
-    prepared, prepared_by, unfinished_units, unit_row, write_unit,
+    PreparedPart, collect, decision_statement, has_committed, is_committed, is_recorded, lingering,
+    make_decision_log, old_decisions, prepared, prepared_by, unfinished_transactions, write_decision,
 };
 pub(crate) use recovery::apply_decided as apply_decided_in;
 pub(crate) use redo::{Redo, encode_values};
@@ -57,7 +61,7 @@ pub(crate) use unfinished::{Decider, Unfinished};
 
 use crate::error::Error;
 
-/// How a session commits what it wrote on several databases.
+/// The protocol with which a session commits its writes on several databases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Commit {
@@ -77,10 +81,12 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// Returns an error for each database that could not be committed at once although the transaction was decided, with
-    /// its shard's name; none in the ordinary case. The next session that begins to write to the shard, or meets a lock of
-    /// the transaction there, finishes it, or [`Cluster::recover`](crate::Cluster::recover); until then reads of that shard see
-    /// the rows as they were before.
+    /// Returns an error, with the shard's name, for each database that could not be committed at once although the
+    /// transaction was decided. Usually there is none.
+    ///
+    /// Until the transaction is finished there, reads of that shard see the rows as they were before. The next session
+    /// that begins to write to the shard, or meets a lock of the transaction there, finishes it. So does
+    /// [`Cluster::recover`](crate::Cluster::recover).
     pub fn pending(&self) -> &[Error] {
         &self.pending
     }
@@ -94,16 +100,18 @@ pub struct Recovered {
 }
 
 impl Recovered {
-    /// Returns the ids of the global transactions that were finished after their owners were gone, by this call or
-    /// before on this handle; [`Error::transaction_id`](crate::Error::transaction_id) is the same
-    /// id of a transaction in doubt.
+    /// Returns the ids of the global transactions whose owners had died, and which this call finished, or an earlier one
+    /// on this handle. A transaction in doubt has the same id in [`Error::transaction_id`](crate::Error::transaction_id).
     pub fn transactions(&self) -> &[String] {
         &self.transactions
     }
 
     /// Returns an error for each participant that is still prepared on a server, with the shard's name and the
-    /// transaction's id: its owner is about to decide, the server that decides cannot be reached, or another role has
-    /// prepared it (PostgreSQL lets only that role or a superuser finish it).
+    /// transaction's id. There are three reasons:
+    ///
+    /// - Its owner is about to decide.
+    /// - The server that decides cannot be reached.
+    /// - Another role has prepared it: PostgreSQL lets only that role or a superuser finish it.
     pub fn left(&self) -> &[Error] {
         &self.left
     }

@@ -1,17 +1,17 @@
-//! Finishing the parts of a global transaction that are prepared on servers. Owns the second attempt on a new
-//! connection; uses the coordinator's parts and `prepared`.
+//! Finishes the parts of a global transaction that are prepared on servers. Owns the retry on a new connection; uses the
+//! coordinator's parts and `prepared`.
 
 use super::coordinator::{Coordinator, Job};
 use crate::driver::Connection;
 use crate::error::Result;
 
-/// Commits the parts that are prepared, or rolls them back, all at once. Returns the result of each. The next session
-/// that begins to write on a server finishes a part that failed here.
+/// Commits or rolls back the prepared parts, all at once. Returns the result of each. The next session that begins to
+/// write on a server finishes a part that failed here.
 pub(super) fn finish_parts(coordinator: &mut Coordinator<'_>, commits: bool) -> Vec<(usize, Result<()>)> {
     let jobs = coordinator.parts().iter().map(|(database, part)| {
         let (cluster, database, part) = (coordinator.cluster.clone(), *database, part.clone());
         let job = move |connection: &dyn Connection| match part.finish(connection, commits) {
-            // The connection may be lost, and the server reachable.
+            // The connection may be lost although the server is reachable.
             Err(_) => part.finish(&*cluster.connect_aside(database, true)?, commits),
             finished => finished,
         };

@@ -9,7 +9,7 @@ use crate::transaction::Cluster;
 
 /// A part of a global transaction that is not finished on one database.
 pub(crate) struct PendingPart {
-    pub(crate) unit: String,
+    pub(crate) transaction: String,
     /// Whether it is decided that the transaction is committed.
     pub(crate) is_decided: bool,
 }
@@ -42,10 +42,10 @@ impl Cluster {
             .control
             .with_decisions(|decisions, control| decisions.records(control).map(<[_]>::to_vec))?;
         let own = records.into_iter().filter(|record| record.database == name);
-        // Read after the records: a record whose part is applied stays for a while.
+        // Read after the records: a record stays for a while after its part was applied.
         let applied = version(connection, &self.own_table(database)?)?;
         let missed = own.filter(|record| applied <= record.base);
-        Ok(missed.map(|record| PendingPart { unit: record.unit, is_decided: true }).collect())
+        Ok(missed.map(|record| PendingPart { transaction: record.transaction, is_decided: true }).collect())
     }
 
     fn pending_on_server(&self, database: usize, connection: &dyn Connection) -> Result<Vec<PendingPart>> {
@@ -58,13 +58,13 @@ impl Cluster {
                 false => self
                     .0
                     .control
-                    .with_decisions(|decisions, control| decisions.is_recorded(control, &part.unit)),
+                    .with_decisions(|decisions, control| decisions.is_recorded(control, &part.transaction)),
                 true => self.on_connection(&LeaseOwner::default(), decider, |connection| {
-                    is_recorded(connection, self.names_of_units(decider)?, &part.unit)
+                    is_recorded(connection, self.decision_log_names(decider)?, &part.transaction)
                 }),
             };
-            // If the database that decides does not answer, the outcome is not known.
-            Ok(PendingPart { unit: part.unit, is_decided: is_decided.unwrap_or(false) })
+            // If the deciding database does not answer, the outcome is unknown.
+            Ok(PendingPart { transaction: part.transaction, is_decided: is_decided.unwrap_or(false) })
         });
         decided.collect()
     }

@@ -15,18 +15,19 @@ use crate::transaction::control::Control;
 
 impl Cluster {
     /// Finishes the global transactions that were decided and not yet committed on every shard that they wrote. A
-    /// transaction that was in doubt is committed if it is among the answer's
-    /// [`transactions`](Recovered::transactions); if it is not, it is undone, or another process has finished it before.
+    /// transaction that was in doubt is committed if its id is in [`Recovered::transactions`]. Otherwise it is undone, or
+    /// another process has finished it before.
     ///
-    /// The shards are right without it: opening the cluster does it, and each session that begins to write to a shard
-    /// does it for that shard. After this call readers, too, see such transactions. It may be called at any time, by any
-    /// process. A shard that another session keeps locked for longer than the
-    /// [busy timeout](crate::Builder::busy_timeout) is left to that session; participants that stay prepared on servers
-    /// are named in the answer.
+    /// Calling it is optional: opening the cluster does the same, and each session that begins to write to a shard does
+    /// it for that shard. After this call readers see these transactions, too. Any process may call it at any time.
+    ///
+    /// A shard that another session keeps locked for longer than the [busy timeout](crate::Builder::busy_timeout) is left
+    /// to that session. [`Recovered::left`] names the participants that stay prepared on servers.
     ///
     /// # Errors
-    /// Those of the control database, if a transaction is in doubt and it still cannot be written;
-    /// [`ErrorKind::WrongDatabase`] if a shard is older than its cluster, and the databases' errors, with the shard's name.
+    /// - Those of the control database, if a transaction is in doubt and control still cannot be written.
+    /// - [`ErrorKind::WrongDatabase`] if a shard is older than its cluster.
+    /// - The databases' errors, with the shard's name.
     pub fn recover(&self) -> Result<Recovered> {
         let mut finished = if self.0.control.decides() { self.recover_files()? } else { Vec::new() };
         let Found { mut committed, left } = self.recover_servers()?;
@@ -40,11 +41,11 @@ impl Cluster {
         Ok(Recovered { transactions: all.clone(), left })
     }
 
-    /// Finishes what the control database has decided.
+    /// Finishes the transactions that the control database has decided.
     fn recover_files(&self) -> Result<Vec<String>> {
         let mut unread = None;
         let records = self.0.control.wait_with_decisions(Error::is_busy, |decisions, control| {
-            decisions.settle(control)?;
+            decisions.resolve_in_doubt(control)?;
             decisions.overwrite_unread(control, &mut unread)?;
             decisions.remove(control, Vec::new())?;
             decisions.records(control).map(<[_]>::to_vec)
@@ -66,12 +67,12 @@ impl Cluster {
         };
         let mut finished: Vec<String> = Vec::new();
         for record in &records {
-            let mut of_unit = records.iter().filter(|other| other.unit == record.unit);
-            if !finished.contains(&record.unit)
-                && !of_unit.any(is_missing)
-                && self.is_finished_on_servers(&record.unit)?
+            let mut of_transaction = records.iter().filter(|other| other.transaction == record.transaction);
+            if !finished.contains(&record.transaction)
+                && !of_transaction.any(is_missing)
+                && self.is_finished_on_servers(&record.transaction)?
             {
-                finished.push(record.unit.clone());
+                finished.push(record.transaction.clone());
             }
         }
         self.0.control.wait_with_decisions(Error::is_busy, |decisions, control| {
@@ -81,13 +82,13 @@ impl Cluster {
     }
 
     /// Applies decided transactions to a database, and makes its contents durable. Returns its version. The commit of a
-    /// process that was killed may be visible and not be on disk; a further commit makes it durable.
+    /// killed process may be visible without being on disk; a further commit makes it durable.
     fn confirm(&self, database: usize) -> Result<i64> {
         self.on_connection(&LeaseOwner::default(), database, |connection| {
             connection.begin(Transaction::Write)?;
             let own = self.own_table(database)?;
-            let confirmed = self.apply_decided(database, connection).and_then(|has_healed| {
-                if !has_healed {
+            let confirmed = self.apply_decided(database, connection).and_then(|has_applied| {
+                if !has_applied {
                     commit::bump_version(connection, &own)?;
                 }
                 let version = commit::version(connection, &own)?;
@@ -100,24 +101,24 @@ impl Cluster {
         })
     }
 
-    /// Whether a database outlives the process.
+    /// Returns whether a database outlives the process.
     pub(crate) fn outlives_the_process(&self, database: usize) -> bool {
         self.0.databases.get(database).is_some_and(|database| !database.driver.is_private())
     }
 
-    /// Whether a session's statements on a database may be part of a decision.
+    /// Returns whether a session's statements on a database may be part of a decision.
     pub(crate) fn is_recorded(&self, database: usize) -> bool {
         self.0.is_decided
             && self.outlives_the_process(database)
             && self.dialect(database).keeps_redo_records()
     }
 
-    /// The SQL that a database speaks.
+    /// Returns the SQL dialect of a database.
     pub(crate) fn dialect(&self, database: usize) -> Dialect {
         self.0.databases.get(database).map(|database| database.driver.dialect()).unwrap_or_default()
     }
 
-    /// Applies decided transactions that a database misses, whose write lock the connection holds. Returns whether there
+    /// Applies decided transactions that a database misses. The connection holds its write lock. Returns whether there
     /// was anything to apply.
     pub(crate) fn apply_decided(&self, database: usize, connection: &dyn Connection) -> Result<bool> {
         match self.is_recorded(database) {
@@ -126,7 +127,7 @@ impl Cluster {
         }
     }
 
-    /// Whether a commit waits until it is on disk.
+    /// Returns whether a commit waits until it is on disk.
     pub(crate) fn waits_for_the_disk(&self) -> bool {
         self.0.control.is_durable
     }
@@ -134,12 +135,12 @@ impl Cluster {
     pub(crate) fn new_transaction_id(&self) -> Result<String> {
         #[cfg(feature = "postgres")]
         if !self.0.control.decides() {
-            return commit::new_unit();
+            return commit::random_transaction_id();
         }
         self.0.control.new_transaction_id()
     }
 
-    /// Raises the version of a database inside a session's transaction; the version that it had.
+    /// Raises the version of a database inside a session's transaction. Returns the version before.
     pub(crate) fn begin_version(&self, database: usize, connection: &dyn Connection) -> Result<i64> {
         let own = self.own_table(database)?;
         let base = commit::version(connection, &own)?;
@@ -147,8 +148,8 @@ impl Cluster {
         Ok(base)
     }
 
-    /// A transaction on a database that changes nothing but its version.
-    pub(crate) fn write_nothing(&self, database: usize, connection: &dyn Connection) -> Result<()> {
+    /// Commits a transaction that changes nothing but a database's version.
+    pub(crate) fn commit_version_only(&self, database: usize, connection: &dyn Connection) -> Result<()> {
         connection.begin(Transaction::Write)?;
         let written = self
             .apply_decided(database, connection)
@@ -161,16 +162,16 @@ impl Cluster {
 
     pub(crate) fn decide(
         &self,
-        unit: &str,
+        transaction: &str,
         parts: &[Participant<'_>],
         servers: &[&str],
     ) -> Result<(), DecisionError> {
-        self.0.control.decide(unit, parts, servers)
+        self.0.control.decide(transaction, parts, servers)
     }
 
-    /// Notes that a transaction is committed on every database.
-    pub(crate) fn finished(&self, unit: String) {
-        self.0.control.with_decisions(|decisions, _| decisions.finish(unit));
+    /// Notes that every database has committed a transaction.
+    pub(crate) fn finished(&self, transaction: String) {
+        self.0.control.with_decisions(|decisions, _| decisions.finish(transaction));
     }
 
     /// Returns the name of a database in the decision log: its first shard's name.
@@ -178,13 +179,13 @@ impl Cluster {
         name(self.layout(), database)
     }
 
-    /// The table that holds a database's version.
+    /// Returns the table that holds a database's version.
     pub(crate) fn own_table(&self, database: usize) -> Result<String> {
         own_table(self.layout(), database)
     }
 }
 
-/// Applies decided transactions that a database misses, whose write lock the connection holds. Returns whether there was
+/// Applies decided transactions that a database misses. The connection holds its write lock. Returns whether there was
 /// anything to apply.
 pub(crate) fn apply_decided(
     control: &Control,
@@ -198,10 +199,10 @@ pub(crate) fn apply_decided(
     }
     let name = name(layout, database);
     let mut unread = None;
-    let concerns = control.wait_with_decisions(Error::is_busy, |decisions, control| {
+    let has_decisions = control.wait_with_decisions(Error::is_busy, |decisions, control| {
         decisions.decisions_for(control, name, &mut unread)
     });
-    if !concerns? {
+    if !has_decisions? {
         return Ok(false);
     }
     let own = own_table(layout, database)?;

@@ -13,23 +13,23 @@ use crate::schema::Table;
 use crate::value::Value;
 use crate::value::codec::{self, Reader};
 
-/// How many bytes of values one part of a record holds at most, a single run's apart.
+/// The largest number of bytes of values in one part of a record, unless a single run is larger.
 const PART: usize = 1 << 20;
 
 /// The statements on one database since its transaction began.
 #[derive(Default)]
 pub(crate) struct Redo {
     done: Vec<Done>,
-    /// Entries before this index get no further runs: they may stay when later ones are undone.
+    /// Entries before this index get no further runs: a rollback may keep them and undo later ones.
     sealed: usize,
 }
 
 enum Done {
-    /// A statement that ran once or several times, one after the other.
+    /// A statement that ran one or several times in a row.
     Statement { sql: String, runs: Vec<u8> },
     /// A statement that ran once for each of these rows, which are shared with their handles.
     Rows { sql: String, table: &'static Table, change: Change, rows: Vec<Arc<dyn AnyRow>> },
-    /// A statement that would not have the same result again.
+    /// A statement whose result would differ if it ran again.
     Unrepeatable { what: String },
 }
 
@@ -52,7 +52,7 @@ impl Redo {
         self.done.push(Done::Statement { sql: sql.to_owned(), runs });
     }
 
-    /// Notes that this was done with each of these rows of a table.
+    /// Notes that this statement ran for each of these rows of a table.
     pub(crate) fn rows(
         &mut self,
         sql: &str,
@@ -90,14 +90,14 @@ impl Redo {
         })
     }
 
-    /// Returns the current end, for [`Redo::back_to`].
+    /// Returns the current end, for [`Redo::truncate`].
     pub(crate) fn mark(&mut self) -> usize {
         self.sealed = self.done.len();
         self.sealed
     }
 
     /// Forgets the statements after a mark.
-    pub(crate) fn back_to(&mut self, mark: usize) {
+    pub(crate) fn truncate(&mut self, mark: usize) {
         self.done.truncate(mark);
         self.sealed = self.sealed.min(mark);
     }
@@ -147,16 +147,16 @@ pub(crate) fn encode_values(values: &[Value<'_>], runs: &mut Vec<u8>) {
     values.iter().for_each(|value| codec::put_value(value, runs));
 }
 
-/// Returns runs as they are stored.
+/// Returns runs in the form in which they are stored.
 pub(crate) fn stored(runs: &[u8]) -> Vec<u8> {
     [&codec::HEADER, runs].concat()
 }
 
-/// The runs that are encoded in a part of a record.
+/// Iterates over the encoded runs of a part of a record.
 pub(crate) struct Runs<'b>(Reader<'b>);
 
 impl<'b> Runs<'b> {
-    /// Reads runs that were stored, also by a release before the header.
+    /// Reads stored runs, also those of releases that wrote no header.
     pub(crate) fn decode(bytes: &'b [u8]) -> Self {
         Runs(Reader::new(codec::without_header(bytes).unwrap_or(bytes)))
     }
@@ -241,13 +241,13 @@ mod tests {
         redo.statement("a", &one); // the same statement as before the mark
         let inner = redo.mark();
         redo.statement("a", &one);
-        redo.back_to(inner);
+        redo.truncate(inner);
         assert_eq!(decoded(&redo).len(), 2);
-        redo.back_to(outer);
+        redo.truncate(outer);
         assert_eq!(decoded(&redo).len(), 1);
         redo.unrepeatable("random()");
         assert_eq!(redo.first_unrepeatable(), Some("random()"));
-        redo.back_to(0);
+        redo.truncate(0);
         assert!(redo.is_empty() && redo.first_unrepeatable().is_none());
     }
 

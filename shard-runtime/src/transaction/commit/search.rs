@@ -1,10 +1,12 @@
-//! Participants of global transactions that are prepared on servers: finding out the outcome, and finishing them.
+//! Finds out the outcome of participants that are prepared on servers, and finishes them.
 //!
-//! A participant is finished by its owner. If its owner cannot, by the next session that begins to write on its server:
-//! at once in the owner's process, which lists it (`commit::Unfinished`), and within about a second in others, which
-//! look for prepared participants that often when they begin to write. A session that waits for a participant's lock does
-//! not depend on that: after a moment the server is searched beside it, what is decided is finished, and the session's
-//! statement goes on. Opening the cluster and [`Cluster::recover`] search all servers.
+//! A participant is finished by its owner. If the owner cannot, the next session that begins to write on the server
+//! finishes it. In the owner's process this happens at once, because the process lists it (`commit::Unfinished`).
+//! Sessions of other processes look for prepared participants about once a second, when they begin to write.
+//!
+//! A session that waits for a participant's lock does not depend on that. After a moment another thread searches the
+//! server and finishes the decided participants, which unblocks the session's statement. Opening the cluster and
+//! [`Cluster::recover`] search all servers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +20,7 @@ use crate::transaction::commit;
 use crate::transaction::commit::{Decider, PreparedPart};
 use crate::transaction::{Age, Cluster, ClusterState, ServerWriter, server_waits};
 
-/// How often sessions that begin to write on a server look for participants that were left there.
+/// How often sessions that begin to write on a server look for participants that other sessions left there.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// When each server is searched next.
@@ -28,23 +30,23 @@ pub(crate) struct Searches {
 }
 
 struct Search {
-    /// When sessions that begin to write look again, in milliseconds from the beginning.
+    /// The time of the next look by a session that begins to write, in milliseconds from the beginning.
     due: AtomicU64,
-    /// Whether a thread searches for sessions that wait for locks.
-    is_under_way: AtomicBool,
+    /// Whether a thread is searching for sessions that wait for locks.
+    is_running: AtomicBool,
 }
 
 impl Searches {
-    /// Opening a cluster searches all servers, so that the first look is due a while later.
+    /// Makes the first look due after one interval: opening a cluster has searched all servers.
     pub(crate) fn new(databases: usize) -> Self {
         let search = |_| {
             let due = AtomicU64::new(u64::try_from(BETWEEN_LOOKS.as_millis()).unwrap_or(u64::MAX));
-            Search { due, is_under_way: AtomicBool::new(false) }
+            Search { due, is_running: AtomicBool::new(false) }
         };
         Searches { began: Instant::now(), servers: (0..databases).map(search).collect() }
     }
 
-    /// Whether a session that begins to write looks now; others do not then.
+    /// Returns whether a session that begins to write looks now. At most one session gets `true` in each interval.
     fn is_due(&self, database: usize) -> bool {
         let Some(search) = self.servers.get(database) else { return false };
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -57,19 +59,20 @@ impl Searches {
 /// The result of a search.
 #[derive(Default)]
 pub(crate) struct Found {
-    /// The transactions that were committed, of those that had participants to finish.
+    /// The committed transactions among those that had participants to finish.
     pub(crate) committed: Vec<String>,
-    /// Why participants stay prepared.
+    /// The reason why each remaining participant stays prepared.
     pub(crate) left: Vec<Error>,
 }
 
-/// Which participants a search is about, and how patient it is with owners that are about to decide.
+/// Which participants a search looks at, and whether it waits for owners that are about to decide.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Effort<'s> {
-    /// All of them. It waits for their owners.
-    Thorough,
-    /// Those that were left for a while, for a session that may write these databases already. It does not wait.
-    Glance { locked: &'s [usize] },
+    /// All participants. The search waits for their owners.
+    Full,
+    /// Participants that were left for a while. The session may already hold the write locks of `locked`. The search does
+    /// not wait.
+    Quick { locked: &'s [usize] },
 }
 
 impl Cluster {
@@ -77,23 +80,24 @@ impl Cluster {
         &self.0.control.cluster
     }
 
-    /// Whether transactions over several databases are refused if one is a server.
+    /// Returns whether transactions over several databases are refused if one of them is a server.
     pub(crate) fn is_for_single_shards(&self) -> bool {
         self.0.without_prepared_transactions
     }
 
-    /// The place of a database's first shard, which names the database in the names of prepared transactions.
+    /// Returns the place of a database's first shard, which identifies the database in the names of prepared
+    /// transactions.
     pub(crate) fn first_place(&self, database: usize) -> usize {
         self.layout().shards_in(database).next().map_or(0, Shard::place)
     }
 
-    /// The places of all shards of a database.
+    /// Returns the places of all shards of a database.
     fn all_places(&self, database: usize) -> Vec<usize> {
         self.layout().shards_in(database).map(Shard::place).collect()
     }
 
-    /// The schema of a server's decision log: that of its first shard.
-    pub(crate) fn names_of_units(&self, database: usize) -> Result<&Namespace> {
+    /// Returns the schema of a server's decision log, which is its first shard's.
+    pub(crate) fn decision_log_names(&self, database: usize) -> Result<&Namespace> {
         Ok(&self.layout().place(self.layout().first_in(database))?.names)
     }
 
@@ -101,10 +105,14 @@ impl Cluster {
         (0..self.databases()).filter(|database| self.dialect(*database).prepares_transactions())
     }
 
-    /// Prepares a connection for a session that begins to write on a server: finishes what is known to be prepared there,
-    /// looks for what others have left unless that was done a moment ago, and has the server searched when the session
-    /// waits for a lock. `locked` are the databases that the session may write already. Failures are left to the session's
-    /// own statements. Returns the registration of a session whose waits are looked at for deadlocks.
+    /// Prepares a connection for a session that begins to write on a server. `locked` are the databases that the session
+    /// may write already. Failures are ignored here: the session's own statements report them. It does three things:
+    ///
+    /// - It finishes the participants that this process has listed there.
+    /// - It looks for participants of other processes, unless a session has just done so.
+    /// - It sets a callback that searches the server if the session waits for a lock.
+    ///
+    /// Returns the registration of the session, whose waits are checked for deadlocks.
     pub(crate) fn begin_to_write(
         &self,
         database: usize,
@@ -133,13 +141,13 @@ impl Cluster {
             }
         }
         if self.0.searches.is_due(database) {
-            let _ = self.finish_decided(database, connection, Effort::Glance { locked });
+            let _ = self.finish_decided(database, connection, Effort::Quick { locked });
         }
         writer
     }
 
-    /// Keeps in mind that participants could not be finished; all of them are if none is given.
-    pub(crate) fn left_prepared(
+    /// Lists the participants that could not be finished. If `left` is empty, all of them are.
+    pub(crate) fn list_unfinished(
         &self,
         transaction: &str,
         decider: Decider,
@@ -169,18 +177,18 @@ impl Cluster {
         }
     }
 
-    /// Finishes what is prepared on all servers, as far as its outcome is known, and collects old rows of their decision
-    /// logs.
+    /// Finishes the parts that are prepared on all servers, as far as their outcome is known, and collects old rows of
+    /// the servers' decision logs.
     pub(crate) fn recover_servers(&self) -> Result<Found> {
         let on_server = |database: usize, error: Error| error.on_shard(self.database_name(database));
-        // Read before any server is searched for participants: a participant is prepared before its row is there.
+        // Read before any server is searched: a participant is prepared before its row exists.
         let mut old = Vec::new();
         for database in self.servers() {
             match self.on_connection(&LeaseOwner::default(), database, |connection| {
-                commit::old_units(connection, self.names_of_units(database)?)
+                commit::old_decisions(connection, self.decision_log_names(database)?)
             }) {
-                Ok(units) if units.is_empty() => {}
-                Ok(units) => old.push((database, units)),
+                Ok(ids) if ids.is_empty() => {}
+                Ok(ids) => old.push((database, ids)),
                 Err(error) if is_for_later(&error) => {}
                 Err(error) => return Err(on_server(database, error)),
             }
@@ -188,7 +196,7 @@ impl Cluster {
         let mut found = Found::default();
         for database in self.servers() {
             let searched = self.on_connection(&LeaseOwner::default(), database, |connection| {
-                self.finish_decided(database, connection, Effort::Thorough)
+                self.finish_decided(database, connection, Effort::Full)
             });
             match searched {
                 Ok(mut here) => {
@@ -205,27 +213,27 @@ impl Cluster {
         Ok(found)
     }
 
-    /// Collects rows that are old from decision logs, unless a participant of theirs is prepared on any server, or a
-    /// server cannot be reached.
+    /// Collects old rows from decision logs, except rows with a participant that is prepared on any server. Collects none
+    /// if a server cannot be reached.
     fn collect(&self, old: Vec<(usize, Vec<String>)>) -> Result<()> {
         let mut unfinished = Vec::new();
         for database in self.servers() {
             let prepared = self.on_connection(&LeaseOwner::default(), database, |connection| {
-                commit::unfinished_units(connection, self.id())
+                commit::unfinished_transactions(connection, self.id())
             });
             match prepared {
-                Ok(mut units) => unfinished.append(&mut units),
+                Ok(mut ids) => unfinished.append(&mut ids),
                 Err(error) if is_for_later(&error) => return Ok(()),
                 Err(error) => return Err(error.on_shard(self.database_name(database))),
             }
         }
-        for (database, mut units) in old {
-            units.retain(|unit| !unfinished.contains(unit));
-            if units.is_empty() {
+        for (database, mut ids) in old {
+            ids.retain(|id| !unfinished.contains(id));
+            if ids.is_empty() {
                 continue;
             }
             let collected = self.on_connection(&LeaseOwner::default(), database, |connection| {
-                commit::collect(connection, self.names_of_units(database)?, &units)
+                commit::collect(connection, self.decision_log_names(database)?, &ids)
             });
             match collected {
                 Err(error) if !is_for_later(&error) => {
@@ -237,7 +245,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Finishes what is prepared on a server, as far as its outcome is known.
+    /// Finishes the parts that are prepared on a server, as far as their outcome is known.
     fn finish_decided(
         &self,
         database: usize,
@@ -246,8 +254,8 @@ impl Cluster {
     ) -> Result<Found> {
         let participants = self.all_places(database);
         let parts = match effort {
-            Effort::Thorough => commit::prepared(connection, self.id(), &participants)?,
-            Effort::Glance { .. } => commit::lingering(connection, self.id(), &participants)?,
+            Effort::Full => commit::prepared(connection, self.id(), &participants)?,
+            Effort::Quick { .. } => commit::lingering(connection, self.id(), &participants)?,
         };
         let known = self.0.unfinished.on(database);
         let mut deciders = Deciders { cluster: self, effort, connections: Vec::new() };
@@ -260,14 +268,15 @@ impl Cluster {
                 Ok(commits) => {
                     self.finished_part(&part);
                     if commits {
-                        found.committed.push(part.unit);
+                        found.committed.push(part.transaction);
                     }
                 }
                 Err(error) if is_for_later(&error) => {
                     let shard = self.database_name(database);
-                    let message = format!("a part of transaction {} stays prepared: {error}", part.unit);
+                    let message =
+                        format!("a part of transaction {} stays prepared: {error}", part.transaction);
                     let left = Error::new(error.kind(), message).with_source(error);
-                    found.left.push(left.on_shard(shard).of_unit(&part.unit));
+                    found.left.push(left.on_shard(shard).of_transaction(&part.transaction));
                 }
                 Err(error) => return Err(error),
             }
@@ -275,16 +284,17 @@ impl Cluster {
         Ok(found)
     }
 
-    /// Whether a global transaction is committed on the server that decides it, for its owner, which has lost the
+    /// Returns whether a global transaction is committed on the server that decides it, for its owner that has lost the
     /// connection; see `commit::has_committed`.
-    pub(crate) fn ask_decider(&self, database: usize, transaction: &str, collected: i64) -> Result<bool> {
-        let names = self.names_of_units(database)?;
+    pub(crate) fn read_outcome(&self, database: usize, transaction: &str, collected: i64) -> Result<bool> {
+        let names = self.decision_log_names(database)?;
         commit::has_committed(&*self.connect_aside(database, true)?, names, transaction, collected)
     }
 
-    /// Whether no part of a decided transaction is prepared on a server any more.
-    pub(crate) fn is_finished_on_servers(&self, unit: &str) -> Result<bool> {
-        let names = self.0.control.with_decisions(|decisions, control| decisions.servers(control, unit))?;
+    /// Returns whether none of a decided transaction's parts is prepared on a server any more.
+    pub(crate) fn is_finished_on_servers(&self, transaction: &str) -> Result<bool> {
+        let names =
+            self.0.control.with_decisions(|decisions, control| decisions.servers(control, transaction))?;
         for name in names {
             let Ok(shard) = self.layout().shards().require(&name) else { return Ok(false) };
             let database = self.layout().place(shard.index())?.database;
@@ -292,7 +302,7 @@ impl Cluster {
                 self.on_connection(&LeaseOwner::default(), database, |connection: &dyn Connection| {
                     let mut is_finished = true;
                     for part in commit::prepared(connection, self.id(), &self.all_places(database))? {
-                        if part.unit == unit && part.finish(connection, true).is_err() {
+                        if part.transaction == transaction && part.finish(connection, true).is_err() {
                             is_finished = false;
                         }
                     }
@@ -309,27 +319,28 @@ impl Cluster {
     }
 }
 
-/// Whether a participant, or a server, is left to a later search, by this process or another one.
+/// Returns whether a participant or a server with this error is left to a later search, by this process or another one.
 fn is_for_later(error: &Error) -> bool {
     error.is_about_a_shard() || error.kind() == ErrorKind::Denied
 }
 
-/// Searches a server on a thread of its own, unless one does so already: the caller waits for a lock on that server.
+/// Searches a server on a new thread, while the caller waits for a lock on that server. Does nothing if such a search
+/// runs.
 fn search_aside(inner: Arc<ClusterState>, database: usize) {
-    let is_under_way = |inner: &ClusterState, is: bool| {
+    let is_running = |inner: &ClusterState, is: bool| {
         let search = inner.searches.servers.get(database);
-        search.is_none_or(|search| search.is_under_way.swap(is, Ordering::AcqRel))
+        search.is_none_or(|search| search.is_running.swap(is, Ordering::AcqRel))
     };
-    if is_under_way(&inner, true) {
+    if is_running(&inner, true) {
         return;
     }
     let search = Searching { cluster: Cluster(inner), database };
     let thread = std::thread::Builder::new().name("sharded-recovery".to_owned());
-    // Without a thread the value is dropped, and a later wait tries again.
+    // Without a thread the value is dropped, and a later wait searches.
     let _ = thread.spawn(move || search.run());
 }
 
-/// A search that is under way until this is dropped.
+/// A search that counts as running until this is dropped.
 struct Searching {
     cluster: Cluster,
     database: usize,
@@ -338,16 +349,15 @@ struct Searching {
 impl Searching {
     fn run(&self) {
         let connection = self.cluster.connect_aside(self.database, true);
-        let _ = connection.and_then(|connection| {
-            self.cluster.finish_decided(self.database, &*connection, Effort::Thorough)
-        });
+        let _ = connection
+            .and_then(|connection| self.cluster.finish_decided(self.database, &*connection, Effort::Full));
     }
 }
 
 impl Drop for Searching {
     fn drop(&mut self) {
         if let Some(search) = self.cluster.0.searches.servers.get(self.database) {
-            search.is_under_way.store(false, Ordering::Release);
+            search.is_running.store(false, Ordering::Release);
         }
     }
 }
@@ -360,8 +370,8 @@ struct Deciders<'c> {
 }
 
 impl Deciders<'_> {
-    /// Whether a participant's transaction was committed. It cannot be any more if it was not. `connection` is one to the
-    /// participant's server.
+    /// Returns whether a participant's transaction was committed. After `false` it cannot be committed any more.
+    /// `connection` is a connection to the participant's server.
     fn has_committed(
         &mut self,
         part: &PreparedPart,
@@ -371,33 +381,33 @@ impl Deciders<'_> {
         let cluster = self.cluster;
         let place = cluster.layout().place(cluster.layout().shards().at_place(part.decider)?.index())?;
         let (decider, names) = (place.database, &place.names);
-        let waits = self.effort == Effort::Thorough;
+        let waits = self.effort == Effort::Full;
         match self.cluster.dialect(decider).prepares_transactions() {
-            true if decider == database => commit::is_committed(connection, names, &part.unit, waits),
-            true => commit::is_committed(self.connection(decider, waits)?, names, &part.unit, waits),
+            true if decider == database => commit::is_committed(connection, names, &part.transaction, waits),
+            true => commit::is_committed(self.connection(decider, waits)?, names, &part.transaction, waits),
             false => {
                 let control = &self.cluster.0.control;
                 let is_recorded = control.wait_with_decisions(Error::is_busy, |decisions, control| {
-                    decisions.settle(control)?;
-                    let is_recorded = decisions.is_recorded(control, &part.unit)?;
-                    // An owner that was killed may have left the record before it was on disk.
+                    decisions.resolve_in_doubt(control)?;
+                    let is_recorded = decisions.is_recorded(control, &part.transaction)?;
+                    // A killed owner may have left the record before it was on disk.
                     if is_recorded { decisions.sync(control).map(|()| true) } else { Ok(false) }
                 })?;
                 if is_recorded {
                     return Ok(true);
                 }
-                // The owner holds the file's lock from before anything is prepared until everything is finished: under the
-                // lock, a transaction without a record has no owner. An owner that was killed while it committed the record
-                // may have left it in the WAL where no process reads it, but a later recovery of the WAL would: the commit
-                // overwrites it there.
+                // The owner holds the file's lock from before the first part is prepared until all are finished. Under
+                // the lock, a transaction without a record therefore has no owner. An owner that was killed while it
+                // committed the record may have left it in the WAL, where no process reads it. A later recovery of the
+                // WAL would read it. The commit overwrites it there.
                 let is_recorded_for_good = || {
                     control.wait_with_decisions(Error::is_busy, |decisions, control| {
-                        decisions.settle(control)?;
+                        decisions.resolve_in_doubt(control)?;
                         decisions.sync(control)?;
-                        decisions.is_recorded(control, &part.unit)
+                        decisions.is_recorded(control, &part.transaction)
                     })
                 };
-                if matches!(self.effort, Effort::Glance { locked } if locked.contains(&decider)) {
+                if matches!(self.effort, Effort::Quick { locked } if locked.contains(&decider)) {
                     return is_recorded_for_good();
                 }
                 let file = self.connection(decider, waits)?;

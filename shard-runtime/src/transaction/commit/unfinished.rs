@@ -1,24 +1,26 @@
 //! The global transactions of this process after their decision: participants that it could not finish, and rows of
 //! decision logs that it may remove. Pure.
 //!
-//! A participant in this list is finished by the next session that begins to write on its server, without asking the
-//! decider. A row may be removed once its owner has learnt the outcome and every participant is finished: the owner asks
-//! no more, and recovery asks only for participants that it found prepared. Rows are removed in the transaction of the
-//! next decision on the same server, so that the log holds about as many rows as there are commits under way.
+//! The next session that begins to write on a server finishes the participants that are listed for it, without reading
+//! the decision.
+//!
+//! A row may be removed once its owner has the outcome and every participant is finished. After that the owner reads it
+//! no more, and recovery reads rows only for participants that it found prepared. Rows are removed in the transaction of
+//! the next decision on the same server. The log therefore holds about as many rows as there are commits in progress.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::prepared::PreparedPart;
 
-/// How many rows one decision removes at most.
+/// The largest number of rows that one decision removes.
 const AT_ONCE: usize = 1_000;
 
 /// The database that holds the decision.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Decider {
     Server(usize),
-    /// The control database; whether every file is committed.
+    /// The control database, with whether every file is committed.
     Files {
         are_committed: bool,
     },
@@ -29,27 +31,27 @@ struct Transaction {
     id: String,
     decider: Decider,
     commits: bool,
-    /// With the database of each.
+    /// The prepared participants, each with its database.
     parts: Vec<(usize, PreparedPart)>,
 }
 
 #[derive(Default)]
 struct State {
     transactions: Vec<Transaction>,
-    /// With the database whose decision log has the row.
+    /// The rows that may be removed, each with the database whose decision log has it.
     removable: Vec<(usize, String)>,
 }
 
 #[derive(Default)]
 pub(crate) struct Unfinished {
     state: Mutex<State>,
-    /// How many transactions are in the list, to be read without its lock.
+    /// The number of transactions in the list, to be read without its lock.
     transactions: AtomicUsize,
 }
 
 impl Unfinished {
-    /// Adds a transaction whose outcome is known, after its participants were finished as far as they could be.
-    /// Returns its id if it is decided by files and nothing of it is left.
+    /// Adds a transaction whose outcome is known, with the participants that could not be finished. Returns its id if it
+    /// is decided by files and completely finished.
     pub(crate) fn add(
         &self,
         id: &str,
@@ -67,7 +69,7 @@ impl Unfinished {
         None
     }
 
-    /// Returns the participants on a database that are to be finished, and whether by a commit.
+    /// Returns the participants on a database that are to be finished, each with whether it is committed.
     pub(crate) fn on(&self, database: usize) -> Vec<(PreparedPart, bool)> {
         if self.transactions.load(Ordering::Acquire) == 0 {
             return Vec::new();
@@ -80,8 +82,8 @@ impl Unfinished {
         parts.collect()
     }
 
-    /// Notes that a participant is finished. Returns the transaction's id if it is decided by files and nothing of it is
-    /// left.
+    /// Notes that a participant is finished. Returns the transaction's id if it is decided by files and completely
+    /// finished.
     pub(crate) fn finished(&self, part: &PreparedPart) -> Option<String> {
         let mut state = self.lock();
         let has_part = |transaction: &Transaction| transaction.parts.iter().any(|(_, other)| other == part);
@@ -110,7 +112,7 @@ impl Unfinished {
         taken
     }
 
-    /// Puts rows back that were not removed, or perhaps not.
+    /// Puts rows back that were not removed, or possibly not.
     pub(crate) fn put_back(&self, database: usize, removable: Vec<String>) {
         self.lock().removable.extend(removable.into_iter().map(|id| (database, id)));
     }
@@ -137,9 +139,9 @@ impl State {
 mod tests {
     use super::*;
 
-    fn part(unit: &str, participant: usize) -> (usize, PreparedPart) {
-        let (cluster, unit) = ("c".to_owned(), unit.to_owned());
-        (participant, PreparedPart { cluster, unit, decider: 0, participant })
+    fn part(transaction: &str, participant: usize) -> (usize, PreparedPart) {
+        let (cluster, transaction) = ("c".to_owned(), transaction.to_owned());
+        (participant, PreparedPart { cluster, transaction, decider: 0, participant })
     }
 
     #[test]

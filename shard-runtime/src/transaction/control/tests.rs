@@ -111,7 +111,7 @@ impl Connection for Failing {
     }
 }
 
-/// A control database whose next decision fails, and cannot be overwritten at once.
+/// Returns a control database whose next decision fails, and cannot be overwritten at once.
 fn failing(busy_timeout: Duration, busy: u32) -> Control {
     let synchronous = Durability::Normal;
     let settings =

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The pauses of a session that waits for a lock without holding anything that other sessions wait for.
+/// The pauses of a session that waits for a lock, and holds nothing that other sessions wait for.
 pub(super) struct Waiting {
     until: Instant,
     pause: Duration,
@@ -15,7 +15,7 @@ impl Waiting {
         Waiting { until: Instant::now() + timeout, pause: Duration::from_micros(500) }
     }
 
-    /// Waits for a moment, or returns false: the time is over.
+    /// Waits for a moment. Returns false if the timeout has passed.
     pub(super) fn pause(&mut self) -> bool {
         let rest = self.until.saturating_duration_since(Instant::now());
         if rest.is_zero() {

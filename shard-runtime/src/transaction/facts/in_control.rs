@@ -1,4 +1,4 @@
-//! The facts as the control database keeps them: each method reads or writes them in one transaction of control. Uses
+//! The facts in the control database: each method reads or writes them in one transaction of control. Uses
 //! `transaction::control`.
 
 use std::collections::HashSet;
@@ -16,10 +16,10 @@ use crate::transaction::control::{Control, in_durable_transaction};
 use crate::transaction::recorded::adopted::EPOCH;
 use crate::transaction::recorded::{AdoptedLayout, Declared, Line, RecordedLayout, place_text};
 
-/// The kinds of the facts about one shard, which are forgotten with it.
+/// The kinds of the facts about one shard, which are deleted with it.
 const OF_A_SHARD: [Kind; 4] = [Kind::Shard, Kind::Version, Kind::Writer, Kind::Server];
 
-/// Refuses to add to a layout that a change, or the move of a key, has planned to replace.
+/// Refuses to add to a layout that a change, or the move of a key, is about to replace.
 fn refuse_while_changing(facts: &Facts) -> Result<()> {
     match ChangeRecord::all(facts).iter().find(|change| change.is_running()) {
         Some(change) => Err(is_running(change)),
@@ -28,7 +28,7 @@ fn refuse_while_changing(facts: &Facts) -> Result<()> {
 }
 
 impl Control {
-    /// Returns the facts; none where the control database is of an older release and cannot be written.
+    /// Returns the facts; none if the control database is of an older release and cannot be written.
     pub(crate) fn facts(&self) -> Result<Facts> {
         self.with_decisions(|_, control| read_facts(control, &self.names))
     }
@@ -88,7 +88,7 @@ impl Control {
             if is_recorded || facts.of(Kind::Shard).any(|(_, state)| state == MADE) {
                 return Ok(());
             }
-            // An adoption that did not reach its shard may have had other models.
+            // An adoption that failed before its shard was made may have had other models.
             let kinds = [Kind::Line, Kind::Rule, Kind::Group, Kind::Epoch, Kind::Place, Kind::Lookup];
             let kinds = kinds.map(|kind| format!("'{}'", kind.name())).join(", ");
             control.run(&format!("DELETE FROM {} WHERE kind IN ({kinds})", self.names.table(TABLE)))?;
@@ -119,7 +119,7 @@ impl Control {
         })
     }
 
-    /// Removes the lines of later steps, which no shard has taken part in, and shards that only they name.
+    /// Removes the lines of later steps, which no shard has recorded, and shards that only these lines name.
     pub(crate) fn take_back(&self, last: i64) -> Result<RecordedLayout> {
         self.change_layout(|control, dialect, facts| {
             let table = self.names.table(TABLE);
@@ -142,7 +142,7 @@ impl Control {
         })
     }
 
-    /// Changes the recorded layout. Returns the layout as it is then.
+    /// Changes the recorded layout. Returns the new layout.
     fn change_layout(
         &self,
         change: impl Fn(&dyn Connection, Dialect, &Facts) -> Result<()>,
@@ -153,8 +153,8 @@ impl Control {
         })
     }
 
-    /// Runs a transaction of control that excludes others that change the layout, and that is on disk when this returns,
-    /// whatever the durability of other commits is: shards record what it decides.
+    /// Runs a transaction of control that excludes other changes of the layout. It is on disk when this returns, whatever
+    /// the durability of other commits: shards record its result.
     pub(crate) fn in_layout_transaction<O>(
         &self,
         run: impl Fn(&dyn Connection, Dialect, &Facts) -> Result<O>,
@@ -170,7 +170,7 @@ impl Control {
         self.wait_with_decisions(Error::is_busy, |_, control| in_durable_transaction(control, run))
     }
 
-    /// Records facts in one transaction. A number replaces a smaller one only.
+    /// Records facts in one transaction. A number replaces only a smaller one.
     pub(crate) fn record(&self, facts: &[(Kind, &str, String)]) -> Result<()> {
         if facts.is_empty() {
             return Ok(());
@@ -184,8 +184,8 @@ impl Control {
         })
     }
 
-    /// Begins to make a lost shard anew: forgets everything that was recorded of it and of the database that it names, with
-    /// what decided transactions would still do there.
+    /// Begins to recreate a lost shard: deletes everything that was recorded about it and the database that it names.
+    /// That includes the statements of decided transactions that have not run there.
     pub(crate) fn forget_lost(&self, shard: &str) -> Result<()> {
         let decides = self.decides();
         self.in_transaction(|control, dialect| {
@@ -217,21 +217,22 @@ impl Control {
             let sql = "SELECT unit, CAST(base AS TEXT), CAST(seq AS TEXT), sql FROM sharded_redo WHERE shard = ?1 \
                        ORDER BY base, seq";
             let rows = texts(control, sql, &[text(database)])?.into_iter().filter_map(|row| {
-                let [unit, base, seq, sql] = <[String; 4]>::try_from(row).ok()?;
-                Some(DecidedStatement { unit, database: database.to_owned(), base, seq, sql })
+                let [transaction, base, seq, sql] = <[String; 4]>::try_from(row).ok()?;
+                Some(DecidedStatement { transaction, database: database.to_owned(), base, seq, sql })
             });
             Ok(rows.collect())
         })
     }
 
-    /// Begins to make lost shards anew whose database holds other shards: forgets what was recorded of them, with the
-    /// statements of decided transactions for their tables. The records stay, because they are for the other shards, too.
+    /// Begins to recreate lost shards whose database holds other shards. Deletes everything that was recorded about them,
+    /// with the statements of decided transactions for their tables. The records stay, because the other shards need
+    /// them.
     pub(crate) fn forget_lost_tables(&self, shards: &[&str], dropped: &[&DecidedStatement]) -> Result<()> {
         self.in_transaction(|control, dialect| {
-            for DecidedStatement { unit, database, base, seq, .. } in dropped {
+            for DecidedStatement { transaction, database, base, seq, .. } in dropped {
                 let sql = "UPDATE sharded_redo SET runs = x'' WHERE unit = ?1 AND shard = ?2 \
                            AND base = CAST(?3 AS INTEGER) AND seq = CAST(?4 AS INTEGER)";
-                control.prepare(sql)?.execute(&[text(unit), text(database), text(base), text(seq)])?;
+                control.prepare(sql)?.execute(&[text(transaction), text(database), text(base), text(seq)])?;
             }
             for shard in shards {
                 // The version of a SQLite database is lost with its first shard. A server's position in its log is not.
@@ -266,7 +267,7 @@ impl Control {
         self.try_with(|control| in_durable_transaction(control, issue).ok())?
     }
 
-    /// Records which writer was the last to write some databases; returns whether that was possible without waiting.
+    /// Records the last writer of some databases. Returns whether that was possible without waiting.
     pub(crate) fn record_writer(&self, databases: &[&str], number: i64) -> bool {
         let number = number.to_string();
         let record = |control: &dyn Connection| {
@@ -283,7 +284,7 @@ impl Control {
         self.try_with(|control| record(control).is_ok()).unwrap_or(false)
     }
 
-    /// Returns whether a decided transaction may not be applied to a database yet.
+    /// Returns whether there is a decided transaction that may not be applied to a database yet.
     pub(crate) fn has_decided_for(&self, database: &str) -> Result<bool> {
         self.with_decisions(|decisions, control| match self.decides() {
             true => Ok(decisions.records(control)?.iter().any(|record| record.database == database)),
@@ -291,7 +292,7 @@ impl Control {
         })
     }
 
-    /// Runs statements in one transaction of control, again while another connection has locked it.
+    /// Runs statements in one transaction of control. Retries while another connection has locked it.
     fn in_transaction<O>(&self, run: impl Fn(&dyn Connection, Dialect) -> Result<O>) -> Result<O> {
         let dialect = self.driver.dialect();
         self.wait_with_decisions(Error::is_busy, |_, control| {

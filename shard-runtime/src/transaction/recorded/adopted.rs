@@ -1,5 +1,5 @@
-//! The layout of an adopted database: the declared lines are recorded as they are, and a change that gives all their keys to
-//! the one shard, as a merge of all shards would have left them.
+//! The layout of an adopted database: the declared lines as they are, and a change that gives all their keys to the only
+//! shard. A merge of all shards would leave the same record.
 
 use super::{Declared, Group, Line, Lines, RecordedLayout, root};
 use crate::error::Result;
@@ -17,7 +17,7 @@ pub(crate) struct AdoptedLayout {
 }
 
 impl AdoptedLayout {
-    /// `layout` has one shard.
+    /// Builds the record of `layout`, which has one shard.
     pub(crate) fn new(layout: &Layout) -> Result<Self> {
         let lines = Declared::new(layout, &RecordedLayout::default())?.lines;
         let initial = RecordedLayout::new(numbered(&lines), None, &[], &[], Vec::new());
@@ -35,7 +35,7 @@ impl AdoptedLayout {
         Ok(AdoptedLayout { groups: initial.new_groups(layout), lines, moved })
     }
 
-    /// Returns the record as it will be read.
+    /// Returns the recorded layout that this record will give.
     pub(crate) fn record(&self) -> RecordedLayout {
         let moved = (1..).zip(&self.moved);
         let moved: Vec<(&str, u64, &str)> =
@@ -50,7 +50,7 @@ impl AdoptedLayout {
 /// The epoch after the change.
 pub(crate) const EPOCH: u64 = 2;
 
-/// The lines as those of the first step.
+/// Returns the lines as those of the first step.
 fn numbered(lines: &[Line]) -> Lines {
     Lines::new(lines.iter().map(|line| (1, line.clone())).collect())
 }

@@ -14,27 +14,27 @@ use crate::schema::{DeclaredLine, Owner, Rule, Shard, ShardRole, Shards, Table};
 /// The layout as the program declares it, with the digests of records that were compared with it.
 pub(crate) struct Declared {
     pub(crate) lines: Vec<Line>,
-    /// The lines that are new in groups that have moved, with the group's name.
+    /// The new lines of groups that have moved, each with the name of its group.
     pub(crate) moved: Vec<(String, String)>,
     set: HashSet<Line>,
     pub(super) subjects: HashSet<String>,
-    /// Of each record that agrees, whether it holds all declared lines.
+    /// For each record that agrees, whether it holds all declared lines.
     agreeing: Mutex<HashMap<(Mode, String), bool>>,
 }
 
 impl Declared {
-    /// Returns what a program declares of a cluster with this record. The lines of shards that the program does not need to
-    /// know, because a change has retired them, count as declared.
+    /// Returns the lines that a program declares for a cluster with this record. Lines of shards that a change has
+    /// retired count as declared: the program need not configure those shards.
     ///
     /// # Errors
-    /// [`ErrorKind::Layout`] if a model contradicts what a change has recorded.
+    /// [`ErrorKind::Layout`] if a model contradicts the record of a change.
     pub(crate) fn new(layout: &Layout, recorded: &RecordedLayout) -> Result<Self> {
         let shards = layout.shards();
         let initial: Vec<Line> = places(recorded.lines.lines())
             .filter(|(_, name)| recorded.role(name) == Some(ShardRole::Retired))
             .map(|(place, name)| shard_line(place, name))
             .collect();
-        // A change names the shards that it has filled itself.
+        // The record of a change names the shards that it has filled.
         let is_initial = |shard: &&Shard| !recorded.is_of_a_change(shard.name());
         let order = shards.serving().filter(is_initial).map(|shard| shard_line(shard.place(), shard.name()));
         let mut lines: Vec<Line> = initial.into_iter().chain(order).collect();
@@ -52,8 +52,8 @@ impl Declared {
     }
 
     /// Compares recorded lines with the declared ones: each recorded line must be declared. A model without any recorded
-    /// line is new. `create` may add lines for keys that had no place until now. Returns whether all declared lines are
-    /// recorded. Lines with one digest are compared once.
+    /// line is new. `create` may add lines for keys that had no place yet. Returns whether all declared lines are
+    /// recorded. Lines with the same digest are compared once.
     pub(crate) fn compare(&self, lines: &[Line], digest: &str, mode: Mode) -> Result<bool> {
         let key = (mode, digest.to_owned());
         let known = self.agreeing.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
@@ -82,20 +82,23 @@ fn compare(recorded: &[Line], declared: &Declared, mode: Mode) -> Result<()> {
         recorded.iter().find(|line| declared.subjects.contains(&line.0) && !declared.set.contains(line));
     let message = if let Some(changed @ (subject, was)) = changed {
         let instead = new.find(|(other, _)| other == subject).map_or_else(
-            || "is not declared any more".to_owned(),
-            |(_, is)| format!("is opened with `{is}`"),
+            || "which is not declared any more; declare it again".to_owned(),
+            |(_, is)| format!("but `{is}` is declared; declare the recorded line"),
         );
         match places(std::slice::from_ref(changed)).next() {
             Some((place, name)) => {
                 format!("the cluster has a shard `{name}` (place {place}), which is not configured; add it")
             }
-            None => format!("{subject}: was made with `{was}`, {instead}"),
+            None => format!("{subject}: the cluster was created with `{was}`, {instead}"),
         }
     } else if let Some((subject, is)) =
         new.find(|(subject, _)| mode == Mode::Open || with_fallback.contains(subject.as_str()))
     {
-        let remedy = if with_fallback.contains(subject.as_str()) { "" } else { "; `create` adds it" };
-        format!("{subject}: `{is}` is declared, but the shard was made without it{remedy}")
+        let remedy = match with_fallback.contains(subject.as_str()) {
+            true => "remove the line: its keys are on the shard of `otherwise`",
+            false => "`create` adds it",
+        };
+        format!("{subject}: `{is}` is declared, but it is not recorded; {remedy}")
     } else {
         return Ok(());
     };
@@ -105,9 +108,9 @@ fn compare(recorded: &[Line], declared: &Declared, mode: Mode) -> Result<()> {
 /// The lines that a table of a moved group declares.
 #[derive(Default)]
 pub(super) struct MovedLines {
-    /// The recorded ones, and those of values that have no place yet.
+    /// The recorded lines, and those of values that have no place yet.
     pub(super) initial: Vec<String>,
-    /// Of the new ones, the lines of the group's rule.
+    /// The lines of the group's rule for the new values.
     pub(super) new: Vec<String>,
 }
 

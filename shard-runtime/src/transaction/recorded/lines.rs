@@ -1,8 +1,8 @@
 //! The lines of the initial layout: the shards, and where the keys of each model are placed.
 //!
-//! The control database holds the lines, each with the number of the step that added it: `create` only adds lines. A shard
-//! holds one digest, of the lines up to the last step that it has taken part in. So the record takes no space that grows
-//! with the square of the shards, and a line that was changed, or removed, fits to the digest of no shard.
+//! The control database holds the lines, each with the number of the step that added it: `create` only adds lines. A
+//! shard holds one digest, of the lines up to the last step that it has recorded. The size of the record therefore does
+//! not grow with the square of the number of shards. If a line was changed or removed, no shard's digest matches.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Table;
 use crate::schema::hash::hash_bytes;
 
-/// A line of the layout: its subject, and the statement about it.
+/// A line of the layout: its subject and its text.
 pub(crate) type Line = (String, String);
 
 /// The subject of the layout's lines that name the shards.
@@ -25,7 +25,7 @@ pub(crate) fn subject_of(table: &Table) -> String {
     format!("{TABLE}{}", table.name)
 }
 
-/// The lines that are recorded, in the order of their steps.
+/// The recorded lines, in the order of their steps.
 #[derive(Default)]
 pub(crate) struct Lines {
     lines: Vec<Line>,
@@ -58,7 +58,7 @@ impl Lines {
         record
     }
 
-    /// The lines that a shard of an older release holds itself.
+    /// Returns the lines that a shard of an older release has stored in full.
     pub(crate) fn of_shard(lines: Vec<Line>) -> Self {
         Lines::new(lines.into_iter().map(|line| (0, line)).collect())
     }
@@ -67,37 +67,37 @@ impl Lines {
         &self.lines
     }
 
-    /// The lines about the keys of a table, in their order as texts.
+    /// Returns the lines about the keys of a table, sorted as texts.
     pub(crate) fn of_table(&self, table: &str) -> Vec<String> {
         self.by_subject.get(&format!("{TABLE}{table}")).cloned().unwrap_or_default()
     }
 
-    /// The step up to which a shard with this digest holds the lines.
+    /// Returns the step up to which a shard with this digest holds the lines.
     pub(crate) fn step_of(&self, digest: &str) -> Option<i64> {
         self.digests.iter().find(|(other, ..)| other == digest).map(|(.., step)| *step)
     }
 
-    /// The step that has added the last lines; 0 if there are none.
+    /// Returns the step that has added the last lines; 0 if there are none.
     pub(crate) fn last_step(&self) -> i64 {
         self.last_step
     }
 
-    /// The number of the step that adds the next lines.
+    /// Returns the number of the step that adds the next lines.
     pub(crate) fn next_step(&self) -> i64 {
         self.last_step + 1
     }
 
-    /// The digest of all lines.
+    /// Returns the digest of all lines.
     pub(crate) fn digest(&self) -> &str {
         self.digests.last().map_or("", |(digest, ..)| digest)
     }
 
-    /// The names of the tables that lines are about.
+    /// Returns the names of the tables that lines are about.
     pub(crate) fn tables(lines: &[Line]) -> HashSet<&str> {
         lines.iter().filter_map(|(subject, _)| subject.strip_prefix(TABLE)).collect()
     }
 
-    /// The names of the recorded tables that are not among these.
+    /// Returns the names of the recorded tables that are not among these.
     pub(crate) fn undeclared_tables<'r>(
         &'r self,
         declared: &'r HashSet<&str>,
@@ -105,8 +105,8 @@ impl Lines {
         self.tables.iter().map(String::as_str).filter(|table| !declared.contains(table))
     }
 
-    /// Refuses work on all rows by a program that declares these tables only, if another model is recorded. The error says what
-    /// would happen to its rows, and what a newer release of the program is to do.
+    /// Refuses work on all rows by a program that declares only these tables, if another model is recorded. The error
+    /// names the effect on that model's rows, and the remedy: a newer release of the program.
     pub(crate) fn refuse_undeclared(
         &self,
         declared: impl Iterator<Item = &'static str>,
@@ -124,8 +124,8 @@ impl Lines {
         }
     }
 
-    /// Refuses lines of an older release about a model that is not declared, if the recorded ones contradict them: neither
-    /// holds all lines of the other. Lines about a declared model are compared with the declared ones.
+    /// Refuses lines of an older release about a model that is not declared, if they contradict the recorded ones. They
+    /// do if neither side holds all lines of the other. Lines about a declared model are compared with the declared ones.
     pub(crate) fn refuse_other_lines(&self, lines: &[Line], declared: &Declared) -> Result<()> {
         let (known, others): (HashSet<&Line>, HashSet<&Line>) =
             (self.lines.iter().collect(), lines.iter().collect());
@@ -142,14 +142,14 @@ impl Lines {
         Err(Error::new(ErrorKind::Layout, message))
     }
 
-    /// The lines with this digest, if these are the lines up to the end of a step.
+    /// Returns the lines with this digest, if they end with a step.
     pub(crate) fn at(self: &Arc<Self>, digest: &str) -> Option<LinesOfShard> {
         let (_, count, _) = self.digests.iter().find(|(other, ..)| other == digest)?;
         Some(LinesOfShard { record: Arc::clone(self), count: *count, digest: digest.to_owned() })
     }
 }
 
-/// The lines that a shard has taken part in.
+/// The lines that a shard has recorded.
 pub(crate) struct LinesOfShard {
     record: Arc<Lines>,
     count: usize,
@@ -170,7 +170,7 @@ pub(crate) fn initial_shards(lines: &[Line]) -> Vec<String> {
     shards.into_iter().map(|(_, name)| name).collect()
 }
 
-/// The shards that lines name, with their places.
+/// Returns the shards that lines name, with their places.
 pub(super) fn places(lines: &[Line]) -> impl Iterator<Item = (usize, &str)> {
     lines.iter().filter(|(subject, _)| subject == SHARDS).filter_map(|(_, line)| {
         let (place, name) = line.split_once(" is ")?;

@@ -1,12 +1,12 @@
 //! The recorded layout of a cluster: its shards with their places, the rule of each table's keys, and the epoch.
 //!
-//! The control database is the truth. It holds the *lines* that `create` has recorded (see [`lines`]): the initial layout. A
-//! change of the layout leaves them as they are and records beside them what counts since then: the lines of the placement
-//! group that has moved, the places of its shards, and a higher *epoch*. So a program that declares the initial layout is told
-//! from one that declares another one, and both follow the record.
+//! The control database is authoritative. It holds the *lines* that `create` has recorded (see [`lines`]): the initial
+//! layout. A change of the layout keeps them, and records the current state beside them. That is the lines of the moved
+//! placement group, the places of its shards, and a higher *epoch*. A program that declares the initial layout can
+//! therefore be distinguished from one that declares another layout, and follows the record.
 //!
-//! A *placement group* are the tables whose rule and key types are equal: they move together. It is named by its first table.
-//! The tables of lookups have groups of their own.
+//! A *placement group* is all tables with the same rule and key types: they move together. It is named by its first
+//! table. The tables of lookups have groups of their own.
 
 pub(crate) mod adopted;
 pub(crate) mod declared;
@@ -45,16 +45,16 @@ const LOOKUP: &str = "sharded_lookup_";
 pub(crate) struct RecordedLayout {
     /// The lines of the initial layout.
     pub(crate) lines: Arc<Lines>,
-    /// Raised by each change; 1 without any.
+    /// Raised by each change; 1 before the first.
     pub(crate) epoch: u64,
     /// Ascending by place.
     shards: Vec<RecordedShard>,
-    /// Of each table its group.
+    /// The group of each table.
     groups: HashMap<String, Group>,
-    /// Of each group that has moved its lines.
+    /// The lines of each group that a change has moved.
     moved: BTreeMap<String, Vec<String>>,
     last_moved_line: u64,
-    /// A digest of what a change has recorded.
+    /// A digest of the lines that changes have recorded.
     change: String,
 }
 
@@ -68,7 +68,7 @@ struct Group {
 }
 
 impl Group {
-    /// Reads a recorded group: its kind in words, and after the last space but for those of the name, its first table.
+    /// Reads a recorded group: the kind in words, and after ` of ` the name of the first table.
     fn parse(text: &str) -> Option<Self> {
         let (kind, leader) = text.split_once(" of ")?;
         Some(Group { kind: kind.to_owned(), leader: leader.to_owned() })
@@ -80,7 +80,8 @@ impl Group {
 }
 
 impl RecordedLayout {
-    /// `places` are the shards whose place or role the lines do not name, `moved` the lines of groups with their numbers.
+    /// Builds the layout. `places` are the shards whose place or role the lines do not name, `moved` the numbered lines
+    /// of groups.
     pub(crate) fn new(
         lines: Lines,
         epoch: Option<u64>,
@@ -111,44 +112,44 @@ impl RecordedLayout {
         }
     }
 
-    /// Whether nothing is recorded: the cluster is new, or of a release that recorded the layout in the shards.
+    /// Returns whether nothing is recorded: the cluster is new, or of a release that recorded the layout in the shards.
     pub(crate) fn is_empty(&self) -> bool {
         self.lines.lines().is_empty()
     }
 
-    /// All shards that were ever recorded, ascending by place.
+    /// Returns all shards that were ever recorded, ascending by place.
     pub(crate) fn shards(&self) -> &[RecordedShard] {
         &self.shards
     }
 
-    /// The epoch of the layout as a shard's copy names it, after the digest of its lines; `None` before any change.
+    /// Returns the epoch of the layout as it is appended to the digest in a shard's copy; `None` before any change.
     pub(crate) fn stamp(&self) -> Option<Stamp> {
         (self.epoch > 1).then(|| Stamp { epoch: self.epoch, change: self.change.clone() })
     }
 
-    /// The text of the copy of a shard that has all lines.
+    /// Returns the text of the copy in a shard that has all lines.
     pub(crate) fn copy_text(&self) -> String {
         copy_text(self.lines.digest(), self.stamp().as_ref())
     }
 
-    /// Whether a line of a moved group is recorded.
+    /// Returns whether a line of a moved group is recorded.
     pub(crate) fn has_moved_line(&self, (group, line): &(String, String)) -> bool {
         self.moved.get(group).is_some_and(|lines| lines.contains(line))
     }
 
-    /// The lines of single keys, each with the first table of its group.
+    /// Returns the lines of single keys, each with the first table of its group.
     pub(crate) fn key_lines(&self) -> impl Iterator<Item = (&str, &str)> {
         let lines = self.moved.iter().flat_map(|(group, lines)| lines.iter().map(move |line| (group, line)));
         lines.filter(|(_, line)| line.starts_with(KEY)).map(|(group, line)| (group.as_str(), line.as_str()))
     }
 
-    /// A number that is greater than those of all lines of moved groups.
+    /// Returns a number that is greater than those of all lines of moved groups.
     pub(crate) fn next_moved_line(&self) -> u64 {
         self.last_moved_line + 1
     }
 
-    /// Returns the rules that differ from those that tables declare, by table; and the first error, if recorded lines cannot
-    /// be used. The error is for later: the copies in the shards show whether the record was edited.
+    /// Returns, by table, the rules that differ from the declared ones, and the first error if recorded lines cannot be
+    /// used. The caller reports that error later, because the copies in the shards may show that the record was edited.
     pub(crate) fn rules(
         &self,
         tables: &[&'static Table],
@@ -214,7 +215,7 @@ impl RecordedLayout {
         self.moved.get(&self.group(table, tables, shards).leader).map(Vec::as_slice)
     }
 
-    /// Returns the group of a table: the recorded one, or that of a table with the same rule and key types, or its own.
+    /// Returns the group of a table: the recorded one, that of a table with the same rule and key types, or its own.
     fn group(&self, table: &'static Table, tables: &[&'static Table], shards: &Shards) -> Group {
         let root = root(table);
         if let Some(group) = self.groups.get(table.name).or_else(|| self.groups.get(root.name)) {
@@ -240,7 +241,7 @@ impl RecordedLayout {
         if let Some((_, group)) = peers.into_iter().find(|(peer, _)| has_rule_of(peer)) {
             return group.clone();
         }
-        // Of a release that recorded no groups.
+        // The cluster was made by a release that recorded no groups.
         let is_peer = |other: &&&'static Table| {
             !self.lines.of_table(other.name).is_empty()
                 && !other.is_reference()
@@ -268,7 +269,7 @@ impl RecordedLayout {
             .unwrap_or_else(|| hashed_over(&shards.serving().map(Shard::name).collect::<Vec<_>>()))
     }
 
-    /// The name of the placement group of a table.
+    /// Returns the name of the placement group of a table.
     pub(crate) fn leader(&self, table: &'static Table, tables: &[&'static Table], shards: &Shards) -> String {
         self.group(table, tables, shards).leader
     }
@@ -276,7 +277,8 @@ impl RecordedLayout {
     /// Returns the lines of a table's group, in the form of a [`Rule`].
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a recorded shard's name cannot be one.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the name of a recorded shard is not a valid shard
+    /// name.
     pub(crate) fn current_lines(
         &self,
         table: &'static Table,
@@ -297,7 +299,7 @@ impl RecordedLayout {
         })
     }
 
-    /// Returns the shards that the application's function of a table can return, under the names that it knows.
+    /// Returns the shards that the application's function of a table can return, under the names that the function uses.
     pub(crate) fn known_shards(&self, table: &'static Table, shards: &Shards) -> Result<Shards> {
         let lines = self.lines.of_table(table.name);
         let count =
@@ -318,7 +320,7 @@ impl RecordedLayout {
         Shards::named(names)
     }
 
-    /// Returns the lines that a table declares, given what is recorded: a hash and a function declare no number of shards.
+    /// Returns the lines that a table declares for this record: a hash and a function declare no number of shards.
     fn declared_lines(
         &self,
         table: &'static Table,
@@ -375,13 +377,13 @@ impl RecordedLayout {
         self.shards.iter().find(|recorded| recorded.name == shard)
     }
 
-    /// Whether a change of the layout, and not `create`, has given rows to a shard.
+    /// Returns whether a change of the layout, and not `create`, has given rows to a shard.
     fn is_of_a_change(&self, shard: &str) -> bool {
         self.shard(shard).is_some_and(|recorded| recorded.role == ShardRole::Serving && !recorded.is_initial)
     }
 }
 
-/// The epoch in a shard's copy of the layout, with a digest of what a change has recorded.
+/// The epoch in a shard's copy of the layout, with a digest of the lines that changes have recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) epoch: u64,
@@ -399,7 +401,7 @@ pub(crate) fn parse_copy(text: &str) -> (String, Option<Stamp>) {
     (format!("{count} {sum}"), stamp)
 }
 
-/// Returns the text of a shard's copy; see [`parse_copy`]. A release that knows no epochs refuses a stamp.
+/// Returns the text of a shard's copy; see [`parse_copy`]. A release without epochs refuses a stamp.
 pub(crate) fn copy_text(digest: &str, stamp: Option<&Stamp>) -> String {
     match stamp {
         None => digest.to_owned(),
@@ -407,7 +409,7 @@ pub(crate) fn copy_text(digest: &str, stamp: Option<&Stamp>) -> String {
     }
 }
 
-/// The table whose key places the rows of this one.
+/// Returns the table whose key places the rows of this one.
 pub(crate) fn root(table: &'static Table) -> &'static Table {
     match table.parent {
         Some(parent) if matches!(table.key, KeyColumns::Parent(_)) => root(parent.table),
@@ -415,7 +417,7 @@ pub(crate) fn root(table: &'static Table) -> &'static Table {
     }
 }
 
-/// The word of a table's rule, and the types of its key.
+/// Returns the keyword of a table's rule, and the types of its key.
 fn kind(table: &Table) -> String {
     let word = match table.placement {
         Placement::Hash if table.name.starts_with(LOOKUP) => "lookup",
@@ -429,7 +431,7 @@ fn kind(table: &Table) -> String {
     format!("{word} {}", types.join(","))
 }
 
-/// The name of a type in the record.
+/// Returns the name of a type in the record.
 fn type_name(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Boolean => "boolean",

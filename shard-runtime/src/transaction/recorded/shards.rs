@@ -1,4 +1,4 @@
-//! The recorded shards: their names, their places and what they are for.
+//! The recorded shards: their names, places and roles.
 
 use std::collections::HashSet;
 
@@ -11,15 +11,15 @@ use crate::schema::ShardRole;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RecordedShard {
     pub(crate) name: String,
-    /// A number that no other shard of the cluster ever has.
+    /// A number that no other shard of the cluster ever gets.
     pub(crate) place: usize,
     pub(crate) role: ShardRole,
     /// Whether `create` has given it keys.
     pub(crate) is_initial: bool,
 }
 
-/// Returns the shards that lines and facts name, ascending by place. A fact wins over a line, except that a line gives a spare
-/// shard its keys.
+/// Returns the shards that lines and facts name, ascending by place. A fact overrides a line, except that a line makes a
+/// spare shard serve.
 pub(super) fn recorded(lines: &[Line], facts: &[(&str, &str)]) -> Vec<RecordedShard> {
     let serving = |(place, name): (usize, &str)| RecordedShard {
         name: name.to_owned(),
@@ -60,8 +60,8 @@ pub(crate) struct Configured {
 }
 
 impl RecordedLayout {
-    /// Returns the shards that a program uses of those that it configures, in the order of their places: without retired
-    /// ones. `named` are those that its models declare keys for.
+    /// Returns those of the configured shards that the program uses, in the order of their places: all but retired ones.
+    /// `named` are the shards for which its models declare keys.
     ///
     /// # Errors
     /// [`ErrorKind::Layout`] if a shard with keys is not configured, or a configured one is not recorded.
@@ -105,7 +105,7 @@ impl RecordedLayout {
         Ok(known.filter(|shard| shard.role != ShardRole::Retired).collect())
     }
 
-    /// Returns the configured shards that are not recorded, with the places that they get.
+    /// Returns the configured shards that are not recorded, with the places that they will get.
     pub(crate) fn unplaced<'n>(&self, configured: &[&'n str]) -> Vec<(&'n str, usize)> {
         if self.is_empty() {
             return Vec::new();

@@ -1,5 +1,5 @@
-//! The checks of the shards that a transaction uses, as statements that the server has parsed and planned before. Uses
-//! nothing.
+//! The checks of the shards that a transaction uses, as statements that the server has parsed and planned in advance.
+//! Uses nothing.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ struct State {
 pub(super) type Preparing = Vec<(String, String)>;
 
 impl Checks {
-    /// Returns the SQL that runs a check. Adds it to `preparing` if it prepares it.
+    /// Returns the SQL that runs a check. If that prepares the check, adds it to `preparing`.
     pub(super) fn sql_of(&self, check: &str, preparing: &mut Preparing) -> String {
         let mut state = self.lock();
         if let Some(name) = state.names.get(check) {
@@ -31,7 +31,7 @@ impl Checks {
         format!("PREPARE {name} AS {check}; EXECUTE {name}")
     }
 
-    /// Notes that these statements are prepared.
+    /// Notes that these statements were prepared.
     pub(super) fn are_prepared(&self, prepared: Preparing) {
         if !prepared.is_empty() {
             self.lock().names.extend(prepared);

@@ -1,4 +1,4 @@
-//! The end of a transaction, and of a statement whose answer is not needed: commit, rollback, cancellation.
+//! Ends transactions, and statements whose answers are not needed: commit, rollback, cancellation.
 
 use std::future::Future;
 use std::pin::pin;
@@ -7,32 +7,23 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join;
 use tokio::time::timeout;
 
+use super::PostgresConnection;
 use super::checks::Preparing;
-use super::failure::is_another;
-use super::{PostgresConnection, State};
-use crate::driver::postgres::errors::from_postgres;
+use crate::driver::postgres::errors::{from_postgres, is_another};
+use crate::driver::postgres::settings::{IS_WHOLE, State};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long a statement whose rows are not read any more may run on before it is cancelled: about the time that cancelling
-/// costs.
+/// How long a statement whose rows are no longer read may continue before it is cancelled: about the cost of cancelling.
 const RUNNING_OUT: Duration = Duration::from_millis(3);
 
-/// How long stopping a statement may take, and the server's answer to the request, if the deadline of the caller is over
-/// already.
+/// The limits of stopping a statement, and of the server's answer to the cancel request, if the caller's deadline has
+/// passed.
 const STOPPING_LATE: Duration = Duration::from_secs(1);
 
 const ANSWERING_LATE: Duration = Duration::from_millis(500);
 
-/// How long stopping a statement may take otherwise. A connection whose statement is not stopped by then is closed.
+/// The limit of stopping a statement otherwise. If the statement still runs then, its connection is closed.
 const STOPPING: Duration = Duration::from_secs(10);
-
-/// How long a server may take to roll a transaction back. One that takes longer does not answer: closing the connection
-/// rolls back, too.
-pub(in super::super) const ROLLING_BACK: Duration = Duration::from_secs(1);
-
-/// Sent before a transaction ends: fails if one of its statements failed. PostgreSQL itself would roll back then,
-/// and answer that it has done so, which is no error.
-pub(in super::super) const IS_WHOLE: &str = "SELECT";
 
 /// Releases the advisory locks of the session, which the end of a transaction does not.
 const UNLOCK: &str = "SELECT pg_advisory_unlock_all()";
@@ -44,7 +35,7 @@ impl PostgresConnection {
         self.read_messages();
         self.check_whole()?;
         self.forget_types();
-        // A schema may have been replaced since the transaction used it first.
+        // A schema may have been replaced since the transaction first used it.
         let checked_shards = self.expected.borrow();
         let mut preparing = Preparing::new();
         let checks = checked_shards.iter().map(|expected| self.check(&expected.sql, &mut preparing));
@@ -72,7 +63,7 @@ impl PostgresConnection {
         Err(self.unless_cancelled(error))
     }
 
-    /// Returns the statements that reset what the transaction may have set beyond its end.
+    /// Returns the statements that reset all effects of the transaction that outlast it.
     pub(in super::super) fn restoring(&self) -> Option<String> {
         self.restores.take().then(|| {
             let settings = match self.settings.is_pooled {
@@ -122,7 +113,7 @@ impl PostgresConnection {
         });
     }
 
-    /// Runs a statement that every server answers at once. A connection without an answer is closed.
+    /// Runs a statement that every server answers at once. Without an answer, the connection is closed.
     pub(super) fn run_promptly(&self, sql: &str) -> Result<(), ()> {
         self.run_within(STOPPING, sql).map_err(drop)
     }
@@ -139,15 +130,15 @@ impl PostgresConnection {
         }
     }
 
-    /// Ends a running statement whose answer is not needed: `rest` waits for its end. A connection on which that
-    /// takes too long is broken, and is closed without waiting for its server.
-    pub(in super::super) fn give_up(
+    /// Ends a running statement whose answer is not needed: `rest` waits for its end. If that takes too long, the
+    /// connection is broken, and is closed without waiting for its server.
+    pub(in super::super) fn stop_statement(
         &self,
         rest: impl Future<Output = Result<(), tokio_postgres::Error>> + Send,
     ) {
         let is_late = self.deadline.get().is_some_and(|deadline| deadline <= Instant::now());
         if is_late && self.state.get() == State::Idle {
-            // No transaction would be saved by waiting.
+            // There is no transaction that waiting would save.
             return self.state.set(State::Broken);
         }
         let (answering, stopping) =
@@ -166,7 +157,7 @@ impl PostgresConnection {
                     Ok(Err(_)) | Err(_) => Err(()),
                 }
             };
-            // At once: a server that sends rows handles the request only after they are read.
+            // Both at once: a server that sends rows handles the request only after they are read.
             let both = try_join(cancelling, async { Ok(rest.await) });
             match timeout(stopping, both).await {
                 Ok(Ok(((), ended))) => Some(ended),
@@ -175,7 +166,7 @@ impl PostgresConnection {
         });
         match ended {
             Some(Ok(())) => {}
-            Some(Err(error)) => drop(self.brought_back(from_postgres(error))),
+            Some(Err(error)) => drop(self.undo_after(from_postgres(error))),
             None => self.state.set(State::Broken),
         }
     }

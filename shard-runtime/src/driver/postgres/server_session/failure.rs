@@ -1,29 +1,25 @@
-//! The failure of a statement: undoes the transaction up to it, or marks the connection as broken, and translates the
-//! error of the server.
+//! Handles the failure of a statement: undoes the transaction up to it, or marks the connection as broken, and translates
+//! the error of the server.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tokio_postgres::error::SqlState;
-
-use super::{GUARD, PostgresConnection, State};
-use crate::driver::postgres::errors::demoted;
+use super::PostgresConnection;
+use crate::driver::postgres::errors::{ANOTHER_PROCESS, demoted};
+use crate::driver::postgres::settings::{GUARD, State};
 use crate::driver::{GUARDED, KEYS_LEFT, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-
-/// The error of the server if a transaction ran in another process than the connection was made to.
-pub(super) const ANOTHER_PROCESS: &str = "another server process";
 
 impl PostgresConnection {
     /// Undoes the transaction up to the statement that failed, and returns its error. A connection whose server is
     /// gone or has become a standby is broken.
     pub(in super::super) fn failed(&self, error: Error) -> Error {
         let is_ours = self.deadline.get().is_some_and(|deadline| deadline <= Instant::now());
-        let error = self.brought_back(error);
+        let error = self.undo_after(error);
         if is_ours { error } else { self.unless_cancelled(error) }
     }
 
-    /// Returns the error of a statement that another program has cancelled as `Busy`: another try may succeed. A cancel
+    /// Turns the error of a statement that another program has cancelled into `Busy`: a retry may succeed. A cancel
     /// request of this connection never outlives its statement.
     pub(super) fn unless_cancelled(&self, error: Error) -> Error {
         if error.kind() != ErrorKind::TimedOut || self.is_over_server_limit(&error) {
@@ -32,8 +28,8 @@ impl PostgresConnection {
         Error::new(ErrorKind::Busy, "the statement was cancelled on its server").with_source(error)
     }
 
-    /// Brings the transaction back as [`failed`](Self::failed) does, and returns the error as it is.
-    pub(super) fn brought_back(&self, error: Error) -> Error {
+    /// Undoes the transaction as [`failed`](Self::failed) does, and returns the error unchanged.
+    pub(super) fn undo_after(&self, error: Error) -> Error {
         self.undone.set(self.undone.get() + 1);
         self.forget_searched();
         let refused = self.refused.swap(false, Ordering::Relaxed);
@@ -66,12 +62,12 @@ impl PostgresConnection {
         if refused { Self::refusal(error) } else { error }
     }
 
-    /// Notes that a pipeline begins, and perhaps the transaction with it.
+    /// Notes that a pipeline begins, and whether the transaction begins with it.
     pub(in super::super) fn pipeline_begins(&self) {
         self.pipeline.set(matches!(self.state.get(), State::Wanted(_)).then_some(true));
     }
 
-    /// Notes that the savepoint of the guard is that of the last pipeline.
+    /// Notes that the savepoint of the guard belongs to the last pipeline.
     pub(in super::super) fn pipeline_is_sent(&self) {
         self.pipeline.set(Some(self.pipeline.get().is_some()));
     }
@@ -81,8 +77,8 @@ impl PostgresConnection {
         self.pipeline.set(self.pipeline.get().filter(|has_begun| *has_begun));
     }
 
-    /// Undoes the last pipeline. If it has begun the transaction, the transaction begins anew: the locks of its checks are
-    /// released, too.
+    /// Undoes the last pipeline. If it has begun the transaction, the transaction begins again, which also releases the
+    /// locks of its checks.
     pub(in super::super) fn undo_last_pipeline(&self) -> Result<()> {
         let lost = "the connection was lost while statements were undone";
         let has_begun = self.pipeline.take();
@@ -92,7 +88,7 @@ impl PostgresConnection {
         let Some(has_begun) = has_begun else { return Ok(()) };
         let transaction = match self.state.get() {
             State::First(transaction) | State::Open(transaction, _) => transaction,
-            // It has failed, and is undone.
+            // The pipeline has failed, and is undone.
             State::Idle | State::Wanted(_) | State::Broken => return Ok(()),
         };
         self.undone.set(self.undone.get() + 1);
@@ -127,7 +123,7 @@ impl PostgresConnection {
         }
     }
 
-    /// Returns the error of a refused transaction: the database does not hold the expected shard.
+    /// Returns the error of a refused transaction: the database does not contain the expected shard.
     pub(super) fn refusal(error: Error) -> Error {
         if error.to_string().contains(ANOTHER_PROCESS) {
             let message = "the connection changed to another server process, as a pooler in transaction mode does; \
@@ -142,13 +138,14 @@ impl PostgresConnection {
         Error::new(ErrorKind::WrongDatabase, message).with_source(error)
     }
 
-    /// Marks the connection as broken if an error shows that its server is gone or read-only now; returns the error.
+    /// Marks the connection as broken if an error shows that its server is gone or has become read-only. Returns the
+    /// error.
     pub(super) fn broken_if_lost(&self, error: Error) -> Error {
         let only_reads =
             matches!(self.state.get(), State::First(Transaction::Read) | State::Open(Transaction::Read, _));
         let error = match error.kind() {
             _ if self.is_demoted.swap(false, Ordering::Relaxed) => demoted(error),
-            // In a transaction that reads the statement is at fault; a cluster that is copied to refuses writes itself.
+            // In a transaction that only reads, the statement is wrong. The target of a copy refuses writes itself.
             ErrorKind::ReadOnly if !only_reads && !error.to_string().contains(GUARDED) => demoted(error),
             ErrorKind::ConnectionLost => error,
             _ => return error,
@@ -156,22 +153,4 @@ impl PostgresConnection {
         self.state.set(State::Broken);
         error
     }
-}
-
-/// Returns whether a server reported that it is not the expected shard: by an invalid integer, or because the table
-/// of the identity does not exist.
-pub(super) fn is_another(error: &tokio_postgres::Error) -> bool {
-    let not_there = [
-        SqlState::INVALID_TEXT_REPRESENTATION,
-        SqlState::UNDEFINED_TABLE,
-        SqlState::UNDEFINED_COLUMN,
-        SqlState::INVALID_SCHEMA_NAME,
-    ];
-    error.code().is_some_and(|code| not_there.contains(code))
-}
-
-/// Returns whether the server, or a pooler, answered with this error.
-pub(super) fn was_answered(error: &Error) -> bool {
-    let message = error.driver_error().and_then(|message| message.downcast_ref::<tokio_postgres::Error>());
-    message.is_some_and(|message| message.as_db_error().is_some())
 }

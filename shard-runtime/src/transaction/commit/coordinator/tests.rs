@@ -281,7 +281,7 @@ impl Cursor for OneRow {
     }
 }
 
-/// A cluster with a shard in each of these databases: files if the name begins with `f`, servers with `s`.
+/// Returns a cluster with a shard in each of these databases: files if the name begins with `f`, servers with `s`.
 fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
     let dialect = |name: &str| if name.starts_with('s') { Dialect::Postgres } else { Dialect::Sqlite };
     let driver = |name, dialect| FakeDriver { name, dialect, world: Arc::clone(world) };
@@ -354,7 +354,7 @@ fn written(cluster: &Cluster) -> Transactions {
     tx
 }
 
-/// The outcome of a commit, in words.
+/// Returns the outcome of a commit, in words.
 fn outcome(committed: Result<Committed>) -> String {
     let names = |pending: &[Error]| {
         pending.iter().map(|error| error.shard().unwrap_or("?").to_owned()).collect::<Vec<_>>().join(", ")

@@ -1,7 +1,7 @@
-//! The end of a session's transaction: chooses between the coordinator and one commit after the other. Owns the commits
-//! that need no decision; uses the session's database transactions.
+//! The end of a session's transaction: chooses between the coordinator and sequential commits. Owns the commits that need
+//! no decision; uses the session's database transactions.
 
-use super::coordinator::{Coordinator, Participants, Undecided, check_constraints};
+use super::coordinator::{CommitFailure, Coordinator, Participants, check_constraints};
 use super::{Commit, Committed, DecisionRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::ShardSet;
@@ -13,15 +13,15 @@ impl Transactions {
     pub(crate) fn commit_databases(&mut self) -> Result<Committed> {
         let row = self.decision_row.take();
         let Transactions { cluster, databases, commit, .. } = self;
-        let changed = databases.used().filter(|(_, link)| link.has_changed());
-        let shards: usize = changed.map(|(_, link)| link.written.len()).sum();
+        let changed = databases.used().filter(|(_, transaction)| transaction.has_changed());
+        let shards: usize = changed.map(|(_, transaction)| transaction.written.len()).sum();
         let committed = commit_all(cluster, databases, *commit, row);
         if committed.is_ok() {
             cluster.counters().count_commit(shards);
         }
         committed.map_err(|undecided| match undecided {
-            Undecided::Refused(error) => error,
-            Undecided::Ended(error) => {
+            CommitFailure::Refused(error) => error,
+            CommitFailure::Ended(error) => {
                 self.abort(&error);
                 error
             }
@@ -34,30 +34,30 @@ fn commit_all(
     databases: &mut Sparse<DatabaseTransaction>,
     commit: Commit,
     row: Option<DecisionRow>,
-) -> Result<Committed, Undecided> {
+) -> Result<Committed, CommitFailure> {
     let (mut durable, mut others): (Vec<usize>, Vec<usize>) = Default::default();
-    for (database, link) in databases.used_mut() {
-        match (link.has_changed(), cluster.outlives_the_process(database)) {
+    for (database, transaction) in databases.used_mut() {
+        match (transaction.has_changed(), cluster.outlives_the_process(database)) {
             (true, true) => durable.push(database),
             (true, false) => others.push(database),
-            // A transaction that only read has nothing to lose.
-            (false, _) => link.rollback(),
+            // A transaction that only read can be rolled back.
+            (false, _) => transaction.rollback(),
         }
     }
     match (commit, durable.len()) {
         (Commit::Atomic, 2..) => commit_together(cluster, databases, durable, others, row),
         (Commit::Atomic, _) => {
-            // A reader may block a database in memory, so that these come first.
+            // A reader may block the commit of a database in memory, so commit these first.
             others.append(&mut durable);
             if others.len() > 1 {
-                check_constraints(cluster, databases, &others).map_err(Undecided::Ended)?;
+                check_constraints(cluster, databases, &others).map_err(CommitFailure::Ended)?;
             }
-            commit_in_turn(cluster, databases, &others, ShardSet::none())
+            commit_sequentially(cluster, databases, &others, ShardSet::none())
         }
         (Commit::BestEffort, _) => {
             durable.append(&mut others);
             durable.sort_unstable();
-            commit_in_turn(cluster, databases, &durable, ShardSet::none())
+            commit_sequentially(cluster, databases, &durable, ShardSet::none())
         }
     }
 }
@@ -69,46 +69,46 @@ fn commit_together(
     durable: Vec<usize>,
     others: Vec<usize>,
     row: Option<DecisionRow>,
-) -> Result<Committed, Undecided> {
-    // Read before the commit: each link starts anew then.
+) -> Result<Committed, CommitFailure> {
+    // Read before the commit, which resets each database's transaction.
     let written = durable.iter().filter_map(|&database| Some(&databases.get(database)?.written));
     let shards = written.fold(ShardSet::none(), |shards, written| union(&shards, written));
     let (files, servers) =
         durable.into_iter().partition(|database| cluster.dialect(*database).keeps_redo_records());
     let participants = Participants { files, servers, others: others.clone() };
     let pending = Coordinator::new(cluster, databases, participants, row).run()?;
-    match commit_in_turn(cluster, databases, &others, shards) {
+    match commit_sequentially(cluster, databases, &others, shards) {
         Ok(_) => Ok(Committed { pending }),
-        Err(Undecided::Ended(error)) if !pending.is_empty() => {
+        Err(CommitFailure::Ended(error)) if !pending.is_empty() => {
             let names: Vec<&str> = pending.iter().filter_map(Error::shard).collect();
             let remedy = format!("written later on {}: call `recover`", names.join(", "));
-            Err(Undecided::Ended(error.with_remedy(&remedy)))
+            Err(CommitFailure::Ended(error.with_remedy(&remedy)))
         }
         failed => failed,
     }
 }
 
-/// Commits one database after the other, each with its own commit. `committed` are the shards that are committed already.
-fn commit_in_turn(
+/// Commits the databases sequentially, each with its own commit. `committed` are the shards that are committed already.
+fn commit_sequentially(
     cluster: &Cluster,
-    links: &mut Sparse<DatabaseTransaction>,
+    transactions: &mut Sparse<DatabaseTransaction>,
     databases: &[usize],
     mut committed: ShardSet,
-) -> Result<Committed, Undecided> {
+) -> Result<Committed, CommitFailure> {
     let mut failed: Option<(ShardSet, Error)> = None;
     let mut untried = ShardSet::none();
     for &database in databases {
-        let Some(link) = links.get_mut(database) else { continue };
-        let written = link.written.clone();
+        let Some(transaction) = transactions.get_mut(database) else { continue };
+        let written = transaction.written.clone();
         if failed.is_some() {
             untried = union(&untried, &written);
-            link.rollback();
+            transaction.rollback();
             continue;
         }
-        match link.commit() {
+        match transaction.commit() {
             Ok(()) => committed = union(&committed, &written),
             Err(error) => {
-                let error = link.undo_for_certain(cluster, database, error);
+                let error = transaction.overwrite_failed_commit(cluster, database, error);
                 let first =
                     written.indexes().first().and_then(|&shard| cluster.layout().shards().by_index(shard));
                 let name = first.map_or_else(|| cluster.database_name(database), |shard| shard.name());
@@ -118,7 +118,7 @@ fn commit_in_turn(
     }
     let Some((shards, error)) = failed else { return Ok(Committed::default()) };
     if committed.is_empty() {
-        return Err(Undecided::Ended(error));
+        return Err(CommitFailure::Ended(error));
     }
     let names = |set: &ShardSet| set.names(cluster.layout().shards()).join(", ");
     let mut message = format!("committed on {}, failed on {}", names(&committed), names(&shards));
@@ -126,7 +126,7 @@ fn commit_in_turn(
         message.push_str(&format!(", not tried on {}", names(&untried)));
     }
     let error = Error::new(ErrorKind::PartialCommit, format!("{message}: {error}")).with_source(error);
-    Err(Undecided::Ended(error))
+    Err(CommitFailure::Ended(error))
 }
 
 fn union(a: &ShardSet, b: &ShardSet) -> ShardSet {

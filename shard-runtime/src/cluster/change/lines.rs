@@ -145,7 +145,7 @@ pub(super) fn check(
     if let Some(line) = before.iter().filter(stays).find(|line| !after.contains(line)) {
         return Err(format!("the line `{line}` is missing: its shard is not part of the change"));
     }
-    // Without its line the key could be on the shard that it has left, which refuses it.
+    // A key that has left a shard must keep a line: without it the key could belong on that shard, which refuses it.
     let has_line = |head: &str| after.iter().any(|line| Line::parse(line).head == head);
     let is_lost = |line: &&String| {
         let head = Line::parse(line).head;

@@ -234,8 +234,8 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         what: "after a power loss, a target continues where another one is",
-        from: "cursor.portions == least.portions",
-        to: "cursor.portions >= least.portions",
+        from: "cursor.batches == least.batches",
+        to: "cursor.batches >= least.batches",
         attack: ("changes", "power_loss_at_any_moment_of_a_change"),
     },
     Mutation {
@@ -279,9 +279,10 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         what: "entries up to the last that was read are forgotten",
-        from: "\"DELETE FROM {} WHERE entry{}\", site.place.names.table(DIRTY), site.place.dialect.is_in(1)",
-        to: "\"DELETE FROM {} WHERE entry <= (SELECT max(read) FROM unnest({}) AS entries (read))\", site.place.names.table(DIRTY), \
-             site.place.dialect.param(1)",
+        from: "\"DELETE FROM {} WHERE entry{}\",\n        endpoint.place.names.table(DIRTY),\n        \
+               endpoint.place.dialect.is_in(1)",
+        to: "\"DELETE FROM {} WHERE entry <= (SELECT max(read) FROM unnest({}) AS entries (read))\",\n        \
+             endpoint.place.names.table(DIRTY),\n        endpoint.place.dialect.param(1)",
         attack: ("changes", "r50_entries_that_are_committed_late"),
     },
     Mutation {

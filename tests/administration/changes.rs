@@ -167,7 +167,7 @@ fn a_cancelled_change_leaves_nothing() {
     assert_eq!(contents(&builder), before);
     assert_eq!(rows(&builder).iter().map(|(_, rows)| *rows).collect::<Vec<_>>(), ROWS);
     let left = json(&builder, "doctor", Outcome::Fine).to_string();
-    assert!(left.contains("none is left of an earlier change"), "{left}");
+    assert!(left.contains("no earlier change has left any"), "{left}");
     // The plan of another one.
     let plan = json(&builder, "change plan replace europe rest", Outcome::Fine);
     assert_eq!((&plan["plans"][0]["sources"][0], &plan["plans"][0]["epoch"]), (&"europe".into(), &1.into()));
@@ -315,7 +315,11 @@ fn a_key_is_moved_by_one_command() {
     assert!(json(&builder, "status", Outcome::Fine)["keys"].as_array().unwrap().is_empty());
     for (line, outcome, texts) in [
         ("change move-key users 3 --to nowhere", Outcome::Unknown, ["unknown shard", "nowhere"]),
-        ("change move-key users three --to asia", Outcome::Unknown, ["`three` is no integer", "users"]),
+        (
+            "change move-key users three --to asia",
+            Outcome::Unknown,
+            ["expected integer, got `three`", "users"],
+        ),
         ("change move-key nothing 3 --to asia", Outcome::Unknown, ["unknown table", "`nothing`"]),
     ] {
         let message = refused(&builder, line, outcome);

@@ -152,7 +152,7 @@ fn locate_names_the_shard_of_a_key() {
     for (line, texts) in [
         ("locate towns Asia", ["`towns`", "cities"]),
         ("locate cities Atlantis", ["`cities`", "`Atlantis`"]),
-        ("locate users many", ["`users`", "`many` is no integer"]),
+        ("locate users many", ["`users`", "expected integer, got `many`"]),
         ("locate users 1 2", ["a value for each of id", "2 values"]),
         ("locate countries JP", ["`countries`", "every shard"]),
     ] {
@@ -370,7 +370,7 @@ fn the_doctor_checks_files_and_opens_the_cluster() {
     let (state, message) = found(Outcome::Wrong, "europe", "journal mode");
     assert!(state == "wrong" && message.contains("restore the file"), "{message}");
     fs::write(folder.path().join("europe.db"), "this is no database at all, only text").unwrap();
-    assert!(found(Outcome::Wrong, "europe", "journal mode").1.contains("no SQLite database"));
+    assert!(found(Outcome::Wrong, "europe", "journal mode").1.contains("not a SQLite database"));
 }
 
 #[test]

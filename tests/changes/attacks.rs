@@ -237,7 +237,11 @@ fn r50_a_switch_that_has_no_time_to_count_rows_is_refused(backend: &Backend) {
     let mut change = split(&cluster);
     change.copy(Pace::default(), |_| {}).unwrap();
     let failed = change.switch(Switch::within(Duration::ZERO).tries(1));
-    assert_error(failed, ErrorKind::Busy, &["counting the rows takes", "may take 0 ms", "give it more time"]);
+    assert_error(
+        failed,
+        ErrorKind::Busy,
+        &["counting the rows takes", "may take 0 ms", "give the switch more time"],
+    );
     change.switch(patiently()).unwrap();
     change.finish().unwrap();
     assert_sound(&cluster);

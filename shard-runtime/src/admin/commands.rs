@@ -123,7 +123,7 @@ fn verified(report: &VerifyReport) -> Answer {
 }
 
 fn recover(cluster: &Cluster) -> Result<Answer> {
-    // Opening has recovered already, and the answer has what that finished.
+    // Opening has recovered already; the result includes the transactions that it finished.
     let recovered = cluster.recover()?;
     let mut text = format!("{} transactions finished\n", recovered.transactions().len());
     recovered.transactions().iter().for_each(|id| _ = writeln!(text, "finished {id}"));
@@ -263,7 +263,7 @@ fn doctor<M: Models>(builder: &Builder, timeout: Duration) -> Result<Answer> {
     Ok(Answer { outcome, text, json: json!({ "findings": each.collect::<Vec<_>>() }) })
 }
 
-/// A value as JSON. It has no maps with keys that are not text, so that this does not fail.
+/// Returns a value as JSON. It cannot fail: the value has no maps with keys that are not text.
 pub(super) fn value(value: &impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }

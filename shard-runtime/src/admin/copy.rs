@@ -18,7 +18,7 @@ pub(super) fn run<M: Models>(
     progress: &mut (dyn Write + Send),
 ) -> Result<Answer> {
     let source = builder.clone().open::<M>()?;
-    // It also opens one to which a copy was stopped.
+    // It also opens the target of an interrupted copy.
     let target = Cluster::builder().config_file(file)?.create::<M>()?;
     let mut lines = Lines::new(progress);
     let report = source

@@ -1,7 +1,6 @@
 //! A command line for the operators of a cluster, with the feature `admin`.
 //!
-//! An application makes a program of it in one line. It has the commands that `--help` lists; docs/OPERATIONS.md describes
-//! them.
+//! An application makes a program of it in one line. `--help` lists its commands; docs/OPERATIONS.md describes them.
 //!
 //! ```no_run
 //! # use std::process::ExitCode;
@@ -18,9 +17,9 @@
 //! }
 //! ```
 //!
-//! The exit code is 0 if everything is fine, 1 if something is wrong, and 2 if that is not known: the command line is invalid,
-//! or a database does not answer. Results are printed on standard output, as JSON with `--json`; the progress of long work on
-//! standard error.
+//! The exit code is 0 if everything is fine and 1 if something is wrong. It is 2 if neither is certain: the command line is
+//! invalid, or a database does not answer. Results are printed on standard output, as JSON with `--json`. The progress of long
+//! commands is printed on standard error.
 // Uses `cluster`.
 
 mod arguments;
@@ -46,7 +45,7 @@ use output::Answer;
 pub enum Outcome {
     /// 0: everything is fine.
     Fine,
-    /// 2: it is not known whether everything is fine.
+    /// 2: it is not certain whether everything is fine.
     Unknown,
     /// 1: something is wrong.
     Wrong,
@@ -90,9 +89,9 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// Runs the command of these arguments, of which the first is the name of the program, on the process's output.
+/// Runs the command of these arguments on the process's output. The first argument is the name of the program.
 ///
-/// The migrations are those of [`Builder::migrate`], for the command `migrate`.
+/// The command `migrate` uses these migrations, which are those of [`Builder::migrate`].
 pub fn run<M: Models>(
     builder: Builder,
     migrations: &Migrations,
@@ -101,7 +100,7 @@ pub fn run<M: Models>(
     run_on::<M>(builder, migrations, arguments, &mut std::io::stdout(), &mut std::io::stderr()).into()
 }
 
-/// Runs a command as [`run`] does, and writes to these outputs.
+/// Runs a command like [`run`], and writes to these outputs.
 pub fn run_on<M: Models>(
     builder: Builder,
     migrations: &Migrations,
@@ -140,7 +139,7 @@ pub fn run_on<M: Models>(
         (Err(error), true) => writeln!(out, "{}", serde_json::json!({ "error": error })),
         (Err(error), false) => writeln!(progress, "{program}: {}", with_causes(error)),
     };
-    // A reader that has closed the output has read enough; another failure hides the result.
+    // A reader that has closed the output needs no more of it; another failure hides the result.
     match written.and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             let _ = writeln!(progress, "{program}: the result cannot be written: {error}");

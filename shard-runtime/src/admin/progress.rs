@@ -1,4 +1,4 @@
-//! The progress of long work, on standard error.
+//! The progress of long commands, on standard error.
 
 use std::io::Write;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use crate::transaction::Cluster;
 
-/// How often a line is written. Work that takes less writes none.
+/// The pause between two lines. A shorter command writes none.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Runs something on a cluster, and writes from time to time how many rows its statements have read or written.
+/// Runs a closure on a cluster, and writes at intervals how many rows its statements have read or written.
 pub(super) fn shown<O: Send>(
     what: &str,
     cluster: &Cluster,
@@ -23,7 +23,7 @@ pub(super) fn shown<O: Send>(
     })
 }
 
-/// Runs something, and writes a line from time to time.
+/// Runs a closure, and writes a line at intervals.
 pub(super) fn beside<O: Send>(
     progress: &mut (dyn Write + Send),
     run: impl FnOnce() -> O + Send,
@@ -43,7 +43,7 @@ pub(super) fn beside<O: Send>(
     })
 }
 
-/// The lines of work that reports its progress itself.
+/// The lines of a command that reports its own progress.
 pub(super) struct Lines<'p> {
     out: &'p mut (dyn Write + Send),
     last: Instant,
@@ -54,7 +54,7 @@ impl<'p> Lines<'p> {
         Lines { out, last: Instant::now() }
     }
 
-    /// Writes a line, if the last one is long ago.
+    /// Writes a line, if enough time has passed since the last one.
     pub(super) fn write(&mut self, line: impl FnOnce() -> String) {
         if self.last.elapsed() >= PAUSE {
             let _ = writeln!(self.out, "{}", line());

@@ -1,5 +1,5 @@
-//! The configured shards, arranged as the recorded layout has them: in the order of their places, with their roles, and with
-//! the rules of the models' keys.
+//! Arranges the configured shards by the recorded layout: in the order of their places, with their roles and the rules of the
+//! models' keys.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -49,7 +49,7 @@ pub(super) struct Fitted {
 
 /// The configured shards, arranged by one record. [`Builder::fit_to`] returns it.
 pub(super) struct FittedTo {
-    /// None if the shards are as they are declared.
+    /// `None` if the order and the roles are as configured.
     pub(super) arranged: Option<Arranged>,
     lines: Declared,
     unusable: Option<Error>,
@@ -73,8 +73,8 @@ impl Builder {
         sources.iter().map(|source| Database { driver: self.driver(source).into() }).collect()
     }
 
-    /// Returns the shards as the record has them. Lines of a `create` that reached no shard do not count, and another `create`
-    /// takes them back.
+    /// Returns the shards as the record has them. Lines of an interrupted `create` that reached no shard do not count, and
+    /// another `create` removes them.
     pub(super) fn fit(
         &self,
         declared: Arranged,
@@ -107,7 +107,7 @@ impl Builder {
                     recorded = reached;
                     self.fit_to(&declared, registered, &recorded, &changes, &configured, folder)
                 }
-                // The shards are compared one by one, which names them in the error.
+                // The comparison of the shards gives an error that names the shard.
                 None => self
                     .fit_to(&declared, registered, &recorded, &changes, &configured, folder)
                     .map_err(|_| error),
@@ -117,7 +117,7 @@ impl Builder {
         Ok(Fitted { arranged: arranged.unwrap_or(declared), recorded, lines, unusable })
     }
 
-    /// Arranges the configured shards by a record, and returns the lines that the program declares then.
+    /// Arranges the configured shards by a record, and returns the lines that the program then declares.
     pub(super) fn fit_to(
         &self,
         declared: &Arranged,

@@ -13,11 +13,11 @@ use crate::transaction::Cluster;
 const SHARD: &str = "shard";
 
 impl Cluster {
-    /// Opens the connection that [`attached`](crate::sqlite::attached) promises.
+    /// Opens the connection of [`attached`](crate::sqlite::attached).
     pub(crate) fn attached(&self) -> Result<rusqlite::Connection> {
         let layout = self.layout();
         let mut databases = Vec::with_capacity(self.databases());
-        // By shard: the schema under which its database is attached.
+        // The schema of each shard's attached database.
         let mut schemas: Vec<&str> = vec![""; layout.shards().len()];
         for (index, database) in self.0.databases.iter().enumerate() {
             let mut shards = layout.shards_in(index).filter(|shard| shard.role() == ShardRole::Serving);
@@ -70,7 +70,7 @@ impl Cluster {
     }
 }
 
-/// Refuses a schema name that SQLite uses itself, or does not distinguish from another one.
+/// Refuses a schema name that SQLite uses itself, or that differs from another one only in case.
 fn check_schema<'a>(name: &str, mut others: impl Iterator<Item = &'a str>) -> Result<()> {
     let message = if ["main", "temp"].iter().any(|own| own.eq_ignore_ascii_case(name)) {
         "a shard with this name cannot be attached: SQLite has a schema of this name".to_owned()
@@ -82,7 +82,7 @@ fn check_schema<'a>(name: &str, mut others: impl Iterator<Item = &'a str>) -> Re
     Err(Error::new(ErrorKind::Configuration, message).on_shard(name))
 }
 
-/// Returns the SQL of a view of the rows of a model on all shards.
+/// Returns the SQL of a view over the rows of a model on all shards.
 fn view(table: &'static Table, layout: &Layout, schemas: &[&str], most_parts: usize) -> Result<String> {
     let columns: Vec<String> = table.columns.iter().map(|column| quoted(column.name)).collect();
     let columns = columns.join(", ");
@@ -103,7 +103,7 @@ fn view(table: &'static Table, layout: &Layout, schemas: &[&str], most_parts: us
     Ok(format!("CREATE TEMP VIEW {} AS {}", quoted(table.name), union_all(parts, most_parts)))
 }
 
-/// Joins selects by `UNION ALL`. SQLite limits the parts of one compound select, so that more than `most` are nested.
+/// Joins selects by `UNION ALL`. SQLite limits the parts of one compound select: more than `most` are nested.
 fn union_all(mut parts: Vec<String>, most: usize) -> String {
     let most = most.max(2);
     while parts.len() > most {

@@ -15,12 +15,12 @@ impl Cluster {
     /// The copy holds each transaction whole or not at all. Writers wait until it is made, readers do not. A backup and a
     /// [migration](crate::Builder::migrate) exclude each other; several backups do not.
     ///
-    /// Each file keeps its name, so that the copy is opened as the cluster is, with URLs into the folder. The folder appears
-    /// under its name when it is complete and on disk. If the process is killed before, it leaves a folder whose name ends in
-    /// `.incomplete`, which the next backup of the same name removes.
+    /// Each file keeps its name, so that the copy can be opened with URLs into the folder. The folder appears under its name when
+    /// it is complete and on disk. A killed process leaves a folder whose name ends in `.incomplete`, which the next backup of
+    /// the same name removes.
     ///
-    /// Files that are copied in another way form a consistent copy only if all of them are copied at one moment, as by a
-    /// snapshot of the file system. A shard that is restored alone is older than its cluster, and opening refuses it.
+    /// Files that are copied in another way form a consistent copy only if all are copied at one moment, as by a file system
+    /// snapshot. A shard that is restored alone is older than its cluster, and opening refuses it.
     ///
     /// ```no_run
     /// # fn night(cluster: &shard_runtime::Cluster) -> shard_runtime::Result<()> {
@@ -29,14 +29,16 @@ impl Cluster {
     /// # }
     /// ```
     ///
-    /// A cluster with PostgreSQL servers is not copied: the error names the `pg_dump` of each database, and how a moment is
-    /// reached at which their copies agree.
+    /// A cluster with PostgreSQL servers is not copied. The error names the `pg_dump` command of each database, and how to make
+    /// their copies agree.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] if a database is in memory or on a PostgreSQL server, if two files have the same name, or
-    /// if the folder exists; [`ErrorKind::Io`] if it cannot be created; [`ErrorKind::Busy`] if a migration runs, or if a shard
-    /// stays locked; those of
-    /// the databases. An error leaves no copy.
+    /// - [`ErrorKind::Configuration`] if a database is in memory or on a PostgreSQL server, or two files have the same name.
+    /// - [`ErrorKind::Configuration`] if the folder exists; [`ErrorKind::Io`] if it cannot be created.
+    /// - [`ErrorKind::Busy`] if a migration runs, or if a shard stays locked.
+    /// - Those of the databases.
+    ///
+    /// An error leaves no copy.
     pub fn backup(&self, folder: impl AsRef<Path>) -> Result<()> {
         self.reload()?;
         let cluster = self.latest();
@@ -68,7 +70,7 @@ impl Cluster {
         })
     }
 
-    /// Returns the file names of the copies: of each database, and last of the control database.
+    /// Returns the file names of the copies: of each database, then of the control database.
     fn file_names(&self) -> Result<Vec<OsString>> {
         let mut names: Vec<OsString> = Vec::with_capacity(self.databases() + 1);
         let databases = (0..self.databases()).map(|database| self.database_name(database));
@@ -90,7 +92,7 @@ impl Cluster {
         Ok(names)
     }
 
-    /// Returns how a cluster with servers is copied: nothing reads several servers at one moment.
+    /// Returns instructions for copying a cluster with servers: no command reads several servers at one moment.
     fn dump_instructions(&self) -> String {
         let (mut commands, mut files) = (Vec::new(), Vec::new());
         for (database, Database { driver }) in self.0.databases.iter().enumerate() {
@@ -123,7 +125,7 @@ impl Cluster {
     }
 
     /// Locks all databases in the cluster's order and copies them. The control database is copied last, so that it has recorded
-    /// every id of the shards' copies.
+    /// every id in the copies of the shards.
     fn copy_all(&self, folder: &Path, files: &[OsString]) -> Result<()> {
         let owner = LeaseOwner::default();
         let mut locked: Vec<PooledConnection> = Vec::with_capacity(self.databases());
@@ -131,7 +133,7 @@ impl Cluster {
             let connection = self.lock(&owner, database);
             locked.push(connection.map_err(|error| error.on_shard(self.database_name(database)))?);
         }
-        // Under the locks of all shards no change is decided: its fence needs one of them.
+        // While all shards are locked, no change can be decided: its fence needs one of these locks.
         if self.0.control.facts()?.layout().epoch != self.0.recorded.epoch {
             let message = "the layout was changed since the cluster was opened; run the backup again";
             return Err(Error::new(ErrorKind::Moved, message));
@@ -167,7 +169,7 @@ impl Cluster {
     }
 }
 
-/// Returns a text as one word of a POSIX shell.
+/// Quotes a text as one word of a POSIX shell.
 fn shell_quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -1,5 +1,5 @@
-//! Opens a cluster from its configuration: the control database first, then the shards as the recorded layout has them; then
-//! it finishes the global transactions that were left.
+//! Opens a cluster from its configuration: first the control database, then the shards by the recorded layout. Then it finishes
+//! global transactions of sessions that have ended.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ use crate::transaction::facts::Facts;
 use crate::transaction::recorded::RecordedLayout;
 use crate::transaction::{Cluster, ClusterState, Control, Reopen, Retired, WriteLocks, Writers};
 
-/// How often opening begins again because another process has changed the layout meanwhile.
+/// How often opening starts again because another process has changed the layout meanwhile.
 const TRIES: u32 = 5;
 
 impl Builder {
@@ -35,7 +35,7 @@ impl Builder {
         self.build_with(&Arc::new(Registered::of::<M>()), mode, None)
     }
 
-    /// `control` is that of the same cluster, if this process has opened it before.
+    /// Opens the cluster. `control` is its open control database, if this process has opened it before.
     fn build_with(
         &self,
         registered: &Arc<Registered>,
@@ -67,7 +67,7 @@ impl Builder {
             Some(control) => Arc::clone(control),
             None => Arc::new(self.open_control(&declared, &source, names, mode)?),
         };
-        // A role without the right to read the facts can open the cluster. It makes no shard.
+        // A role without the right to read the facts can open the cluster, and makes no shard.
         let facts = match control.facts() {
             Err(error) if error.kind() == ErrorKind::Denied && mode == Mode::Open => Ok(Facts::default()),
             facts => facts,
@@ -79,7 +79,7 @@ impl Builder {
         {
             return Err(change::is_running(running));
         }
-        // `create` opens the target of a copy that is to be continued.
+        // `create` opens the target of an interrupted copy.
         let (is_copied, has_copy) = (CopyRecord::is_unfinished(&facts), CopyRecord::of(&facts).is_some());
         if mode == Mode::Open {
             CopyRecord::refuse(&facts)?;
@@ -141,7 +141,7 @@ impl Builder {
         })?;
         let recorded = record.into_inner().unwrap_or_else(PoisonError::into_inner);
         if recorded.epoch != epoch {
-            // `create` has added keys to a group that a change has moved: its rule is another one now.
+            // `create` has added keys to a group that a change has moved: the group has another rule now.
             return Err(changed_meanwhile(is_outdated));
         }
         if let Some(unusable) = unusable {
@@ -197,7 +197,7 @@ impl Builder {
             return Err(changed_meanwhile(is_outdated));
         }
         if mode == Mode::Create && is_copied {
-            // What the rows need follows when all of them are copied.
+            // Otherwise lookup entries and reference tables are filled when all rows are copied.
         } else if mode == Mode::Create {
             cluster.fill_references()?;
             cluster.fill_lookups()?;
@@ -224,14 +224,14 @@ impl Builder {
             .collect()
     }
 
-    /// Returns how the cluster is opened again.
+    /// Returns the closure that opens the cluster again.
     fn reopen(&self, registered: &Arc<Registered>) -> Reopen {
         let builder = Builder { migrates: false, replaced: Vec::new(), ..self.clone() };
         let registered = Arc::clone(registered);
         Arc::new(move |control| builder.build_with(&registered, Mode::Open, Some(&control)))
     }
 
-    /// Reads the configuration; no database is touched. A model may name a shard that is not configured: a change may have
+    /// Reads the configuration; no database is accessed. A model may name a shard that is not configured: a change may have
     /// retired it.
     #[cfg(feature = "admin")]
     pub(super) fn described<M: Models>(&self) -> Result<Described> {
@@ -255,7 +255,7 @@ impl Builder {
         Ok((declared, source, names))
     }
 
-    /// Opens the control database, or makes it where that loses nothing.
+    /// Opens the control database. `create` makes it if no cluster can lose its own.
     fn open_control(
         &self,
         declared: &Arranged,
@@ -273,7 +273,7 @@ impl Builder {
             refuse_elsewhere(&databases, layout, timeout)?;
             refuse_orphans(&databases, &*self.driver(source), &names, layout, timeout)?;
         }
-        // A model may name a shard that a change has retired. Otherwise nothing is made for it.
+        // A model may name a shard that a change has retired. Otherwise the error is returned before a control database is made.
         let mentioned = layout.check_mentions();
         let mode = if mentioned.is_err() { Mode::Open } else { mode };
         Control::open(self.driver(source), names, mode, self.sqlite, layout.tables()).map_err(|error| {
@@ -315,7 +315,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Returns the limit of connections to so many databases.
+    /// Returns the limit of connections to this number of databases.
     fn connections_to(&self, databases: usize) -> Result<usize> {
         match self.connections.map(|connections| usize::try_from(connections).unwrap_or(usize::MAX)) {
             None => Ok(databases.saturating_mul(CONNECTIONS)),
@@ -331,7 +331,7 @@ impl Builder {
     }
 }
 
-/// Gives the databases of retired shards the numbers of the cluster's databases, or numbers above these.
+/// Gives databases of retired shards their numbers in the cluster, or numbers above these.
 fn retired_among(mut retired: Vec<Retired>, databases: &[Database]) -> Vec<Retired> {
     let used: Vec<String> = databases.iter().map(|database| database.driver.describe()).collect();
     for shard in &mut retired {
@@ -352,21 +352,21 @@ pub(super) struct Described {
     pub(super) control_names: Namespace,
 }
 
-/// The error of opening a cluster whose layout was changed meanwhile: it begins again.
+/// Marks the opening as outdated, so that it starts again, and returns the error of a layout that was changed meanwhile.
 fn changed_meanwhile(is_outdated: &AtomicBool) -> Error {
     is_outdated.store(true, Ordering::Relaxed);
     Error::new(ErrorKind::Layout, "the layout was changed while the cluster was opened; open it again")
 }
 
-/// Adds to an error that it is about the control database.
+/// Adds to an error that the control database has failed.
 fn of_control(error: Error) -> Error {
     Error::new(error.kind(), format!("the control database: {error}")).with_source(error)
 }
 
-/// A limit that no useful configuration reaches.
+/// No useful configuration reaches this limit.
 const MOST_CONNECTIONS: u32 = 10_000;
 
-/// How many connections there are for each database by default.
+/// The default number of connections to each database.
 const CONNECTIONS: usize = 10;
 
 /// A day, which is longer than any lock should be held.
@@ -375,7 +375,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Returns the check of every new connection: whether the database is still the shard that was opened. On servers each
 /// transaction is checked instead.
 fn identity_check(layout: &Layout, databases: usize, cluster: &str) -> Result<Box<Check>> {
-    // The shards in one file are replaced together, so that the first is enough.
+    // Shards in one file are replaced together, so that checking the first is enough.
     let named = |shard: &Shard| Ok((shard.clone(), layout.place(shard.index())?.names.clone()));
     let is_checked =
         |shard: &&Shard| layout.place(shard.index()).is_ok_and(|place| !place.dialect.is_on_server());

@@ -80,10 +80,10 @@ impl Builder {
     /// |---|---|
     /// | `sqlite:data/a.db`, `sqlite://data/a.db` | a file; a relative path starts from the working directory when the cluster is opened, in a cluster file from that file's folder |
     /// | `sqlite:/data/a.db`, `sqlite:///data/a.db` | a file with an absolute path |
-    /// | `sqlite:all.db?prefix=a_` | tables by prefix, where several shards share a file |
+    /// | `sqlite:all.db?prefix=a_` | tables by prefix, if several shards share a file |
     /// | `sqlite::memory:` | a database in memory |
     /// | `postgres://user:password@host:5432/database` | a database on a server, with the feature `postgres` |
-    /// | `postgres://user@host/database?schema=a` | a schema, where several shards share a database; without it, `public` |
+    /// | `postgres://user@host/database?schema=a` | a schema, if several shards share a database; without it, `public` |
     /// | `postgres://user@host/database?pooler=transaction` | behind a connection pooler that is not recognised; `pooler=session` for one that keeps a server connection per client |
     ///
     /// Characters with a meaning in URLs are percent-encoded: `%40` for an `@` in a password, `%20` for a space in a path, `%25`
@@ -109,8 +109,8 @@ impl Builder {
     /// certificate that is not trusted is an error. The trusted authorities are the platform's or, with
     /// `sslrootcert=<path>`, only those in that file of PEM certificates.
     ///
-    /// A new cluster records the shards in this order: hash placement depends on it, and unordered answers of several shards
-    /// come in it. Later the recorded order counts, and the shards may be configured in any.
+    /// A new cluster records the shards in this order: hash placement depends on it, and unordered rows of several shards are
+    /// returned in it. Later the recorded order counts, and the shards may be configured in any order.
     pub fn shard(mut self, name: impl Into<String>, url: impl Into<String>) -> Self {
         self.shards.push((name.into(), url.into()));
         self
@@ -127,18 +127,19 @@ impl Builder {
     /// seconds.
     ///
     /// This is the longest wait. A session fails earlier
-    /// - if sessions of this cluster handle wait for one another's SQLite databases: the youngest one fails at once;
-    /// - in the first tries of [`Cluster::transaction`]: with locks on several databases they wait 20 ms for a server's lock or
-    ///   a connection, and then take all locks again in the cluster's order.
     ///
-    /// A session waits twice as long at most if it waits first for a session of this process and then for another process.
+    /// - if sessions of this cluster handle wait for one another's SQLite databases: the youngest one fails at once;
+    /// - in the first tries of [`Cluster::transaction`] with locks on several databases. They wait 20 ms for a server's lock or a
+    ///   connection, and then take all locks again in the cluster's order.
+    ///
+    /// A session waits up to twice as long if it waits first for a session of this process and then for another process.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.sqlite.busy_timeout = timeout;
         self
     }
 
-    /// Sets when commits wait for the disk (`PRAGMA synchronous`, `synchronous_commit`). Default: [`Durability::Full`], at
-    /// every commit. All processes of a cluster have to use the same one.
+    /// Sets when commits wait for the disk (`PRAGMA synchronous`, `synchronous_commit`). Default: [`Durability::Full`], at every
+    /// commit. All processes of a cluster have to use the same setting.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.sqlite.synchronous = durability;
         self
@@ -148,35 +149,38 @@ impl Builder {
     /// Default: 10 per database. A session holds a connection of each database that it uses, from its first statement there
     /// until its commit or rollback.
     ///
-    /// Idle connections are kept. One is closed to make room for another database if that has none, if it has at least two
-    /// fewer, or if a session has waited for 20 ms and the connection has been idle for as long. A session that holds none, and
-    /// whose database has an equal share already, takes the room of one that has been idle for a second, or for a
-    /// quarter of a shorter `busy_timeout`. Otherwise a session
-    /// waits for a connection of its own database. A thread that runs may overtake threads that wait for the same database, 64 times
-    /// in a row at most: to wake a thread takes longer than a short read.
+    /// Idle connections are kept. One is closed to make room for another database in three cases:
+    ///
+    /// - The other database has no connection, or at least two fewer.
+    /// - A session has waited for 20 ms, and the connection has been idle for as long.
+    /// - The session holds no connection, its database has an equal share already, and the connection has been idle for a second.
+    ///   A `busy_timeout` below four seconds shortens this to a quarter of it.
+    ///
+    /// Otherwise a session waits for a connection of its own database. A running thread may overtake threads that wait for the
+    /// same database, at most 64 times in a row. This is because waking a thread takes longer than a short read.
     ///
     /// Sessions cannot deadlock on the pool: a connection is granted only if afterwards some session can still obtain one of
-    /// every database (the banker's algorithm), and sessions that hold connections come before new ones. So with `n`
-    /// connections to `d` databases `n / d` sessions that use all of them can be active at once, or `n - d + 1` that use one
-    /// each. Others wait up to the [`busy_timeout`](Builder::busy_timeout). A session that waits for a row's lock, or for a
-    /// database that does not answer, keeps its connections meanwhile: if there may be many of these, raise the limit.
+    /// every database (the banker's algorithm). Sessions that hold connections come before new ones. Of `n` connections to `d`
+    /// databases, `n / d` sessions can use all databases at once, or `n - d + 1` sessions one each. Others wait up to the
+    /// [`busy_timeout`](Builder::busy_timeout). A session keeps its connections while it waits for a row's lock, or for a
+    /// database that does not answer. If many sessions may do so, raise the limit.
     ///
-    /// The limit is lower if the process may open too few file descriptors (`ulimit -n`) when the cluster is opened: three
-    /// are counted for each database, and four for each further connection. If the process runs out of descriptors, or a
-    /// server of connections, idle connections are closed and the session tries again until the busy timeout. Then it fails
-    /// with [`ErrorKind::Busy`](crate::ErrorKind::Busy), and the message names the limit.
+    /// The limit is lower if the process may open too few file descriptors (`ulimit -n`) when the cluster is opened. Each
+    /// database counts three, and each further connection four. If the process runs out of descriptors, or a server of
+    /// connections, idle connections are closed and the session retries until the busy timeout. Then it fails with
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy), and the message names the limit.
     ///
-    /// The control database has one connection beside these. A server on which a session waits for a lock, or that was lost
-    /// during a commit, has one more for a moment, to finish participants that were left prepared.
+    /// The control database has one connection beside these. A server temporarily has one more if a session waits for a lock
+    /// there, or if it was lost during a commit. This connection finishes participants that are still prepared.
     pub fn connections(mut self, connections: u32) -> Self {
         self.connections = Some(connections);
         self
     }
 
-    /// Sets how many async sessions may be in the middle of a transaction at once, each with a thread of its own: 1 to
-    /// 10,000. Default: as many as can use every database without waiting for a connection, which is 10 unless
-    /// [`connections`](Builder::connections) is set. Others wait for their turn, see
-    /// [`AsyncSession`](crate::AsyncSession). Threads are started when they are needed.
+    /// Sets how many async sessions may be in the middle of a transaction at once, each with its own thread: 1 to 10,000.
+    /// Default: as many as can use every database without waiting for a connection, which is 10 unless
+    /// [`connections`](Builder::connections) is set. Further sessions wait, see [`AsyncSession`](crate::AsyncSession). Threads
+    /// are started when they are needed.
     pub fn async_sessions(mut self, sessions: u32) -> Self {
         self.async_sessions = Some(sessions);
         self
@@ -217,8 +221,8 @@ impl Builder {
         self
     }
 
-    /// Lets the cluster be opened although PostgreSQL servers cannot prepare transactions (`max_prepared_transactions` is 0 by
-    /// default). A commit over several databases of which one is a server is then an error, unless it is
+    /// Allows opening a cluster whose PostgreSQL servers cannot prepare transactions (`max_prepared_transactions` is 0 by
+    /// default). A commit over several databases, one of them a server, is then an error, unless it is
     /// [`Commit::BestEffort`](crate::Commit::BestEffort).
     pub fn without_prepared_transactions(mut self) -> Self {
         self.without_prepared_transactions = true;
@@ -232,12 +236,15 @@ impl Builder {
         self
     }
 
-    /// Lets [`Builder::create`] make a lost shard anew, empty. Otherwise `create` refuses a shard that existed and whose
-    /// database is missing: its disk may only be not mounted.
+    /// Lets [`Builder::create`] make a lost shard again, without its rows. Otherwise `create` refuses a shard that existed and
+    /// whose database is missing: its disk may only be unmounted.
     ///
-    /// The rows that the shard held are lost. Its reference tables are filled from the other shards; lookup entries of its
-    /// rows remain until [`Cluster::repair`] removes them; ids that its database counted (`#[id(auto)]`) begin again; and
-    /// statements that decided transactions had still to run on it are dropped. All other checks are made.
+    /// All other checks are made. The rows of the shard are lost, and
+    ///
+    /// - its reference tables are filled from the other shards;
+    /// - lookup entries of its rows remain until [`Cluster::repair`] removes them;
+    /// - ids that its database counted (`#[id(auto)]`) begin again;
+    /// - statements of decided transactions that had not yet run on it are dropped.
     ///
     /// ```no_run
     /// # use shard_runtime::{Cluster, Sharded};
@@ -255,26 +262,28 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// [`Builder::create`] fails with [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) if the shard is not lost, and with
-    /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard) if it is not configured; [`Builder::open`] with [`ErrorKind::Configuration`](crate::ErrorKind::Configuration).
+    /// - [`Builder::create`] fails with [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) if the shard is not lost.
+    /// - It fails with [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard) if the shard is not configured.
+    /// - [`Builder::open`] fails with [`ErrorKind::Configuration`](crate::ErrorKind::Configuration).
     pub fn replace_lost(mut self, shard: impl Into<String>) -> Self {
         self.replaced.push(shard.into());
         self
     }
 
     /// Makes the databases, tables and indexes that do not exist, and opens the cluster. It changes nothing that exists, and
-    /// continues if an earlier call has stopped. It accepts layout changes that move no row: a new model, a new list value, a
-    /// new shard.
+    /// continues an earlier call that was interrupted. It accepts layout changes that move no row: a new model, a new list value,
+    /// a new shard.
     ///
-    /// A shard that is added is *spare*: it has the tables and no row, no query reads it, and programs that do not configure it
-    /// work on. It gets keys when a new list value or a new range names it, and the rows of the reference tables with them.
+    /// A shard that is added is *spare*: it has the tables and no rows, and no query reads it. Programs that do not configure it
+    /// continue to work. It gets keys, and the rows of the reference tables, when a new list value or a new range names it.
     ///
-    /// The rows of a column that is a `#[lookup]` since this release get their entries. Until then the cluster cannot be opened
+    /// If a column has become a `#[lookup]` in this release, its rows get their entries. Until then the cluster cannot be opened
     /// with these models.
     ///
     /// # Errors
-    /// Those of [`Builder::open`], naming the first shard that failed; [`ErrorKind::Unique`](crate::ErrorKind::Unique) if rows
-    /// share a value of a column that is a `#[lookup]` since this release.
+    /// - Those of [`Builder::open`], naming the first shard that failed.
+    /// - [`ErrorKind::Unique`](crate::ErrorKind::Unique) if rows share a value of a column that has become a `#[lookup]` in this
+    ///   release.
     pub fn create<M: Models>(self) -> Result<Cluster> {
         self.build::<M>(Mode::Create)
     }
@@ -282,10 +291,13 @@ impl Builder {
     /// Opens a cluster that was made by [`Builder::create`]. It makes nothing.
     ///
     /// # Errors
-    /// Each names the shard: [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the settings or the models contradict each other,
-    /// [`ErrorKind::Missing`](crate::ErrorKind::Missing) if a database does not exist, [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) if a database is another shard,
-    /// [`ErrorKind::Layout`](crate::ErrorKind::Layout) if keys are placed otherwise than in the recorded layout, [`ErrorKind::Schema`](crate::ErrorKind::Schema) if a table
-    /// differs from its model.
+    /// Each names the shard:
+    ///
+    /// - [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the settings or the models contradict each other.
+    /// - [`ErrorKind::Missing`](crate::ErrorKind::Missing) if a database does not exist.
+    /// - [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) if a database is another shard.
+    /// - [`ErrorKind::Layout`](crate::ErrorKind::Layout) if the recorded layout places keys differently.
+    /// - [`ErrorKind::Schema`](crate::ErrorKind::Schema) if a table differs from its model.
     pub fn open<M: Models>(self) -> Result<Cluster> {
         self.build::<M>(Mode::Open)
     }
@@ -296,7 +308,7 @@ impl Builder {
         self.build::<M>(Mode::Open)
     }
 
-    /// Returns the configuration without some shards, which are given by their names.
+    /// Returns the configuration without some shards, which are selected by their names.
     pub(super) fn without(mut self, is_left_out: impl Fn(&str) -> bool) -> Self {
         // The control database stays beside the first file.
         let first = self.shards.iter().map(|(_, url)| url.split('?').next().unwrap_or_default());
@@ -310,7 +322,7 @@ impl Builder {
         self
     }
 
-    /// Replaces the URL of each shard, which is given by its index and its name.
+    /// Replaces the URL of each shard, which is selected by its index and its name.
     #[cfg(feature = "admin")]
     pub(super) fn replace_places(
         &mut self,

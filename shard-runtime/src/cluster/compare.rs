@@ -31,11 +31,11 @@ impl Cluster {
     /// Returns the rows of reference tables that differ between shards, table by table in the order of their ids.
     ///
     /// Sessions write such rows on all shards or on none. A difference therefore has another origin: SQL on one shard, a lent
-    /// connection, another program. [`Session::save`] writes a row to every shard, and [`Sql`](crate::Sql) deletes one from
-    /// every shard that has it.
+    /// connection, another program. To repair it, write a row to every shard with [`Session::save`], or delete it from every
+    /// shard with [`Sql`](crate::Sql).
     ///
-    /// It may run beside readers and writers. The rows of one table are in memory at a time. If they differ, they are read
-    /// again under a lock on all shards.
+    /// It may run beside readers and writers. The rows of one table are in memory at a time. If they differ, they are read again
+    /// under a lock on all shards.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded, Sql};
@@ -69,7 +69,7 @@ impl Cluster {
     fn compared_references(&self) -> Result<Vec<ReferenceDifference>> {
         let (all, mut found) = (ShardSet::all(self.shards()), Vec::new());
         for &model in self.layout().references() {
-            // There is no snapshot over all shards: a commit may be seen on some of them only.
+            // There is no snapshot over all shards: a commit may be visible on some of them only.
             let mut differences = self.session().differences(model)?;
             if !differences.is_empty() {
                 differences = self.transaction(|session| {
@@ -82,8 +82,8 @@ impl Cluster {
         Ok(found)
     }
 
-    /// Copies reference tables to the shards that have none of their rows while others do: those that were added later. All
-    /// shards are locked, so that no transaction is visible in part.
+    /// Copies reference tables to shards that have none of their rows while others have some: shards that were added later. All
+    /// shards are locked, so that no transaction is partly visible.
     pub(crate) fn fill_references(&self) -> Result<()> {
         let all = ShardSet::all(self.layout().shards());
         for &model in self.layout().references() {
@@ -104,7 +104,7 @@ impl Session {
         let layout = self.work.tx.cluster.shared_layout();
         let shards = layout.shards();
         let Some(table) = layout.tables().nth(model) else { return Ok(Vec::new()) };
-        // The copies of each row, in the order of the shards, by the text of its id, which is unique in one column.
+        // The copies of each row, in the order of the shards. The key is the text of its id, which is unique within one column.
         let mut rows: BTreeMap<String, Vec<(usize, Row)>> = BTreeMap::new();
         for shard in shards.serving() {
             self.each_row(model, table, shard.index(), |row| {
@@ -148,7 +148,7 @@ impl Session {
         Ok(if empty.len() < ShardSet::all(layout.shards()).len() { empty } else { ShardSet::none() })
     }
 
-    /// Copies a table to these shards from the first of the others.
+    /// Copies a table to these shards from the first of the other shards.
     fn fill(&mut self, model: usize, empty: &ShardSet) -> Result<()> {
         let layout = self.work.tx.cluster.shared_layout();
         let is_full = |shard: &&Shard| !empty.contains(shard.index());

@@ -48,7 +48,7 @@ impl Builder {
     /// busy_timeout_ms = 5000
     /// durability = "full"             # or "normal"
     /// connections = 40                # to all databases together
-    /// async_sessions = 10             # in the middle of a unit of work at once
+    /// async_sessions = 10             # in the middle of a transaction at once
     /// cache_size = 65536
     /// mmap_size = 268435456
     /// wal_size_limit = 16777216
@@ -63,8 +63,8 @@ impl Builder {
     /// url = "postgres://weather:${WEATHER_PASSWORD}@europe.example/weather"
     /// ```
     ///
-    /// `${NAME}` in a URL is replaced by the environment variable of that name, so that a password need not be in the file.
-    /// In a server's URL the value may have any characters: it is percent-encoded, as one part of the URL.
+    /// `${NAME}` in a URL is replaced by the environment variable of that name, so that the file need not have a password. In a
+    /// server's URL the value may have any characters: it is percent-encoded, as one part of the URL.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if the file cannot be read, [`ErrorKind::Configuration`] if its content is wrong or an environment
@@ -77,7 +77,7 @@ impl Builder {
         let file: File = toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = 1 + before.matches('\n').count();
-            // Not with the parser's error as source: it prints the line, which may hold a password.
+            // The parser's error is not the source: it prints the line, which may hold a password.
             let message = format!("{}, line {line}: {}", path.display(), without_value(error.message()));
             Error::new(ErrorKind::Configuration, message)
         })?;

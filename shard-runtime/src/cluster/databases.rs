@@ -1,4 +1,4 @@
-//! The databases of a cluster that is being opened: each is connected to, made or checked, and facts about it are recorded.
+//! Opens the databases of a cluster: connects to each, makes or checks its tables, and records facts about it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,35 +11,35 @@ use crate::schema::{Shard, ShardRole, Table};
 use crate::transaction::facts::{Kind, MADE, Position};
 use crate::transaction::{Database, ids};
 
-/// How many databases are opened at the same time, at most.
+/// The largest number of databases that are opened at the same time.
 const AT_ONCE: usize = 16;
 
-/// How many files one thread opens in about the time that starting it takes.
+/// The number of files that a thread opens in about the time that starting it takes.
 const FILES_PER_THREAD: usize = 8;
 
 /// The databases of a cluster that is being opened.
 pub(super) struct Databases<'o> {
     pub(super) opening: Opening<'o>,
     pub(super) timeout: Duration,
-    /// Whether servers have to be able to prepare transactions.
+    /// Whether servers must be able to prepare transactions.
     pub(super) prepares: bool,
-    /// The highest ids that generated models have on the shards that were opened.
+    /// The highest ids of models with generated ids on the opened shards.
     pub(super) highest: Mutex<Vec<(&'static Table, i64)>>,
 }
 
-/// A database that was opened: its connection, if it is kept, and the position of its log.
+/// A database that was opened: its connection, if the pool takes it, and the position of its log.
 type Opened = (Option<Box<dyn Connection>>, Option<Position>);
 
 /// All databases, opened.
 pub(super) struct OpenedDatabases {
-    /// The connections that are kept.
+    /// The connections that the pool takes.
     pub(super) connections: Vec<Option<Box<dyn Connection>>>,
-    /// The spare shards that could not be opened, and why.
+    /// The spare shards that could not be opened, and the reasons.
     pub(super) absent: Vec<(String, String)>,
 }
 
 impl Databases<'_> {
-    /// Opens all of them and records facts about them.
+    /// Opens all databases and records facts about them.
     pub(super) fn open(self, mode: Mode) -> Result<OpenedDatabases> {
         let Opening { layout, control, facts, databases, record: recorded, .. } = &self.opening;
         let opened: Vec<Result<Opened>> = match mode {
@@ -106,7 +106,7 @@ impl Databases<'_> {
                 let message = format!("the control database: {error}");
                 Err(Error::new(error.kind(), message).with_source(error))
             }
-            // If control cannot be written, the cluster can still be read, and the next process records it.
+            // If control cannot be written, the cluster can still be read, and the next process records the facts.
             _ => {
                 let absent = self.opening.absent.into_inner().unwrap_or_else(PoisonError::into_inner);
                 Ok(OpenedDatabases { connections, absent })
@@ -127,7 +127,7 @@ impl Databases<'_> {
         let databases = self.opening.databases.len();
         let has_server =
             self.opening.databases.iter().any(|database| database.driver.dialect().is_on_server());
-        // Servers are waited for.
+        // Opening a server is mostly waiting, so that each gets a thread.
         let threads = if has_server { databases } else { databases.div_ceil(FILES_PER_THREAD) }.min(AT_ONCE);
         if threads < 2 {
             return (0..databases).map(|database| self.open_one(database, Mode::Open)).collect();
@@ -155,7 +155,7 @@ impl Databases<'_> {
     fn open_one(&self, index: usize, mode: Mode) -> Result<Opened> {
         let Opening { layout, databases, .. } = &self.opening;
         let Some(Database { driver }) = databases.get(index) else { return Ok((None, None)) };
-        // The file or the schema of a shard that existed is not made again.
+        // If a shard has existed, its file or schema is not made again.
         let exists = layout.shards_in(index).any(|shard| self.opening.must_exist(shard));
         let how = if exists { Mode::Open } else { mode };
         let is_spare = layout.shards_in(index).all(|shard| shard.role() == ShardRole::Spare);

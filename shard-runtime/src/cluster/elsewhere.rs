@@ -1,4 +1,4 @@
-//! Shards and control databases that may be elsewhere: `create` makes none beside them.
+//! Shards and control databases that may be at another place: `create` refuses to make second ones.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::planner::sql::Namespace;
 use crate::planner::{Layout, Place};
 use crate::transaction::{CLUSTER, Database};
 
-/// Refuses a shard whose URL names no schema, if the default schema holds no shard and another schema of the role's
-/// `search_path` does: releases before this one made the tables there.
+/// Refuses a shard whose URL names no schema, if the default schema holds no shard and another schema of the role's `search_path`
+/// does. Earlier releases made the tables there.
 pub(super) fn refuse_elsewhere(databases: &[Database], layout: &Layout, timeout: Duration) -> Result<()> {
     for (index, database) in databases.iter().enumerate() {
         let places =
@@ -28,8 +28,8 @@ pub(super) fn refuse_elsewhere(databases: &[Database], layout: &Layout, timeout:
     Ok(())
 }
 
-/// Refuses to make a control database for shards that have one elsewhere, where sequences would begin again and hand out ids
-/// that are in use, and for databases that `create` would refuse.
+/// Refuses to make a control database if the shards have one at another place, because its sequences would generate ids again.
+/// Also refuses databases that `create` would refuse.
 pub(super) fn refuse_orphans(
     databases: &[Database],
     control: &dyn Driver,
@@ -37,7 +37,7 @@ pub(super) fn refuse_orphans(
     layout: &Layout,
     timeout: Duration,
 ) -> Result<()> {
-    let is_there = || match control.connect_waiting(Mode::Open, timeout) {
+    let exists_already = || match control.connect_waiting(Mode::Open, timeout) {
         Ok(connection) => connection.exists(names, CLUSTER),
         Err(error) if error.kind() == ErrorKind::Missing => Ok(false),
         Err(error) => {
@@ -45,7 +45,7 @@ pub(super) fn refuse_orphans(
             Err(Error::new(error.kind(), message).with_source(error))
         }
     };
-    if control.is_private() || is_there()? {
+    if control.is_private() || exists_already()? {
         return Ok(());
     }
     let (mut refused, mut differences) = (None, Vec::new());
@@ -64,8 +64,8 @@ pub(super) fn refuse_orphans(
         };
         for shard in layout.shards_in(index) {
             let is_shard = opening::identity(&*connection, &layout.place(shard.index())?.names)?.is_some();
-            // Another process may be making the cluster at this moment, the control database first.
-            if is_shard && !is_there()? {
+            // Another process may be creating the cluster now, and makes the control database first.
+            if is_shard && !exists_already()? {
                 let message = format!(
                     "the shard belongs to a cluster whose control database is not at {}; without it ids would be \
                      handed out twice: restore it",
@@ -73,7 +73,7 @@ pub(super) fn refuse_orphans(
                 );
                 return Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name()));
             }
-            // A refused `create` makes no control database.
+            // If `create` fails later, no control database may remain.
             let place = layout.place(shard.index())?;
             let compared = schema::differences(&*connection, place, layout, shard, Compared::Existing);
             differences.append(&mut compared.map_err(|error| error.on_shard(shard.name()))?);
@@ -87,12 +87,12 @@ pub(super) fn refuse_orphans(
         refused.get_or_insert_with(|| schema::error(differences));
     }
     match refused {
-        Some(error) if !is_there()? => Err(error),
+        Some(error) if !exists_already()? => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Connects to a database that may be a shard; `None` if it is in memory, or a file that is to be made.
+/// Connects to a database that may be a shard; `None` if it is in memory, or a file that `create` makes.
 fn connected(driver: &dyn Driver, timeout: Duration) -> Result<Option<Box<dyn Connection>>> {
     if driver.is_private() {
         return Ok(None);
@@ -100,7 +100,7 @@ fn connected(driver: &dyn Driver, timeout: Duration) -> Result<Option<Box<dyn Co
     match driver.connect_waiting(Mode::Open, timeout) {
         Err(error) if error.kind() == ErrorKind::Missing => match driver.path().and_then(Path::parent) {
             Some(folder) if folder.is_dir() => Ok(None),
-            // It cannot be made, and this is why.
+            // The folder does not exist: connecting returns that error.
             _ => driver.connect_waiting(Mode::Create, timeout).map(Some),
         },
         connected => connected.map(Some),

@@ -1,8 +1,8 @@
 //! The SQL that makes a PostgreSQL server read all shards through `postgres_fdw`.
 //!
-//! Hash, list and range placement have the semantics of PostgreSQL's partitions, so that a placement becomes the bounds of
-//! partitions, each of which is a shard's table. If a placement cannot be expressed so, the shards' tables inherit from one
-//! table, and every query reads all of them.
+//! Hash, list and range placement have the semantics of PostgreSQL's partitions. A placement becomes the bounds of partitions,
+//! each of which is a shard's table. If it cannot be expressed in bounds, the shards' tables inherit from one table, and every
+//! query reads all of them.
 
 use std::fmt::{self, Write as _};
 
@@ -40,15 +40,16 @@ enum Statement {
 }
 
 impl Cluster {
-    /// Returns the SQL that lets any PostgreSQL server read this cluster's shards, through PostgreSQL's `postgres_fdw`: for
-    /// joins over shards, windows, and reporting tools.
+    /// Returns the SQL that lets any PostgreSQL server read this cluster's shards through `postgres_fdw`: for joins over shards,
+    /// window functions, and reporting tools.
     ///
     /// For each model it makes a table of the same name, in the current schema:
-    /// - If the row holds its key (a shard key of its own, or a parent's bare id), the table is partitioned by the key as the
-    ///   cluster places it, and the shards' tables are the partitions. A condition on the key prunes shards, and tables that
-    ///   are partitioned by the same key are joined shard by shard.
-    /// - Otherwise (a child that holds only its parent's id, a chooser of the application, a shard with several ranges) the
-    ///   shards' tables inherit from the table. A query reads all shards.
+    ///
+    /// - If the row holds its key (its own shard key, or a parent's bare id), the table is partitioned by that key. The
+    ///   partitions are the shards' tables. A condition on the key prunes shards, and tables that are partitioned by the same key
+    ///   are joined shard by shard.
+    /// - Otherwise the shards' tables inherit from the table, and a query reads all shards. This is so for a child that holds
+    ///   only its parent's id, a chooser of the application, and a shard with several ranges.
     ///
     /// A reference table is read on the first shard.
     ///
@@ -57,8 +58,8 @@ impl Cluster {
     ///
     /// The shards are read at the same time (`async_capable`). Existing tables and servers are not changed.
     ///
-    /// Use it for reading only: writes through it bypass the commit over several shards, lookups and versions. Each shard is
-    /// read in a snapshot of its own.
+    /// Use it for reading only: writes through it bypass the commit over several shards, lookups and versions. Each shard is read
+    /// in its own snapshot.
     ///
     /// ```no_run
     /// # fn set_up(cluster: &shard_runtime::Cluster) -> shard_runtime::Result<()> {
@@ -118,7 +119,7 @@ impl Cluster {
 
 impl ForeignTablesSql {
     /// Runs the SQL on a server in one transaction. With `?schema=` the tables are made in that schema, which is created if it
-    /// does not exist. The shards' passwords are those of the cluster's URLs.
+    /// does not exist. The shards' passwords are taken from the cluster's URLs.
     ///
     /// PostgreSQL takes a password for a foreign server as text in a statement. The server's log does not show it if the role
     /// may change `log_statement` and `log_min_duration_statement`, as a superuser may; otherwise the server's settings decide.
@@ -135,7 +136,7 @@ impl ForeignTablesSql {
         };
         let driver = PostgresDriver::new(*source, self.timeout, Durability::Full);
         let connection = driver.connect(Mode::Create, None)?;
-        // Sent before the passwords: a server logs a text by the settings from before it.
+        // Sent before the passwords: a server logs a message by the settings in force before it.
         connection.run(&format!("BEGIN; {WITHOUT_LOG}"))?;
         let mut sql = String::from("SELECT");
         if let Some(schema) = names.schema.as_deref().map(quoted) {
@@ -145,12 +146,12 @@ impl ForeignTablesSql {
             let _ = write!(sql, "; {}", statement.text(true));
         }
         connection.run(&sql)?;
-        // Sent alone: when a transaction has ended, a server logs the time of what was sent with it by its own settings.
+        // Sent alone: after the end of a transaction, a server logs the duration of the whole message by its own settings.
         connection.run("COMMIT")
     }
 }
 
-/// Turns the log of statements off until the transaction ends, if the role may.
+/// Turns the statement log off until the transaction ends, if the role may do so.
 const WITHOUT_LOG: &str = "DO $$ BEGIN \
     PERFORM set_config('log_statement', 'none', true), set_config('log_min_duration_statement', '-1', true), \
         set_config('log_min_duration_sample', '-1', true), set_config('log_min_error_statement', 'panic', true); \
@@ -257,7 +258,7 @@ fn tables(table: &Table, layout: &Layout, schemas: &[String]) -> Vec<String> {
 fn parts(table: &Table, layout: &Layout) -> Parts {
     let KeyColumns::Columns(key) = table.key else { return Parts::Unbounded };
     if layout.shards().rule(table).is_some() {
-        // A shard may have several lines, and a partition has one bound.
+        // A shard may have several lines, but a partition has one bound.
         return Parts::Unbounded;
     }
     let names: Vec<String> = key
@@ -316,7 +317,7 @@ fn list_bound(
     (!own.is_empty()).then(|| format!("FOR VALUES IN ({})", own.join(", ")))
 }
 
-/// Returns the range of a shard. A shard with several ranges that do not meet has none: its table can be one partition only.
+/// Returns the range of a shard. `None` if it has several separate ranges: its table can be one partition only.
 fn range_bound(ranges: &[crate::schema::Range], shard: &str) -> Option<String> {
     let mut own = ranges.iter().filter(|range| range.shard == shard);
     let first = own.next()?;

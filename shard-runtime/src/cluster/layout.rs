@@ -1,4 +1,4 @@
-//! The recorded shards of a cluster and its epoch, for people and for administration.
+//! The recorded shards of a cluster and its epoch, for users and for administration.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use crate::transaction::Cluster;
 pub struct ShardRecord {
     /// The name.
     pub name: String,
-    /// The number that no other shard of the cluster ever has, from 0.
+    /// The number of the shard, from 0; no other shard of the cluster ever has it.
     pub place: usize,
     /// Whether it holds keys.
     pub role: ShardRole,
     /// Whether the program has configured it.
     pub is_configured: bool,
-    /// The reason why a spare shard could not be opened; such a shard does not keep the cluster from being opened.
+    /// The reason why a spare shard could not be opened. The cluster can be opened without it.
     pub problem: Option<String>,
 }
 
@@ -50,15 +50,15 @@ impl fmt::Display for ShardRecord {
 }
 
 impl Cluster {
-    /// Returns the epoch of the recorded layout that this handle uses: 1, and one more for each change that has moved keys to
-    /// other shards.
+    /// Returns the epoch of the recorded layout that this handle uses: 1, plus one for each change that has moved keys to other
+    /// shards.
     pub fn epoch(&self) -> u64 {
         let cluster = self.latest();
         cluster.shards().epoch()
     }
 
-    /// Returns all shards that the cluster has recorded, also those that are not configured and those that are retired, in the
-    /// order of their places.
+    /// Returns all shards that the cluster has recorded, including those that are not configured or retired, in the order of
+    /// their places.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded, ShardRole};
@@ -92,7 +92,7 @@ impl Cluster {
         });
         let mut shards: Vec<ShardRecord> = recorded.collect();
         if shards.is_empty() {
-            // Of a release that recorded the layout in the shards.
+            // The layout of an older release, which is recorded in the shards.
             shards.extend(cluster.shards().iter().map(|shard| ShardRecord {
                 name: shard.name().to_owned(),
                 place: shard.place(),

@@ -1,8 +1,8 @@
-//! Lookups that are new on tables with rows: `create` fills their entries before any program can open the cluster with them.
-//! Uses `verify`.
+//! New lookups on tables with rows: `create` fills their entries before any program can open the cluster with them. Uses
+//! `verify`.
 //!
-//! Control records a lookup as [`UNFILLED`] before its table is made and as [`FILLED`] once all rows have entries, so that an
-//! interrupted `create` is continued by the next one.
+//! Control records a lookup as [`UNFILLED`] before its table is made and as [`FILLED`] once all rows have entries. So the next
+//! `create` continues an interrupted one.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
@@ -11,10 +11,10 @@ use crate::transaction::facts::{CHANGED, FILLED, Facts, Kind, UNFILLED};
 use crate::transaction::recorded::Lines;
 use crate::transaction::{Cluster, Control};
 
-/// How many rows an error names that share a value.
+/// The number of rows with a shared value that an error names.
 const NAMED: usize = 5;
 
-/// Returns the facts to record before the tables are made: the lookups that are new, and whose models may have rows.
+/// Returns the facts to record before the tables are made: the new lookups, and whether their models may have rows.
 pub(super) fn unfilled<'l>(
     control: &Control,
     facts: &Facts,
@@ -23,7 +23,7 @@ pub(super) fn unfilled<'l>(
 ) -> Vec<(Kind, &'l str, String)> {
     let recorded = facts.layout();
     let tables = Lines::tables(recorded.lines.lines());
-    // Releases before this one recorded the layout in each shard, and not in control.
+    // Earlier releases recorded the layout in each shard, and not in control.
     let is_of_older_release = tables.is_empty() && !control.is_new;
     let is_new = |lookup: &&Placed| {
         let may_have_rows = (adopts && !facts.has_lookup(lookup.entries.name))
@@ -36,7 +36,7 @@ pub(super) fn unfilled<'l>(
 }
 
 impl Cluster {
-    /// Makes the entries of the rows that are older than their lookup, or that steps of a migration may have changed.
+    /// Makes the entries of rows that are older than their lookup, or whose values a migration step may have changed.
     ///
     /// # Errors
     /// [`ErrorKind::Unique`] if rows share a value. The lookup stays unfilled.
@@ -73,7 +73,7 @@ impl Cluster {
         Err(Error::new(ErrorKind::Unique, message).in_table(lookup.table.name).at_column(lookup.name()))
     }
 
-    /// Records that steps of a migration may change the values of lookups, which the next `create` compares with the entries.
+    /// Records that steps of a migration may change the values of lookups: the next `create` compares the entries with the rows.
     pub(super) fn note_changed_lookups(&self) -> Result<()> {
         let facts = self.0.control.facts()?;
         let filled = self.layout().lookups().iter().filter(|lookup| !facts.is_to_fill(lookup.entries.name));
@@ -81,7 +81,7 @@ impl Cluster {
         self.0.control.record(&record.collect::<Vec<_>>())
     }
 
-    /// Refuses to open with a lookup that `create` has not filled: its rows would not be found by it.
+    /// Refuses to open with a lookup that `create` has not filled: lookups by it would not find all rows.
     pub(super) fn refuse_unfilled(&self) -> Result<()> {
         if self.layout().lookups().is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Shards that are about to be made: which are recorded, which are lost, and what is forgotten of those that are made anew.
+//! Shards before they are made: which are recorded, which are lost, and which records of lost ones are deleted.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ impl Builder {
         self.replaced.iter().try_for_each(|name| shards.require(name).map(|_| ()))?;
         match mode == Mode::Open && !self.replaced.is_empty() {
             true => {
-                let message = "`replace_lost` makes a shard anew: call `create`, not `open`";
+                let message = "`replace_lost` makes a shard again: call `create`, not `open`";
                 Err(Error::new(ErrorKind::Configuration, message))
             }
             false => Ok(()),
         }
     }
 
-    /// Records which shards are about to be made, before any of them is touched. Returns all recorded facts.
+    /// Records which shards will be made, before any of them is changed. Returns all recorded facts.
     pub(super) fn begin_to_make(
         &self,
         control: &Control,
@@ -38,7 +38,7 @@ impl Builder {
         }
         let mut facts = known.clone();
         if !control.is_new && !known.has_shards() {
-            // Releases before this one recorded the shards in each shard, and not in control.
+            // Earlier releases recorded the shards in each shard, and not in control.
             for name in shards_of_older_release(databases, layout, self.sqlite.busy_timeout) {
                 facts.note_made(&name);
             }
@@ -59,9 +59,9 @@ impl Builder {
         Ok(facts)
     }
 
-    /// Forgets what control has recorded of the shards of a database that are lost and are to be made anew, and only that.
-    /// Nothing is forgotten before it is certain that they are lost, and while another shard of the database is lost that is
-    /// not to be made anew: opening refuses it.
+    /// Deletes the records in control of those lost shards of a database that are made again. It deletes nothing before it is
+    /// certain that they are lost. It deletes nothing either if another shard of the database is lost and not replaced: opening
+    /// refuses that.
     fn forget_lost(
         &self,
         control: &Control,
@@ -82,16 +82,16 @@ impl Builder {
         let (mut lost, mut kept) = (Vec::new(), Vec::new());
         for shard in made() {
             let names = &layout.place(shard.index())?.names;
-            let is_there = match &connection {
+            let exists = match &connection {
                 Some(connection) => opening::identity(&**connection, names)?.is_some(),
                 None => false,
             };
-            if is_there {
+            if exists {
                 kept.push((shard.name(), names))
             } else {
                 lost.push((shard.name(), names))
             }
-            if !is_there && !is_replaced(shard) {
+            if !exists && !is_replaced(shard) {
                 return Ok(());
             }
         }
@@ -106,7 +106,7 @@ impl Builder {
                     && lost.iter().any(|(name, _)| *name == database)
                 {
                     let message = format!(
-                        "transaction {} is decided, and with the shard the version is lost that tells whether it is applied \
+                        "transaction {} is decided, and the lost shard held the version that decides whether it is applied \
                          to shard `{other}` in the same database; restore the tables of shard `{database}`, or move the \
                          database away and call `replace_lost` for all of its shards",
                         decided.transaction
@@ -131,8 +131,8 @@ impl Builder {
         }
     }
 
-    /// Refuses to forget a lost shard while a participant is prepared on a server whose transaction the shard's database
-    /// decides: without the decision it would be rolled back, although other participants may have committed.
+    /// Refuses to delete the records of a lost shard whose database decides a transaction with a prepared participant on a
+    /// server. Without the decision the participant would be rolled back, although others may have committed.
     fn refuse_undecided(
         &self,
         control: &Control,
@@ -149,7 +149,7 @@ impl Builder {
                 .connect_waiting(Mode::Open, self.sqlite.busy_timeout)
                 .and_then(|connection| commit::prepared_by(&*connection, &control.cluster, lost.place()));
             let part = match prepared {
-                // A server does not drop a database in which a transaction is prepared.
+                // A server does not drop a database that has a prepared transaction.
                 Err(error) if error.kind() == ErrorKind::Missing => continue,
                 prepared => prepared.map_err(|error| error.on_shard(shard.name()))?.into_iter().next(),
             };
@@ -170,7 +170,7 @@ impl Builder {
     }
 }
 
-/// The table that a SQLite statement was prepared for and that does not exist.
+/// Returns the missing table that an error of preparing a SQLite statement names.
 fn missing_table(error: Error) -> Option<String> {
     let message = error.to_string();
     let (_, name) = message.split_once("no such table: ")?;
@@ -178,13 +178,13 @@ fn missing_table(error: Error) -> Option<String> {
     Some(name.rsplit('.').next().unwrap_or(name).to_owned())
 }
 
-/// The names of the shards that outlive the process.
+/// Returns the names of the shards that are not in memory.
 fn lasting<'l>(databases: &'l [Database], layout: &'l Layout) -> impl Iterator<Item = &'l str> {
     let lasting = databases.iter().enumerate().filter(|(_, database)| !database.driver.is_private());
     lasting.flat_map(|(database, _)| layout.shards_in(database)).map(Shard::name)
 }
 
-/// The shards that exist according to the records of those that are found.
+/// Returns the names of the existing shards by the record in the first shard that has one.
 fn shards_of_older_release(databases: &[Database], layout: &Layout, timeout: Duration) -> Vec<String> {
     for (index, database) in databases.iter().enumerate() {
         let Ok(connection) = database.driver.connect_waiting(Mode::Open, timeout) else { continue };

@@ -1,4 +1,4 @@
-//! Opens a cluster, and the operations on all of its shards: schema check, verification, backup.
+//! Opens a cluster, and has the operations on all of its shards: schema check, verification, backup.
 
 mod administration;
 mod adopt;
@@ -74,7 +74,7 @@ impl Cluster {
     /// Returns the shards that a query would read or write, the reason, and the SQL. Nothing is run.
     ///
     /// It explains selects and the queries made of them, bulk updates and deletes, [`Sql`](crate::Sql), and the argument of
-    /// `get`, as `City::by_id(5)`. A query that does not name its shards can be explained, too.
+    /// `get`, as `City::by_id(5)`. A query that does not name its shards can also be explained.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded, Sql};
@@ -100,8 +100,8 @@ impl Cluster {
     /// ```
     ///
     /// # Errors
-    /// Those of running it before its first statement: a key that is placed on no shard, an unknown shard, contradicting
-    /// pins, a value that cannot be stored.
+    /// Those that running it returns before its first statement: no shard for a key, an unknown shard, contradicting pins, a
+    /// value that cannot be stored.
     pub fn explain(&self, query: &impl Explainable) -> Result<Explain> {
         let cluster = self.latest();
         query.explain(&cluster.0.layout)
@@ -110,11 +110,11 @@ impl Cluster {
     /// Makes the generated ids of a model continue above this one. Call it for rows that were not added through a session:
     /// inserted by SQL, or copied from elsewhere. If the ids are above it already, nothing happens.
     ///
-    /// Every process reserves ids in blocks of 1,000. This process drops the rest of its block; another one may still
-    /// generate lower ids from a block that it reserved before. When a cluster is created or opened, ids continue above all
-    /// ids in the tables, so that this is needed only for rows that are inserted later.
+    /// Every process reserves ids in blocks of 1,000. This process drops the rest of its block; another one may still generate
+    /// lower ids from a block that it reserved before. Creating or opening a cluster makes ids continue above all ids in the
+    /// tables, so that only rows that are inserted later need this call.
     ///
-    /// It blocks the thread, as opening a cluster does, and a rollback does not undo it.
+    /// It blocks the thread, like opening a cluster, and a rollback does not undo it.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded, Sql};

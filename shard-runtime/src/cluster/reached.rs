@@ -1,5 +1,5 @@
-//! The lines of the layout that a shard has taken part in. The lines of a `create` that was interrupted before it reached a
-//! shard do not count: `open` passes them over, and a `create` with other lines takes them back.
+//! The lines of the layout that at least one shard has copied. Lines of a `create` that was interrupted before it reached a shard
+//! do not count: `open` ignores them, and a `create` with other lines removes them.
 
 use super::Builder;
 use super::arrange::Arranged;
@@ -14,8 +14,8 @@ use crate::transaction::{Control, Database};
 type Locked = Vec<(usize, Box<dyn Connection>)>;
 
 impl Builder {
-    /// Returns the recorded layout without lines that no shard has taken part in; `None` if there are none, or if that cannot
-    /// be found out. `create` removes them from the record.
+    /// Returns the recorded layout without lines that reached no shard. `None` if there are none, or if some shards cannot be
+    /// read. `create` removes these lines from the record.
     pub(super) fn without_unreached(
         &self,
         declared: &Arranged,
@@ -26,13 +26,13 @@ impl Builder {
     ) -> Result<Option<RecordedLayout>> {
         let is_configured = |name: &str| declared.layout.shards().get(name).is_some();
         let mut known = recorded.shards().iter();
-        // `create` goes from shard to shard in the order of their places, so that the first has the lines if another has.
+        // `create` visits the shards in the order of their places: if any shard has the lines, the first has them.
         if known.next().is_none_or(|first| !is_configured(&first.name))
             || known.any(|shard| facts.is_made(&shard.name) && !is_configured(&shard.name))
         {
             return Ok(None);
         }
-        // While these are locked, no other `create` is between recording lines and making its shards.
+        // While these databases are locked, no other `create` is between recording lines and making its shards.
         let locked = self.locked(declared, facts, mode)?;
         let Some(locked) = locked else { return Ok(None) };
         let found = self.reached(declared, recorded, &locked).and_then(|step| match step {
@@ -50,8 +50,8 @@ impl Builder {
         found
     }
 
-    /// Connects to the databases of the shards that exist; `create` locks them against another `create`. Returns none if one
-    /// cannot be reached.
+    /// Connects to the databases of the existing shards; `create` locks them against another `create`. Returns `None` if one of
+    /// them cannot be opened.
     fn locked(&self, declared: &Arranged, facts: &Facts, mode: Mode) -> Result<Option<Locked>> {
         let mut locked = Vec::new();
         for (index, Database { driver }) in self.databases(&declared.sources).iter().enumerate() {
@@ -72,7 +72,7 @@ impl Builder {
         Ok(Some(locked))
     }
 
-    /// Returns the last step of the layout that a shard has taken part in; `None` if a shard's copy is not known.
+    /// Returns the last step of the layout that reached a shard. `None` if the copy of a shard is unknown.
     fn reached(
         &self,
         declared: &Arranged,
@@ -83,7 +83,7 @@ impl Builder {
         for (index, connection) in locked {
             for shard in declared.layout.shards_in(*index) {
                 let names = &declared.layout.place(shard.index())?.names;
-                // Reading a table that does not exist would abort a transaction on a server.
+                // On a server, reading a missing table would abort the transaction.
                 if !connection.exists(names, crate::planner::own_tables::SHARD)? {
                     continue;
                 }

@@ -29,12 +29,12 @@ pub(super) fn create_tables(connection: &dyn Connection, place: &Place, tables: 
     Ok(())
 }
 
-/// The names of models' tables.
+/// Returns the names of models' tables.
 pub(super) fn names_of(tables: &[&Table]) -> Vec<&'static str> {
     tables.iter().map(|table| table.name).collect()
 }
 
-/// Adds to the error of a unique index how the rows are found that it does not allow.
+/// Adds a query for the rows that prevent a unique index to the error of creating it.
 fn not_created(index: &DeclaredIndex<'_>, error: Error, names: &Namespace, table: &Table) -> Error {
     if error.kind() != ErrorKind::Unique {
         return error;
@@ -84,7 +84,7 @@ pub(super) enum Change {
     AddsNotNull,
     SetsNotNull,
     DropsNotNull,
-    /// A column that the model does not have becomes nullable.
+    /// A NOT NULL column without a default that the model does not have becomes nullable.
     Extra,
     /// A column gets another type.
     Retypes,
@@ -176,7 +176,7 @@ pub(super) fn differences(
         let mut columns = compare_columns(table, &actual, place, is_merged, &is_strict)?;
         tolerate(&mut columns, connection, place, table)?;
         let on = place.names.table(table.name);
-        // A new table fits the model in everything.
+        // The rebuilt table has no difference.
         let mut rebuild = columns
             .iter()
             .any(|difference| matches!(difference.remedy, Remedy::Rebuild))
@@ -213,8 +213,7 @@ pub(super) fn differences(
     Ok(found)
 }
 
-/// Drops differences with which a program can run while a migration is not finished, and names the migration that has dropped
-/// a column.
+/// Removes differences that a program can run with during a migration, and names the migration that has dropped a column.
 fn tolerate(
     columns: &mut Vec<ColumnDifference>,
     connection: &dyn Connection,
@@ -243,7 +242,7 @@ fn tolerate(
             is_older = true;
         }
     }
-    // A column that a newer release requires is not one to be added to the models of this one.
+    // A column that a newer release requires must not be added to the models of this one.
     let required = columns.iter_mut().filter(|difference| is_older && difference.change == Change::Extra);
     required.for_each(|difference| difference.remedy = Remedy::NewerRelease);
     Ok(())
@@ -271,13 +270,13 @@ pub(super) enum Remedy {
     Rebuild,
 }
 
-/// Returns whether a column compares texts as the field does.
+/// Returns whether a column compares texts like the field.
 fn compares(actual: &ActualColumn, wanted: &str, dialect: Dialect, is_merged: bool) -> bool {
     actual.collation.eq_ignore_ascii_case(wanted)
         || (dialect.orders_by_column() && actual.compares_bytes && !is_merged)
 }
 
-/// Compares the columns of a table with those that exist. `is_merged`: whether answers of several shards are.
+/// Compares the columns of a table with those that exist. `is_merged`: whether rows of several shards are merged.
 pub(super) fn compare_columns(
     table: &Table,
     actual: &[ActualColumn],
@@ -383,7 +382,7 @@ pub(super) fn add_column_sql(table: &Table, index: usize, column: &ColumnDef, pl
     sql
 }
 
-/// Returns how a table is replaced by one that fits the model. A row without an id, or without its parent, cannot be copied
+/// Returns the SQL that replaces a table by one that fits the model. A row without an id, or without its parent, cannot be copied
 /// by SQL.
 fn rebuild_sql(table: &Table, actual: &[ActualColumn], place: &Place) -> String {
     let Place { names, dialect, .. } = place;
@@ -461,7 +460,7 @@ fn described_missing_indexes(
         let kind = if index.unique { "unique index" } else { "index" };
         let schema = names.schema.as_ref().map_or_else(String::new, |schema| format!("{}.", quoted(schema)));
         let message = format!("no {kind} `{}` on {}", index.name, index.columns.join(", "));
-        // An index of this name that is not valid or not unique keeps `create` from making it.
+        // `create` cannot make the index while an invalid or non-unique one has its name.
         let remedy = format!(
             "run `create` or, if it has failed with this error, this SQL: DROP INDEX IF EXISTS {schema}{}; {}",
             quoted(&index.name),

@@ -29,8 +29,8 @@ impl fmt::Display for ShardSql {
 impl Cluster {
     /// Returns the SQL that makes the models' tables and indexes on each shard, in the cluster's order. Nothing is run.
     ///
-    /// Each statement leaves what exists as it is. The runtime's own tables are not among them: [`Builder::create`] makes
-    /// them.
+    /// The statements do not change existing tables and indexes. The runtime's own tables are not included: [`Builder::create`]
+    /// makes them.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};

@@ -1,4 +1,4 @@
-//! The databases that URLs name: those of the shards, and the control database. No database is connected to.
+//! The databases that URLs name: those of the shards, and the control database. Nothing connects to them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -106,8 +106,7 @@ impl Builder {
     }
 }
 
-/// Refuses two shards in one schema that log in differently: they have connections of their own, and count as two
-/// databases.
+/// Refuses two shards in one schema with different logins: they would have separate connections, and count as two databases.
 #[cfg_attr(not(feature = "postgres"), allow(clippy::unnecessary_wraps))]
 fn refuse_other_logins(shards: &Shards, sources: &[Source], places: &[Place]) -> Result<()> {
     #[cfg(feature = "postgres")]
@@ -132,10 +131,10 @@ fn refuse_other_logins(shards: &Shards, sources: &[Source], places: &[Place]) ->
     Ok(())
 }
 
-/// The identity of a database that is known without a connection.
+/// The identity of a database that needs no connection.
 #[derive(PartialEq, Eq, Hash)]
 enum Identity {
-    /// The path without links, of a file or of the file that is to be made.
+    /// The path without links, of an existing or a new file.
     File(PathBuf),
     Memory(String),
     #[cfg(feature = "postgres")]
@@ -153,7 +152,7 @@ impl Identity {
     }
 }
 
-/// A path without links and `..`, as far as it exists.
+/// Returns a path without links and `..`, as far as it exists.
 fn real(path: &Path) -> PathBuf {
     match (path.canonicalize(), path.parent(), path.file_name()) {
         (Ok(real), ..) => real,

@@ -90,7 +90,7 @@ fn parameters(query: &str) -> Result<Vec<(&str, &str)>> {
     Ok(found)
 }
 
-/// Parses the path and parameters after `sqlite:`. As in other libraries, `sqlite://a.db` is a relative path and `sqlite:///a.db` an
+/// Parses the path and parameters after `sqlite:`. As in other libraries, `sqlite://a.db` is a relative path, `sqlite:///a.db` an
 /// absolute one, and `%` begins an encoded byte.
 fn sqlite(rest: &str, folder: &Path) -> Result<Location> {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -209,7 +209,7 @@ const PARAMETERS: [&str; 17] = [
     "load_balance_hosts",
 ];
 
-/// The schema of a shard whose URL names none, for any `search_path` of the role.
+/// The schema of a shard whose URL names none; the role's `search_path` does not count.
 #[cfg(feature = "postgres")]
 const DEFAULT_SCHEMA: &str = "public";
 

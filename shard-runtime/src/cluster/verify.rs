@@ -10,14 +10,18 @@ use crate::value::Value;
 impl Cluster {
     /// Reads all rows and reports those in the wrong place, and lookup entries that do not agree with the rows.
     ///
-    /// A row is in the wrong place if its shard is not that of its key, if its key is placed on no shard, if its parent is not
-    /// on its shard, or if another shard has a row with its id. Nothing is changed.
+    /// A row is in the wrong place if
     ///
-    /// Sessions keep all of this right. A problem therefore has another origin: SQL, a lent connection, a program whose model
-    /// has no `#[lookup]`, a foreign key that cascades, a partial commit with
-    /// [`Commit::BestEffort`](crate::Commit::BestEffort), or an older copy of a shard.
+    /// - its shard is not that of its key, or its key is placed on no shard;
+    /// - its parent is not on its shard;
+    /// - another shard has a row with its id, except ids that each shard counts (`#[id(auto)]`).
     ///
-    /// It may run beside readers and writers. Each shard is read in portions in the order of the ids, so that memory stays
+    /// Nothing is changed. Sessions never make such rows or entries. A problem has another origin:
+    ///
+    /// - SQL, a lent connection, or a foreign key that cascades;
+    /// - a program whose model has no `#[lookup]`;
+    /// - a partial commit with [`Commit::BestEffort`](crate::Commit::BestEffort), or an older copy of a shard.
+    /// It may run beside readers and writers. Each shard is read in batches in the order of the ids, so that memory stays
     /// bounded. Suspicious rows and values are read again under a lock on all shards, 500 at a time.
     ///
     /// # Errors
@@ -26,8 +30,8 @@ impl Cluster {
         self.following(|cluster| cluster.verified(false))
     }
 
-    /// Finds what [`Cluster::verify`] finds, and makes the lookup entries agree with the rows. Rows are never changed. Each
-    /// portion is a transaction of its own, in which everything is read again under the locks. It may run beside readers and
+    /// Finds the same problems as [`Cluster::verify`], and makes the lookup entries agree with the rows. Rows are never changed.
+    /// Each batch is its own transaction, in which everything is read again under the locks. It may run beside readers and
     /// writers, be stopped and be run again.
     ///
     /// It also makes the entries of rows that a program of an earlier release has added without the `#[lookup]` since
@@ -60,12 +64,12 @@ impl Cluster {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Cluster::verify`] and of committing. What was repaired before stays repaired.
+    /// Those of [`Cluster::verify`] and of committing. Earlier repairs remain.
     pub fn repair(&self) -> Result<VerifyReport> {
         self.following(|cluster| cluster.verified(true))
     }
 
-    /// Runs something that is no verb of a session under the newest layout, and once more if a key moves meanwhile.
+    /// Runs an operation outside of sessions under the newest layout, and once more if a key moves meanwhile.
     pub(super) fn following<O>(&self, run: impl Fn(&Cluster) -> Result<O>) -> Result<O> {
         // A role may have no right to read the record.
         let _ = self.reload();

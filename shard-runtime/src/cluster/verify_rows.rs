@@ -1,4 +1,4 @@
-//! Checks that each row is on the shard of its key. The rows of all shards are merged in the order of their ids; suspicious
+//! Checks that each row is on the shard of its key. The rows of all shards are merged in the order of their ids, and suspicious
 //! ones are read again under locks.
 
 use std::cmp::{Ordering, Reverse};
@@ -13,11 +13,11 @@ use crate::transaction::Cluster;
 use crate::unit_of_work::{RowProblem, RowProblemKind, VerifyReport};
 use crate::value::{ColumnType, Value};
 
-/// How many rows are read ahead: from all shards together, and from one shard at least and at most.
+/// The number of rows that are read ahead: from all shards together, and from one shard at least and at most.
 const ROWS: usize = 64_000;
 const ROWS_OF_A_SHARD: (usize, usize) = (64, 1_000);
 
-/// How many suspicious ids are checked under one lock.
+/// The number of suspicious ids that are checked under one lock.
 const SUSPECTS: usize = 500;
 
 /// The values that decide a row's place.
@@ -31,7 +31,7 @@ struct KeyRow {
     has_parent: bool,
 }
 
-/// The rows of one shard that are read and not yet merged.
+/// The rows of one shard that were read and not yet merged.
 #[derive(Default)]
 struct Ahead {
     rows: VecDeque<KeyRow>,
@@ -66,17 +66,17 @@ impl PartialEq for Front {
 impl Eq for Front {}
 
 impl Cluster {
-    /// Compares the place of each row of a table with its key or its parent.
+    /// Compares the shard of each row of a table with its key or its parent.
     pub(crate) fn verify_rows(&self, table: &'static Table, report: &mut VerifyReport) -> Result<()> {
         let shards = self.layout().shards().len();
         let (least, most) = ROWS_OF_A_SHARD;
-        let portion = (ROWS / shards.max(1)).clamp(least, most);
+        let batch = (ROWS / shards.max(1)).clamp(least, most);
         let mut ahead: Vec<Ahead> = (0..shards).map(|_| Ahead::default()).collect();
         let mut fronts = BinaryHeap::with_capacity(shards);
         let is_serving =
             |shard: usize| self.layout().shards().serving().any(|serving| serving.index() == shard);
         for (shard, ahead) in ahead.iter_mut().enumerate().filter(|(shard, _)| is_serving(*shard)) {
-            self.read_ahead(table, shard, portion, ahead)?;
+            self.read_ahead(table, shard, batch, ahead)?;
             let id = ahead.rows.front().map(|row| row.id.clone());
             fronts.extend(id.map(|id| Reverse(Front { id, shard })));
         }
@@ -88,38 +88,32 @@ impl Cluster {
             let Some(ahead) = ahead.get_mut(shard) else { continue };
             same.extend(ahead.rows.pop_front());
             if ahead.rows.is_empty() {
-                self.read_ahead(table, shard, portion, ahead)?;
+                self.read_ahead(table, shard, batch, ahead)?;
             }
             let id = ahead.rows.front().map(|row| row.id.clone());
             fronts.extend(id.map(|id| Reverse(Front { id, shard })));
         }
         self.suspect(table, &mut same, &mut suspects, report)?;
-        self.settle_suspects(table, &mut suspects, report)
+        self.recheck_suspects(table, &mut suspects, report)
     }
 
-    fn read_ahead(
-        &self,
-        table: &'static Table,
-        shard: usize,
-        portion: usize,
-        ahead: &mut Ahead,
-    ) -> Result<()> {
+    fn read_ahead(&self, table: &'static Table, shard: usize, batch: usize, ahead: &mut Ahead) -> Result<()> {
         if ahead.is_at_end {
             return Ok(());
         }
-        let which = if ahead.last.is_some() { Values::After(portion) } else { Values::First(portion) };
+        let which = if ahead.last.is_some() { Values::After(batch) } else { Values::First(batch) };
         let rows = self.transaction(|session| {
             let params: Vec<Param<'_>> =
                 ahead.last.iter().map(|last| Param::Value(last.borrowed())).collect();
             session.key_rows(table, shard, which, &params)
         })?;
-        ahead.is_at_end = rows.len() < portion;
+        ahead.is_at_end = rows.len() < batch;
         ahead.last = rows.last().map(|row| row.id.clone());
         ahead.rows = rows.into();
         Ok(())
     }
 
-    /// Keeps the id of suspicious rows, and checks the kept ones again when there are many.
+    /// Keeps the id of suspicious rows, and checks the kept ids again when there are enough.
     fn suspect(
         &self,
         table: &'static Table,
@@ -128,17 +122,18 @@ impl Cluster {
         report: &mut VerifyReport,
     ) -> Result<()> {
         let rows = std::mem::take(same);
-        if !self.judge_rows(table, &rows).is_empty() {
+        if !self.problems_of_rows(table, &rows).is_empty() {
             suspects.extend(rows.into_iter().next().map(|row| row.id));
         }
         match suspects.len() < SUSPECTS {
             true => Ok(()),
-            false => self.settle_suspects(table, suspects, report),
+            false => self.recheck_suspects(table, suspects, report),
         }
     }
 
-    /// Checks again while no session writes: a row that was relocated meanwhile may have been read twice, or without its parent.
-    fn settle_suspects(
+    /// Checks suspicious ids again while no session writes: a row that was relocated meanwhile may have been read twice, or
+    /// without its parent.
+    fn recheck_suspects(
         &self,
         table: &'static Table,
         suspects: &mut Vec<Value<'static>>,
@@ -154,7 +149,7 @@ impl Cluster {
     }
 
     /// Returns the problems of the rows that share one id.
-    fn judge_rows(&self, table: &'static Table, rows: &[KeyRow]) -> Vec<RowProblem> {
+    fn problems_of_rows(&self, table: &'static Table, rows: &[KeyRow]) -> Vec<RowProblem> {
         let name = |shard: usize| {
             self.layout().shards().by_index(shard).map_or(String::new(), |shard| shard.name().to_owned())
         };
@@ -209,7 +204,7 @@ impl Session {
         }
         rows.sort_by(|a, b| a.id.order(&b.id).then(a.shard.cmp(&b.shard)));
         let same = rows.chunk_by(|a, b| a.id.order(&b.id).is_eq());
-        Ok(same.flat_map(|rows| self.work.tx.cluster.judge_rows(table, rows)).collect())
+        Ok(same.flat_map(|rows| self.work.tx.cluster.problems_of_rows(table, rows)).collect())
     }
 
     /// Reads the ids, keys and parents of rows on a shard, in the order of the ids.

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_asked_for_somebody_can_always_go_on() {
+    fn some_pool_can_always_connect() {
         let mut seed: u64 = 1;
         let mut below = |end: usize| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

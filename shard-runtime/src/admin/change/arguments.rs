@@ -12,9 +12,9 @@ pub(in crate::admin) enum ChangeCommand {
     Plan(Vec<Planned>),
     Run(Run),
     Status,
-    /// Copies what is left, and compares.
+    /// Copies the remaining changes, and compares.
     Verify(Pace),
-    /// Copies what is left, and moves the application to the targets.
+    /// Copies the remaining changes, and moves the application to the targets.
     Switch(Pace, Switch),
     Cancel,
     Retire(u64),
@@ -103,7 +103,7 @@ struct Options {
     tries: Option<u64>,
     stops: bool,
     max_rows: Option<u64>,
-    /// The number of shards that are named before `--to`.
+    /// The number of shards before `--to`.
     to: Option<usize>,
     lines: Vec<(String, Vec<String>)>,
 }
@@ -156,7 +156,7 @@ pub(in crate::admin) fn number(parser: &mut lexopt::Parser, option: &str, least:
     number.ok_or_else(|| format!("`--{option}` takes a number from {least} to {}, got `{value}`", u32::MAX))
 }
 
-/// The pace of a number of rows, and of a rest in milliseconds.
+/// Returns the pace with a number of rows, and a rest in milliseconds.
 pub(in crate::admin) fn pace(rows: Option<u64>, rest: Option<u64>) -> Pace {
     let rows = rows.and_then(|rows| u32::try_from(rows).ok());
     rows.map_or_else(Pace::default, Pace::rows).rest(Duration::from_millis(rest.unwrap_or_default()))
@@ -214,7 +214,7 @@ fn command(words: &[String], options: Options) -> Result<ChangeCommand, String> 
     }
 }
 
-/// Reads the key that moves. `--to` stands before the last word, and the word `move-key` before all of them.
+/// Parses the key that moves. `--to` stands before the last word, and the word `move-key` before all of them.
 fn move_key(words: &[String], options: &Options) -> Result<MoveKey, String> {
     options.allow("move-key", &["to", "max-rows"])?;
     match words {
@@ -244,7 +244,7 @@ impl Options {
         tries.map_or(switch, |tries| switch.tries(tries))
     }
 
-    /// Refuses all options but these.
+    /// Refuses all options except these.
     fn allow(&self, word: &str, allowed: &[&str]) -> Result<(), String> {
         let given = [
             ("rows", self.rows.is_some()),
@@ -263,7 +263,7 @@ impl Options {
     }
 }
 
-/// Reads a kind of change and its shards. `skipped` words stand before these.
+/// Parses a kind of change and its shards. `skipped` words stand before these.
 fn planned(words: &[String], skipped: usize, options: Options) -> Result<Vec<Planned>, String> {
     let Options { to, lines, .. } = options;
     let Some((kind, shards)) = words.split_first() else {
@@ -293,7 +293,7 @@ fn planned(words: &[String], skipped: usize, options: Options) -> Result<Vec<Pla
             if shards.len() > 2 && !lines.is_empty() {
                 return Err("`--line` belongs to one change: replace one shard at a time".to_owned());
             }
-            // The first pair is moved before the second one is looked at.
+            // The first pair is moved before the second one is checked.
             let mut named = shards.iter().enumerate();
             let is_again =
                 |(at, name): &(usize, &String)| shards.get(..*at).is_some_and(|all| all.contains(name));

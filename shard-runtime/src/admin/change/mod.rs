@@ -1,4 +1,4 @@
-//! `change`: plans a change of the layout, runs it to its end, and continues one that was stopped. Uses the change of `cluster`.
+//! `change`: plans a change of the layout, runs it to its end, and continues an interrupted one. Uses the change of `cluster`.
 
 mod arguments;
 
@@ -64,7 +64,7 @@ fn plan(cluster: &Cluster, plans: &[Planned]) -> Result<Answer> {
     Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "plans": value(&plans) }) })
 }
 
-/// Opens the cluster, and makes the target shards that are configured and not there.
+/// Opens the cluster, and makes configured target shards that do not exist.
 fn open_with_targets<M: Models>(builder: &Builder, plans: &[Planned]) -> Result<Cluster> {
     let opened = builder.clone().open::<M>();
     let misses = match &opened {
@@ -72,14 +72,14 @@ fn open_with_targets<M: Models>(builder: &Builder, plans: &[Planned]) -> Result<
         Ok(cluster) => {
             let recorded = cluster.recorded_shards().into_iter();
             let mut unusable = recorded.filter(|shard| shard.is_configured && shard.problem.is_some());
-            // While a change runs, nothing is made.
+            // While a change runs, no shard is made.
             unusable.any(|shard| is_target(&shard.name, plans)) && running(cluster).is_err()
         }
     };
     if misses { builder.clone().create::<M>() } else { opened }
 }
 
-/// Whether a cluster is there and cannot be opened because it has never had a target.
+/// Returns whether a cluster exists and cannot be opened because it has never had a target.
 fn misses_a_target(error: &Error, plans: &[Planned]) -> bool {
     error.kind() == ErrorKind::Layout && error.shard().is_some_and(|shard| is_target(shard, plans))
 }
@@ -88,10 +88,10 @@ fn is_target(name: &str, plans: &[Planned]) -> bool {
     plans.iter().flat_map(|plan| &plan.targets).any(|target| target == name)
 }
 
-/// The result of a change that was carried on.
+/// The result of a change that was continued.
 struct Done {
     status: ChangeStatus,
-    /// The rows that were copied now.
+    /// The number of rows that this command has copied.
     copied: u64,
     report: Option<ChangeReport>,
 }
@@ -103,7 +103,7 @@ fn carry_out(cluster: &Cluster, options: Run, progress: Progress<'_>) -> Result<
         let change = unfinished(cluster)?;
         done.push(proceed(change, pace, switch, progress)?);
     }
-    // Before the first of them begins.
+    // The check runs before the first of them begins.
     if plans.len() > 1 && running(cluster).is_err() {
         for shards in &plans {
             if begun(cluster, shards)?.is_none() {
@@ -142,7 +142,7 @@ fn continue_running(
     Ok(answer(cluster, &[done]))
 }
 
-/// Carries a change on to its end, or to the point before the switch.
+/// Continues a change to its end, or to the point before the switch.
 fn proceed(mut change: Change, pace: Pace, switch: Option<Switch>, progress: Progress<'_>) -> Result<Done> {
     let before = change.status()?;
     let number = before.number;
@@ -278,7 +278,7 @@ fn move_key(cluster: &Cluster, moved: &MoveKey, progress: Progress<'_>) -> Resul
     Ok(Answer { outcome: Outcome::Fine, text, json: value(&moved) })
 }
 
-/// The change that runs.
+/// Returns the running change.
 fn running(cluster: &Cluster) -> Result<Change> {
     for change in cluster.changes()? {
         if change.status()?.is_running() {
@@ -289,7 +289,7 @@ fn running(cluster: &Cluster) -> Result<Change> {
     Err(Error::new(ErrorKind::Stale, message))
 }
 
-/// The change that runs, or the last one that has switched: what follows the switch may not have ended.
+/// Returns the running change, or the last one that has switched: its remaining steps may not have ended.
 fn unfinished(cluster: &Cluster) -> Result<Change> {
     match running(cluster) {
         Err(error) if error.kind() == ErrorKind::Stale => cluster.changes()?.pop().ok_or(error),
@@ -297,7 +297,7 @@ fn unfinished(cluster: &Cluster) -> Result<Change> {
     }
 }
 
-/// A change of these shards that was begun before.
+/// Returns an earlier begun change of these shards.
 fn begun(cluster: &Cluster, shards: &Planned) -> Result<Option<Change>> {
     for change in cluster.changes()? {
         let status = change.status()?;

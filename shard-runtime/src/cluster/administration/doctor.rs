@@ -24,7 +24,7 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// Whether commits on the server wait for a standby that is not there.
+    /// Returns whether commits on the server wait for a standby that is not connected.
     pub(crate) fn makes_commits_hang(&self) -> bool {
         self.check == STANDBYS && self.state == CheckState::Wrong
     }
@@ -33,13 +33,13 @@ impl Finding {
 /// The check of the standbys that commits wait for.
 const STANDBYS: &str = "synchronous standbys";
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum CheckState {
     Fine,
     /// It works now.
     Warning,
-    /// The check could not be made.
+    /// The check could not be run.
     Unknown,
     Wrong,
 }
@@ -55,14 +55,14 @@ impl CheckState {
     }
 }
 
-/// The part of a file system that should be free, and that must be.
+/// The part of a file system that should be free, and the part that must be.
 const FREE: (f64, f64) = (0.10, 0.01);
 
-/// The size of a write-ahead log that a reader keeps from being shortened.
+/// A write-ahead log of this size is reported: a reader prevents its truncation.
 const LONG_LOG: u64 = 256 * 1024 * 1024;
 
 impl Builder {
-    /// Makes all checks. `deadline` bounds each server.
+    /// Runs all checks. `timeout` bounds each server.
     pub(crate) fn diagnose<M: Models>(&self, timeout: Duration) -> Result<Vec<Finding>> {
         let (layout, databases, control) = self.all_databases::<M>()?;
         let name = |index| layout.shards_in(index).next().map_or("", Shard::name).to_owned();
@@ -95,7 +95,7 @@ impl Builder {
 }
 
 impl Cluster {
-    /// Names triggers that earlier changes of the layout have left.
+    /// Finds triggers that earlier changes of the layout have left.
     pub(crate) fn diagnose_changes(&self) -> Vec<Finding> {
         let check = "triggers of changes";
         let finding = |subject, state, message| Finding { check, subject, state, message };
@@ -108,20 +108,20 @@ impl Cluster {
             }
         };
         if left.is_empty() {
-            let message = "none is left of an earlier change".to_owned();
+            let message = "no earlier change has left any".to_owned();
             return vec![finding("cluster".to_owned(), CheckState::Fine, message)];
         }
         let describe = |Leftover { shard, triggers, is_fence, change }: Leftover| {
             let (state, effect) = match is_fence {
                 true => (CheckState::Wrong, "refuse every write"),
-                false => (CheckState::Warning, "note every write"),
+                false => (CheckState::Warning, "record every write"),
             };
             let names = triggers.join(", ");
             let message = match change {
                 Some(change) => {
                     format!("{names}: they {effect} until change {change} is finished; run `change run`")
                 }
-                None => format!("{names}: they {effect}, and no change runs that needs them; drop them"),
+                None => format!("{names}: they {effect}, and no running change needs them; drop them"),
             };
             finding(shard, state, message)
         };
@@ -149,7 +149,7 @@ fn journal_mode(path: &Path) -> (CheckState, String) {
             let message = "another program has set a rollback journal; opening the cluster sets WAL again";
             (CheckState::Warning, message.to_owned())
         }
-        _ => (CheckState::Wrong, format!("{} is no SQLite database; restore it", path.display())),
+        _ => (CheckState::Wrong, format!("{} is not a SQLite database; restore it", path.display())),
     }
 }
 
@@ -196,7 +196,7 @@ fn free_disk(_: &Path) -> (CheckState, String) {
     (CheckState::Unknown, "not measured on this system".to_owned())
 }
 
-/// Makes the checks of a server.
+/// Runs the checks of a server.
 fn check_server(
     driver: &dyn Driver,
     prepares: bool,
@@ -245,8 +245,8 @@ fn prepared_transactions(connection: &dyn Connection, prepares: bool) -> Result<
         }
         (most, connections) if prepares && most < connections => {
             let message = format!(
-                "{most}, and {connections} connections: more sessions than that cannot commit over several databases at once; \
-                 set it to `max_connections`"
+                "{most}, fewer than the {connections} connections: further sessions cannot commit over several databases at \
+                 the same time; set it to `max_connections`"
             );
             (CheckState::Warning, message)
         }
@@ -255,7 +255,7 @@ fn prepared_transactions(connection: &dyn Connection, prepares: bool) -> Result<
 }
 
 fn old_prepared(connection: &dyn Connection) -> Result<(CheckState, String)> {
-    // Those of other programs hold back the removal of old row versions, too.
+    // Prepared transactions of other programs also hold back the removal of old row versions.
     let sql = "SELECT gid, database::text, prepared::text FROM pg_prepared_xacts \
                WHERE prepared < clock_timestamp() - interval '1 hour' ORDER BY prepared";
     let old = texts(connection, sql, &[])?;
@@ -288,8 +288,8 @@ fn synchronous_standbys(connection: &dyn Connection) -> Result<(CheckState, Stri
         ("", _) => (CheckState::Fine, "none are configured".to_owned()),
         (_, "0") if waits != "local" && waits != "off" => {
             let message = format!(
-                "`synchronous_standby_names` is `{names}`, and no such standby is connected: commits wait for one; start it, or \
-                 change the setting"
+                "`synchronous_standby_names` is `{names}`, and none of these standbys is connected: commits wait for one; start \
+                 one, or change the setting"
             );
             (CheckState::Wrong, message)
         }

@@ -1,4 +1,4 @@
-//! Whether each database of a cluster answers, within a bounded time.
+//! The health of a cluster: whether each database answers, within a bounded time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::planner::sql::Namespace;
 use crate::schema::Shard;
 use crate::transaction::{Cluster, Database};
 
-/// The pause before a database that was locked is connected to again.
+/// The pause before another connection attempt to a locked database.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
-/// Whether each database of a cluster answers; returned by [`Cluster::health`].
+/// The state of each database of a cluster: whether it answers; returned by [`Cluster::health`].
 ///
 /// With the feature `serde` it can be serialised: `latency` is the number of seconds `latency_seconds`.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct Probe {
     pub name: String,
     /// The time until it answered or failed.
     pub latency: Duration,
-    /// Why it does not serve; `None` if it does.
+    /// The reason why it does not serve; `None` if it serves.
     pub error: Option<Error>,
 }
 
@@ -47,7 +47,7 @@ serialized! { Health { shards, control } }
 serialized! { Probe { name, error } and { latency_seconds: latency } }
 
 impl Health {
-    /// Returns whether every database answered and is the one that it should be.
+    /// Returns whether every database has answered and is the expected one.
     pub fn is_healthy(&self) -> bool {
         self.errors().next().is_none()
     }
@@ -58,7 +58,7 @@ impl Health {
     }
 }
 
-/// A line for each database: `asia: serves, 0.4 ms`.
+/// Prints a line for each database: `asia: serves, 0.4 ms`.
 impl Health {
     /// Returns a database that does not answer in time, with its error.
     #[cfg(feature = "admin")]
@@ -90,10 +90,10 @@ impl fmt::Display for Probe {
 
 impl Cluster {
     /// Connects to every database of the cluster at the same time, outside of the pool, and reads which shard it holds. It
-    /// returns after the timeout at the latest, and never fails: the error of each database is in the answer.
+    /// returns within the timeout, and never fails: the result has the error of each database.
     ///
-    /// A database that takes longer has [`ErrorKind::TimedOut`]. Its probe may stay behind on a thread, if a system call does
-    /// not return; then later probes of this database fail at once until it does. Locks of writers do not delay a probe.
+    /// A database that takes longer has [`ErrorKind::TimedOut`]. If a system call blocks, the probe's thread keeps running after
+    /// that. Until it ends, later probes of this database fail at once. Locks of writers do not delay a probe.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -125,13 +125,13 @@ impl Cluster {
     }
 }
 
-/// The result of a probe: an error for each shard that does not serve, by its index; of control under [`CONTROL`].
+/// The result of a probe: the error of each shard that does not serve, by its index, and of control under [`CONTROL`].
 type Found = (Vec<usize>, Duration, Vec<(usize, Error)>);
 
-/// Stands for the control database among the indexes of shards.
+/// The index of the control database among those of shards.
 const CONTROL: usize = usize::MAX;
 
-/// Probes all databases at once. Without the id of the cluster only the names of the shards are checked.
+/// Probes all databases at once. Without the cluster's id, only the names of the shards are checked.
 pub(crate) fn probe(
     layout: &Layout,
     databases: &[Database],
@@ -141,7 +141,7 @@ pub(crate) fn probe(
     timeout: Duration,
 ) -> Health {
     let began = Instant::now();
-    // A driver that stops in time says why; otherwise the probe is left behind.
+    // A driver that meets this deadline returns its own error; otherwise the probe's thread is left running.
     let deadline = began + timeout.mul_f64(0.9);
     let cluster: Option<Arc<str>> = cluster.map(Arc::from);
     let (sender, answers) = channel();
@@ -151,22 +151,22 @@ pub(crate) fn probe(
     for (index, database) in databases.iter().enumerate() {
         let named = |shard: &Shard| Some((shard.clone(), layout.place(shard.index()).ok()?.names.clone()));
         let shards = layout.shards_in(index).filter_map(named).collect();
-        targets.push(Target { driver: Arc::clone(&database.driver), what: What::Shards(shards) });
+        targets.push(Target { driver: Arc::clone(&database.driver), contents: Contents::Shards(shards) });
     }
-    targets.push(Target { driver: Arc::clone(control), what: What::Control(control_names.clone()) });
-    for (target, is_under_way) in targets.into_iter().zip(probes) {
-        let members = target.what.members();
-        if is_under_way.swap(true, Ordering::AcqRel) {
+    targets.push(Target { driver: Arc::clone(control), contents: Contents::Control(control_names.clone()) });
+    for (target, is_running) in targets.into_iter().zip(probes) {
+        let members = target.contents.members();
+        if is_running.swap(true, Ordering::AcqRel) {
             let message = "an earlier probe of the database has not returned";
             let error = || Error::new(ErrorKind::TimedOut, message);
             errors.extend(members.into_iter().map(|member| (member, Duration::ZERO, Some(error()))));
             continue;
         }
-        let (run, cluster) = (Running(Arc::clone(is_under_way)), cluster.clone());
+        let (run, cluster) = (Running(Arc::clone(is_running)), cluster.clone());
         let sender: Sender<Found> = sender.clone();
         let started = thread::Builder::new().name("sharded-health".to_owned()).spawn(move || {
             let found = target.probe(cluster.as_deref(), deadline);
-            let answer = (target.what.members(), began.elapsed(), found);
+            let answer = (target.contents.members(), began.elapsed(), found);
             drop((target, run));
             // The caller may have stopped waiting.
             let _ = sender.send(answer);
@@ -211,7 +211,7 @@ pub(crate) fn probe(
     Health { shards, control: take(CONTROL, "control") }
 }
 
-/// A probe that is under way until this is dropped.
+/// A probe that runs until this is dropped.
 struct Running(Arc<AtomicBool>);
 
 impl Drop for Running {
@@ -220,22 +220,23 @@ impl Drop for Running {
     }
 }
 
-/// A database to be probed.
+/// A database to probe.
 struct Target {
     driver: Arc<dyn Driver>,
-    what: What,
+    contents: Contents,
 }
 
-enum What {
+/// The contents of a database.
+enum Contents {
     Shards(Vec<(Shard, Namespace)>),
     Control(Namespace),
 }
 
-impl What {
+impl Contents {
     fn members(&self) -> Vec<usize> {
         match self {
-            What::Shards(shards) => shards.iter().map(|(shard, _)| shard.index()).collect(),
-            What::Control(_) => vec![CONTROL],
+            Contents::Shards(shards) => shards.iter().map(|(shard, _)| shard.index()).collect(),
+            Contents::Control(_) => vec![CONTROL],
         }
     }
 }
@@ -245,23 +246,23 @@ impl Target {
     fn probe(&self, cluster: Option<&str>, deadline: Instant) -> Vec<(usize, Error)> {
         let connection = match self.connect(deadline) {
             Ok(connection) => connection,
-            // A writer has locked a database in memory, so that it is there.
+            // A writer has locked a database in memory, so that it exists.
             Err(error) if self.driver.is_private() && error.kind() == ErrorKind::Busy => return Vec::new(),
             Err(error) => {
                 // Every shard of the database has the error.
                 let each = |member| (member, error.copied());
-                return self.what.members().into_iter().map(each).collect();
+                return self.contents.members().into_iter().map(each).collect();
             }
         };
         connection.set_deadline(Some(deadline));
-        match &self.what {
+        match &self.contents {
             // A reader in memory would wait for a writer.
             _ if self.driver.is_private() => Vec::new(),
-            What::Control(names) => {
+            Contents::Control(names) => {
                 let checked = opening::check_control(&*connection, names, &self.driver.describe());
                 checked.err().map(|error| (CONTROL, error)).into_iter().collect()
             }
-            What::Shards(shards) => {
+            Contents::Shards(shards) => {
                 let check = |(shard, names): &(Shard, Namespace)| {
                     let checked = match cluster {
                         Some(cluster) => opening::check_identity(&*connection, shard, names, cluster),
@@ -277,7 +278,7 @@ impl Target {
     fn connect(&self, deadline: Instant) -> Result<Box<dyn Connection>> {
         loop {
             match self.driver.connect(Mode::Open, Some(deadline)) {
-                // Another process recovers the log, or the server has no slot for a connection.
+                // Another process recovers the log, or the server has no free connection slot.
                 Err(error)
                     if error.kind() == ErrorKind::Busy
                         && !self.driver.is_private()

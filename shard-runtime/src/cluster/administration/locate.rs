@@ -11,8 +11,7 @@ use crate::transaction::Cluster;
 use crate::value::{ColumnType, Value};
 
 impl Cluster {
-    /// Returns the shard that holds the rows of a model with this key. For a child it is the key of its parent. It reads no
-    /// database.
+    /// Returns the shard that holds the rows of a model with this key. A child has the key of its parent. No database is read.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -46,9 +45,9 @@ impl Cluster {
 
 #[cfg(feature = "admin")]
 impl Cluster {
-    /// As [`Cluster::locate`], of a table or a model by its name and a key as text: a text for each of its columns.
+    /// Does the same as [`Cluster::locate`], with the name of a table or a model and a text for each column of the key.
     ///
-    /// The second value is the line of the key in the recorded layout, if it has one of its own.
+    /// The second value is the key's own line in the recorded layout, if it has one.
     pub(crate) fn locate_text(&self, name: &str, key: &[String]) -> Result<(&Shard, Option<String>)> {
         let (root, values) = self.key_of_text(name, key)?;
         let shards = self.layout().shards();
@@ -60,7 +59,7 @@ impl Cluster {
         Ok((shard, line))
     }
 
-    /// Reads a key as text, of a table or a model by its name. Returns the table that has the key, which is the parent of a child.
+    /// Reads a key as text, for a table or a model by its name. Returns the table that has the key: the root of a child.
     pub(crate) fn key_of_text(
         &self,
         name: &str,
@@ -100,10 +99,10 @@ impl Cluster {
     }
 }
 
-/// Reads a value as [`Value`] prints it.
+/// Parses a value as [`Value`] prints it.
 #[cfg(feature = "admin")]
 fn value_of(kind: ColumnType, text: &str) -> Result<Value<'static>> {
-    let wrong = |expected: &str| Error::new(ErrorKind::Value, format!("`{text}` is no {expected}"));
+    let wrong = |expected: &str| Error::new(ErrorKind::Value, format!("expected {expected}, got `{text}`"));
     let bytes = |text: &str| -> Option<Vec<u8>> {
         let digits = text.as_bytes().chunks(2);
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();

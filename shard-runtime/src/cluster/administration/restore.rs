@@ -13,15 +13,16 @@ use crate::query::Models;
 use crate::transaction::facts::texts;
 use crate::unit_of_work::VerifyReport;
 
-/// How long a copy may be locked, which no other program knows.
+/// The limit of waits for locks of a copy, which no other program uses.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Copies a backup to a new folder beside it, checks each file, and opens and verifies the copy. The backup stays as it is:
-/// opening a cluster may write.
+/// Copies a backup to a new folder beside it, checks each file, and opens and verifies the copy. The backup itself is not opened,
+/// because opening a cluster may write.
 ///
 /// # Errors
-/// [`ErrorKind::Configuration`] if a database of the cluster is no file, [`ErrorKind::Missing`] if a file is not there; those of
-/// opening the cluster and of [`Cluster::verify`](crate::Cluster::verify).
+/// - [`ErrorKind::Configuration`] if a database of the cluster is not a file.
+/// - [`ErrorKind::Missing`] if a file does not exist.
+/// - Those of opening the cluster and of [`Cluster::verify`](crate::Cluster::verify).
 pub(crate) fn check_copies<M: Models>(builder: &Builder, folder: &Path) -> Result<VerifyReport> {
     let Copies { files, .. } = builder.copies_in::<M>(folder)?;
     for (name, file) in &files {
@@ -52,7 +53,7 @@ fn io(path: &Path, error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("{}: {error}", path.display())).with_source(error)
 }
 
-/// Has SQLite check all pages of a file.
+/// Runs SQLite's check of all pages of a file.
 fn check_file(builder: &Builder, path: &Path) -> Result<()> {
     let driver = builder.driver(&Source::Sqlite(SqliteSource::File(path.to_owned())));
     let connection = driver.connect_waiting(Mode::Open, LONGEST)?;
@@ -70,7 +71,7 @@ fn check_file(builder: &Builder, path: &Path) -> Result<()> {
 struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Makes a folder with the name of another one and the ending `.check`.
+    /// Makes a folder beside another one, with its name and the ending `.check`.
     fn beside(folder: &Path) -> Result<Self> {
         let mut name = folder.file_name().unwrap_or_default().to_owned();
         name.push(format!(".check-{}", std::process::id()));

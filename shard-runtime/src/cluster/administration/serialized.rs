@@ -1,6 +1,6 @@
 //! `serde::Serialize` for the values of administration, behind the feature `serde`.
 
-/// Serialises a struct as a map of these fields; those of the second list are durations, in seconds.
+/// Serialises a struct as a map of the first fields; the fields of the second list are durations, in seconds.
 macro_rules! serialized {
     ($type:ident { $($field:ident),* $(,)? } $(and { $($name:ident: $duration:ident),* })?) => {
         #[cfg(feature = "serde")]
@@ -18,7 +18,7 @@ macro_rules! serialized {
 }
 pub(crate) use serialized;
 
-/// As its name: `"Busy"`.
+/// Serialises its name: `"Busy"`.
 #[cfg(feature = "serde")]
 impl serde::Serialize for crate::error::ErrorKind {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -26,7 +26,7 @@ impl serde::Serialize for crate::error::ErrorKind {
     }
 }
 
-/// As a map with the fields `kind`, `message`, `shard` and `table`.
+/// Serialises a map with the fields `kind`, `message`, `shard` and `table`.
 #[cfg(feature = "serde")]
 impl serde::Serialize for crate::error::Error {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

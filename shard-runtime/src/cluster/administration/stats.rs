@@ -6,8 +6,8 @@ use super::serialized::serialized;
 use crate::error::ErrorKind;
 use crate::transaction::Cluster;
 
-/// The counters of a cluster handle since it was opened; returned by [`Cluster::stats`]. All numbers but those of
-/// [`connections`](Stats::connections) in use and open only rise, so that a rate is a difference of two values.
+/// The counters of a cluster handle since it was opened; returned by [`Cluster::stats`]. Except the
+/// [`connections`](Stats::connections) in use and open, all numbers only rise, so that a rate is a difference of two values.
 ///
 /// With the feature `serde` it can be serialised. Durations are numbers of seconds, under names that end in `_seconds`.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,9 +53,9 @@ pub struct ErrorCount {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct TransactionStats {
-    /// Those that had written one shard.
+    /// The number of transactions that had written one shard.
     pub one_shard: u64,
-    /// Those that had written several shards.
+    /// The number of transactions that had written several shards.
     pub several_shards: u64,
     /// The number of times that [`Cluster::transaction`] has run a closure again.
     pub retries: u64,
@@ -73,18 +73,18 @@ pub struct ConnectionStats {
     pub limit: u64,
     /// The number of times that a session has waited for a connection.
     pub waits: u64,
-    /// The time of these waits together.
+    /// The total time of these waits.
     pub waited: Duration,
 }
 
-/// The waits for the write locks of SQLite databases that other sessions of this handle held. Waits for other processes, and
-/// for row locks on servers, are not counted: those that end in [`ErrorKind::Busy`] are among the errors.
+/// Waits for the write locks of SQLite databases that other sessions of this handle held. Waits for other processes and for row
+/// locks on servers are not counted; those that fail with [`ErrorKind::Busy`] are among the errors.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LockStats {
     /// The number of waits.
     pub waits: u64,
-    /// Their time together.
+    /// Their total time.
     pub waited: Duration,
 }
 
@@ -96,8 +96,8 @@ serialized! { ConnectionStats { in_use, open, limit, waits } and { waited_second
 serialized! { LockStats { waits } and { waited_seconds: waited } }
 
 impl Cluster {
-    /// Returns the counters of this cluster handle and its clones since it was opened. It reads no database. Counting is a
-    /// relaxed atomic addition.
+    /// Returns the counters of this cluster handle and its clones since it was opened. No database is read. Counting is a relaxed
+    /// atomic addition.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};

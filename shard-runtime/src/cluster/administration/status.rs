@@ -1,4 +1,4 @@
-//! The rows and bytes of each shard, and which of its transactions are not finished.
+//! The rows and bytes of each shard, and the transactions that are not finished.
 
 use std::fmt;
 
@@ -30,13 +30,13 @@ pub struct Status {
     pub migrations: MigrationStatus,
     /// The global transactions that are not finished on every shard.
     pub transactions: Vec<PendingTransaction>,
-    /// The keys that have lines of their own in the recorded layout: those that were moved by [`Cluster::move_key`].
+    /// The keys with their own lines in the recorded layout: those that [`Cluster::move_key`] has moved.
     pub keys: Vec<KeyLine>,
     /// The changes of the layout that run, and those whose sources still hold their rows under other names.
     pub changes: Vec<ChangeStatus>,
-    /// Why the changes could not be read from the control database.
+    /// The error of reading the changes from the control database.
     pub changes_error: Option<Error>,
-    /// The rows of the fullest serving shard, divided by the mean of all serving shards: 1 if all hold as many. `None` if
+    /// The rows of the fullest serving shard, divided by the mean of all serving shards: 1 if all hold equally many. `None` if
     /// there are no rows, or if a shard could not be read.
     pub imbalance: Option<f64>,
 }
@@ -57,7 +57,7 @@ pub struct ShardStatus {
     pub bytes: Option<u64>,
     /// The rows of each table, also of reference tables and of lookups.
     pub tables: Vec<TableRows>,
-    /// Why the shard could not be read.
+    /// The error of reading the shard.
     pub error: Option<Error>,
 }
 
@@ -99,7 +99,7 @@ pub struct PendingTransaction {
 pub enum TransactionState {
     /// It is committed, and some shards have not applied it yet.
     Pending,
-    /// It is prepared, and no decision was found: its owner is about to decide, or is gone.
+    /// It is prepared, and no decision was found: its session is about to decide, or has ended.
     InDoubt,
 }
 
@@ -118,7 +118,7 @@ serialized! { ShardStatus { shard, role, place, rows, bytes, tables, error } }
 serialized! { TableRows { table, rows } }
 serialized! { PendingTransaction { id, state, shards } }
 
-/// As its name: `"in doubt"`.
+/// Serialises its name: `"in doubt"`.
 #[cfg(feature = "serde")]
 impl serde::Serialize for TransactionState {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -163,11 +163,12 @@ impl Status {
 }
 
 impl Cluster {
-    /// Counts the rows of every table on every shard, at the same time on all databases, and lists how far migrations are, the
-    /// global transactions that are not finished, and the changes of the layout. A shard that cannot be read has its error in the answer.
+    /// Counts the rows of every table on every shard, on all databases at the same time. It also lists the steps of migrations,
+    /// the global transactions that are not finished, and the changes of the layout. A shard that cannot be read has its error in
+    /// the result.
     ///
-    /// Counting reads an index of each table as a whole: on large tables it takes seconds. A transaction that is being
-    /// committed at this moment may be listed.
+    /// Counting reads a whole index of each table, which takes seconds on large tables. A transaction that is being committed at
+    /// this moment may be listed.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -226,8 +227,7 @@ impl Cluster {
         Status { cluster, epoch, shards, migrations, transactions, keys, changes, changes_error, imbalance }
     }
 
-    /// Returns the status and the migrations of the shards of one database, by their indexes, and the transactions that are not
-    /// finished there.
+    /// Returns the status and the migrations of the shards of one database, by their indexes, and its unfinished transactions.
     fn status_of(&self, database: usize) -> (Vec<(usize, ShardStatus)>, Vec<Migrated>, Vec<PendingPart>) {
         let shards: Vec<&Shard> = self.layout().shards_in(database).collect();
         let read = self.on_connection(&LeaseOwner::default(), database, |connection| {
@@ -239,7 +239,7 @@ impl Cluster {
             let read: Result<Vec<Read>> = shards.iter().map(read).collect();
             connection.rollback()?;
             let read = read?;
-            // Outside of a transaction, which a missing table would abort on a server.
+            // Outside of a transaction: on a server a missing table would abort it.
             let migrated = shards.iter().map(|shard| {
                 let steps = self.migrations_of(shard, connection);
                 steps.map(|steps| (shard.index(), steps)).map_err(|error| error.on_shard(shard.name()))
@@ -279,7 +279,7 @@ impl Cluster {
         }
     }
 
-    /// Returns how many rows a shard holds, and how many bytes, as far as they can be read.
+    /// Returns the number of rows and of bytes of a shard, as far as they can be read.
     pub(crate) fn size_of_shard(&self, shard: &Shard) -> (Option<u64>, Option<u64>) {
         let read = || {
             let database = self.layout().place(shard.index())?.database;
@@ -302,7 +302,7 @@ impl Cluster {
         ShardMigrations::read(connection, place, shard.name())
     }
 
-    /// Returns the rows of each table, with whether its rows are spread over the shards, and the bytes on disk.
+    /// Returns the rows of each table, whether they are spread over the shards, and the bytes on disk.
     fn read_shard(&self, shard: &Shard, connection: &dyn Connection, is_alone: bool) -> Result<Read> {
         let layout = self.layout();
         let place = layout.place(shard.index())?;
@@ -317,12 +317,12 @@ impl Cluster {
         let names: Vec<String> = layout.tables().map(|table| place.names.plain(table.name)).collect();
         let (sql, names) = place.dialect.size_sql(&place.names, &names, is_alone);
         let names: Vec<Param<'_>> = names.iter().map(|name| Param::Value(Value::Text(name.into()))).collect();
-        // A SQLite library without `dbstat` does not know the size of a part of a file.
+        // A SQLite library without `dbstat` does not have the size of a part of a file.
         let bytes = number(connection, &sql, &names).unwrap_or_default();
         Ok((tables, bytes))
     }
 
-    /// Returns where a shard is: a path or a server, with the schema.
+    /// Returns the location of a shard: a path or a server, with the schema.
     pub(crate) fn place_of(&self, shard: &Shard, database: usize) -> String {
         let at =
             self.0.databases.get(database).map_or_else(String::new, |database| database.driver.describe());
@@ -348,7 +348,7 @@ impl Cluster {
     }
 }
 
-/// Returns where a shard is in a database.
+/// Returns the location of a shard in a database.
 pub(super) fn described(at: &str, names: &Namespace) -> String {
     match (&names.schema, names.prefix.as_str()) {
         (Some(schema), _) => format!("{at}?schema={schema}"),
@@ -357,7 +357,7 @@ pub(super) fn described(at: &str, names: &Namespace) -> String {
     }
 }
 
-/// The rows of each table, with whether they are spread over the shards; and the bytes on disk.
+/// The rows of each table, whether they are spread over the shards, and the bytes on disk.
 type Read = (Vec<(bool, TableRows)>, Option<u64>);
 
 /// The migrations of a shard, with its index.
@@ -370,7 +370,7 @@ fn imbalance(shards: &[ShardStatus]) -> Option<f64> {
     (sum > 0).then(|| most as f64 * rows.len() as f64 / sum as f64)
 }
 
-/// The one number that a statement returns; `None` for NULL.
+/// Returns the one number of a statement's result; `None` for NULL.
 fn number(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<Option<u64>> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query(params)?;

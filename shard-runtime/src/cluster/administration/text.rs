@@ -1,8 +1,8 @@
-//! Values as text: columns that are aligned, errors with their causes.
+//! Values as text: aligned columns, errors with their causes.
 
 use crate::error::Error;
 
-/// Returns lines with columns that are aligned; the first line has the headings.
+/// Returns lines with aligned columns; the first line has the headings.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
     let lines: Vec<&Vec<String>> = std::iter::once(&headings).chain(rows).collect();

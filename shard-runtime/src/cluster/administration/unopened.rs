@@ -1,4 +1,4 @@
-//! The facts about a cluster that need no opened cluster: opening fails if one database does.
+//! Facts about a cluster that can be read without opening it: opening fails if one database fails.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,31 +18,31 @@ use crate::query::Models;
 use crate::schema::Shard;
 use crate::transaction::{CLUSTER, Database, facts};
 
-/// The place of a shard, by the configuration.
+/// The configured place of a shard.
 pub(crate) struct ShardPlace {
     pub(crate) shard: String,
     /// A path, or a host and a database, with the schema or the prefix; never a password.
     pub(crate) place: String,
-    /// The number of its database: shards of one database have the same.
+    /// The number of its database, which shards of one database share.
     pub(crate) database: usize,
     pub(crate) dialect: &'static str,
 }
 
-/// The files of a copy, as [`Cluster::backup`](crate::Cluster::backup) names them.
+/// The files of a copy, with the names that [`Cluster::backup`](crate::Cluster::backup) gives them.
 pub(crate) struct Copies {
-    /// Opens the copies.
+    /// The configuration that opens the copies.
     pub(crate) builder: Builder,
     /// The name of the first shard of each file, or `control`, and the file.
     pub(crate) files: Vec<(String, PathBuf)>,
 }
 
 impl Builder {
-    /// As [`Cluster::health`](crate::Cluster::health), of a cluster that may fail to open.
+    /// Does the same as [`Cluster::health`](crate::Cluster::health), for a cluster that may fail to open.
     pub(crate) fn health<M: Models>(&self, timeout: Duration) -> Result<Health> {
         let began = Instant::now();
         let Described { layout, databases, control_source, control_names, .. } = self.described::<M>()?;
         let control: Arc<dyn Driver> = self.driver(&control_source).into();
-        // Without it the names of the shards are checked, but not that they are of one cluster.
+        // Without the id the names of the shards are checked, but not whether they belong to one cluster.
         let cluster = cluster_id(&*control, &control_names, began + timeout / 2).ok();
         let probes: Vec<_> = (0..=databases.len()).map(|_| Arc::default()).collect();
         let rest = timeout.saturating_sub(began.elapsed());
@@ -66,7 +66,7 @@ impl Builder {
         layout.shards().iter().map(place).collect()
     }
 
-    /// As [`Cluster::schema_sql`](crate::Cluster::schema_sql).
+    /// Does the same as [`Cluster::schema_sql`](crate::Cluster::schema_sql).
     pub(crate) fn schema_sql<M: Models>(&self) -> Result<Vec<ShardSql>> {
         self.described::<M>().map(|described| sql_of(&described.layout))
     }
@@ -74,7 +74,7 @@ impl Builder {
     /// Returns the files of a copy in a folder, and a builder that opens them.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] if a database is no file.
+    /// [`ErrorKind::Configuration`] if a database is not a file.
     pub(crate) fn copies_in<M: Models>(&self, folder: &Path) -> Result<Copies> {
         let Described { layout, sources, control_source, .. } = self.described::<M>()?;
         let name_of = |source: &Source| match source {
@@ -87,7 +87,7 @@ impl Builder {
             name_of(source).map(|file| folder.join(file)).ok_or_else(missing)
         };
         let url = |path: &Path, prefix: &str| {
-            // Characters that end the path of a URL.
+            // These characters end the path of a URL.
             let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
             let prefix = if prefix.is_empty() { String::new() } else { format!("?prefix={prefix}") };
             format!("sqlite:{path}{prefix}")
@@ -109,7 +109,7 @@ impl Builder {
         Ok(Copies { builder, files })
     }
 
-    /// Returns the databases and the control database, for checks of what holds them.
+    /// Returns the databases and the control database, to check their contents.
     pub(super) fn all_databases<M: Models>(&self) -> Result<(Layout, Vec<Database>, Arc<dyn Driver>)> {
         let Described { layout, databases, control_source, .. } = self.described::<M>()?;
         Ok((layout, databases, self.driver(&control_source).into()))

@@ -1,4 +1,4 @@
-//! The properties of tables in a database beside their columns and indexes.
+//! The properties of tables in a database, beside their columns and indexes.
 
 use crate::cluster::migrate::has_word;
 use crate::driver::Connection;
@@ -17,7 +17,7 @@ fn row(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<O
     Ok(texts(connection, sql, params)?.into_iter().next())
 }
 
-/// The object that has a name.
+/// The object that has a table's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Table {
@@ -58,13 +58,13 @@ pub(super) struct Lacking {
     pub(super) role: String,
 }
 
-/// Returns which rights the role lacks on the schema of a server.
+/// Returns the rights that the role lacks on the schema of a server.
 pub(super) fn lacking_on_schema(connection: &dyn Connection, place: &Place) -> Result<Option<Lacking>> {
     let Some(schema) = &place.names.schema else { return Ok(None) };
     lacking(connection, "has_schema_privilege", schema, &["USAGE", "CREATE"])
 }
 
-/// Returns which rights the role lacks on a table of a server.
+/// Returns the rights that the role lacks on a table of a server.
 pub(super) fn lacking_on_table(
     connection: &dyn Connection,
     place: &Place,
@@ -113,9 +113,9 @@ pub(super) fn foreign_keys(
     Ok(found.filter_map(|row| <[String; 2]>::try_from(row).ok()).map(|[from, to]| (from, to)).collect())
 }
 
-/// How a database generates the ids of a table.
+/// The generator of the ids of a table.
 pub(super) enum Generated {
-    /// Not at all.
+    /// None.
     No,
     /// A SQLite table; whether it never generates an id twice.
     ByRowId { is_monotonic: bool },
@@ -129,7 +129,7 @@ pub(super) enum Generated {
     },
 }
 
-/// Returns how the database generates the values of an id that is a primary key.
+/// Returns the generator of an id that is a primary key.
 pub(super) fn generated(
     connection: &dyn Connection,
     place: &Place,
@@ -138,7 +138,7 @@ pub(super) fn generated(
 ) -> Result<Generated> {
     let names = &place.names;
     if !place.dialect.is_on_server() {
-        // The alias of the row's number has no index of its own.
+        // A column that is the alias of the rowid has no index of its own.
         let sql = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND lower(name) = lower(?1) AND NOT EXISTS \
                    (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk') AND EXISTS \
                    (SELECT 1 FROM pragma_table_info(?1) WHERE pk = 1 AND lower(type) = 'integer')";

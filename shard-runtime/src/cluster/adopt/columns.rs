@@ -1,4 +1,4 @@
-//! Compares one table with its model: what differs, each with the SQL that heals it.
+//! Compares one table with its model, and finds the differences, each with the SQL that removes it.
 
 use super::actual::{self, Form, Generated};
 use super::report::{AdoptionFinding, AdoptionReport};
@@ -15,7 +15,7 @@ use crate::schema::{IdKind, Table};
 pub(super) struct Compared {
     /// Its columns; none if its rows cannot be read.
     pub(super) actual: Vec<ActualColumn>,
-    /// The columns of the model whose values cannot be checked before the structure is healed.
+    /// The columns of the model whose values cannot be checked before the structure is corrected.
     pub(super) unchecked: Vec<String>,
     /// The differences of the structure, which come after those of the data.
     pub(super) differences: Vec<AdoptionFinding>,
@@ -65,7 +65,7 @@ pub(super) fn compare(
         }
     }
     let actual = connection.columns(&place.names, table.name)?;
-    // Of one shard: its answers are not merged with others.
+    // The cluster has one shard: rows are not merged with those of others.
     let is_strict = || connection.is_strict(&place.names, table.name);
     let differences = schema::compare_columns(table, &actual, place, false, &is_strict)?;
     let unchecked = differences.iter().filter(|difference| difference.change == Change::Retypes);
@@ -132,7 +132,7 @@ fn edit(table: &Table, place: &Place, difference: &ColumnDifference) -> Option<E
         Change::Retypes => {
             let declared = table.columns.iter().position(|declared| declared.name == difference.column)?;
             let kind = table.columns.get(declared)?.kind;
-            // An integer primary key is not what another type is.
+            // An integer primary key cannot be made by a change of the type.
             (declared != table.id).then(|| Edit::Retype(column(), place.dialect.column_type(kind)))
         }
         Change::AddsColumn | Change::AddsNotNull | Change::Other => None,
@@ -174,7 +174,7 @@ fn note_foreign_keys(
     Ok(())
 }
 
-/// Notes texts that are ordered otherwise than byte by byte.
+/// Records notes about texts that are not ordered byte by byte.
 fn note_collations(
     place: &Place,
     table: &'static Table,

@@ -1,5 +1,5 @@
-//! Reads the rows of a table once, and finds values that are not of their fields' types, keys without a place, orphans, and
-//! values that several rows share.
+//! Reads the rows of a table once. It finds values that are not of their fields' types, keys without a place, orphans, and values
+//! that several rows share.
 
 use super::columns::Compared;
 use super::report::AdoptionFinding;
@@ -10,7 +10,7 @@ use crate::planner::{Layout, Place};
 use crate::schema::{ColumnDef, KeyColumns, Shard, Table};
 use crate::value::{ColumnType, Value};
 
-/// The rows of a table that are read.
+/// The table whose rows are read.
 pub(super) struct Rows<'r> {
     pub(super) connection: &'r dyn Connection,
     pub(super) place: &'r Place,
@@ -23,7 +23,7 @@ pub(super) struct Rows<'r> {
 #[derive(Default)]
 struct Found {
     rows: u64,
-    /// The first of them, and why.
+    /// The first of them, and the reason.
     first: Option<(String, String)>,
 }
 
@@ -40,7 +40,7 @@ impl Found {
     }
 }
 
-/// The result of reading them.
+/// The result of reading the rows.
 pub(super) struct Read {
     pub(super) rows: u64,
     /// The highest id, if ids are integers.
@@ -65,7 +65,7 @@ impl Rows<'_> {
             KeyColumns::Columns(columns) if !table.is_reference() => columns,
             _ => &[],
         };
-        // Where each of these columns is in a row; none if one of them is not read.
+        // The indexes of these columns in a row; none if one of them is not read.
         let at = |index: usize| columns.iter().position(|(column, _)| *column == index);
         let key_at: Option<Vec<usize>> = key.iter().map(|&column| at(column)).collect();
         let id_at = at(table.id);
@@ -99,7 +99,7 @@ impl Rows<'_> {
             if let Some(places) = key_at.as_ref().filter(|places| !places.is_empty()) {
                 let value = |(&place, &column)| table.value_of(column, rows.value(place));
                 let key: Result<Vec<Value<'_>>> = places.iter().zip(key).map(value).collect();
-                // An unreadable key is found above.
+                // Unreadable keys were found before.
                 if let Ok(key) = key
                     && let Err(error) = table.place(&key, self.layout.shards())
                 {
@@ -127,7 +127,7 @@ impl Rows<'_> {
         Ok(read)
     }
 
-    /// Adds what heals values that cannot be read.
+    /// Adds the remedy for values that cannot be read.
     fn healed(&self, finding: AdoptionFinding, column: &ColumnDef, are_null: bool) -> AdoptionFinding {
         let (on, name) = (self.place.names.table(self.table.name), quoted(column.name));
         let id = quoted(self.table.columns.get(self.table.id).map_or("id", |id| id.name));
@@ -145,7 +145,7 @@ impl Rows<'_> {
             return finding.remedy("change the field's type, or the values that this SQL lists").sql([sql]);
         }
         if column.kind == ColumnType::Timestamp {
-            // Without a zone, as most programs write times: `2013-01-01 05:00:00.25`.
+            // Times without a zone, as most programs write them: `2013-01-01 05:00:00.25`.
             let sql = format!(
                 "UPDATE {on} SET {name} = CAST(strftime('%s', {name}) AS INTEGER) * 1000000 + \
                  CAST(substr(substr({name}, 21) || '000000', 1, 6) AS INTEGER) WHERE typeof({name}) = 'text' \

@@ -1,5 +1,5 @@
 //! Adoption: one database with tables of another program becomes a cluster of one shard. Its tables and rows are compared with
-//! the models, and everything that differs is reported at once. Uses `opening` and the layers below.
+//! the models, and all differences are reported at once. Uses `opening` and the layers below.
 //!
 //! Nothing is written before [`Adoption::run`], which writes `sharded_*` tables only. The record of the layout gives all keys to
 //! the one shard, see [`recorded::adopted`](crate::transaction::recorded::adopted).
@@ -35,29 +35,35 @@ impl<M> fmt::Debug for Adoption<M> {
 }
 
 impl Builder {
-    /// Compares one database that has tables already with these models, to make a cluster of one shard of it. The builder has
-    /// this database as its only shard: a SQLite file, or a schema on a PostgreSQL server. Nothing is written before
-    /// [`Adoption::run`].
+    /// Compares one existing database with these models, to make it a cluster of one shard. The builder has this database as its
+    /// only shard: a SQLite file, or a schema on a PostgreSQL server. Nothing is written before [`Adoption::run`].
     ///
-    /// All differences are found at once, each with the SQL that heals it: see [`Adoption::report`]. Tables do not have to be as
-    /// [`Builder::create`] makes them:
+    /// All differences are found at once, each with the SQL that removes it: see [`Adoption::report`]. Tables need not be exactly
+    /// as [`Builder::create`] makes them:
     ///
-    /// - A column may have any type that holds each value of its field: in SQLite one of the same affinity (`VARCHAR(30)`,
-    ///   `BIGINT`, `DOUBLE`), on PostgreSQL also `integer`, `smallint`, `varchar` and `timestamp`, which is read as UTC.
-    /// - An index counts by its columns and whether it is unique, whatever its name is.
+    /// - A column may have any type that holds each value of its field. In SQLite this is a type of the same affinity
+    ///   (`VARCHAR(30)`, `BIGINT`, `DOUBLE`). On PostgreSQL it is also `integer`, `smallint`, `varchar`, and `timestamp`, which
+    ///   is read as UTC.
+    /// - An index is compared by its columns and whether it is unique, not by its name.
     /// - Foreign keys may be missing.
-    /// - Tables that no model has stay as they are, and columns that no field has if they may be NULL or have a default.
+    /// - Tables without a model stay unchanged. So do columns without a field, if they may be NULL or have a default.
     ///
-    /// All rows are read: a value that is not one of its field's type, an orphan, a key that the model places nowhere, and a
-    /// value of a `#[lookup]` that several rows share are differences, too.
+    /// All rows are read. These are differences, too:
     ///
-    /// If a model places its keys on several shards (`list`, `range`), the record of the cluster gives all of them to the one
-    /// shard, which is the layout that then counts.
+    /// - a value that is not of its field's type, and an orphan;
+    /// - a key that the model places nowhere;
+    /// - a value of a `#[lookup]` that several rows share.
     ///
-    /// Other programs can go on writing to the tables, and sessions see their rows. There are three limits: their rows have no
-    /// entries of lookups until [`Cluster::repair`] makes them; they must not generate ids of a model with `#[id(sequence)]`;
-    /// and a value that they write later and that no field can hold is an error when it is read. A SQLite file changes to WAL
-    /// mode.
+    /// If a model places its keys on several shards (`list`, `range`), the record of the cluster gives all keys to the one shard.
+    /// The recorded layout then counts.
+    ///
+    /// Other programs can continue to write to the tables, and sessions see their rows. There are three limits:
+    ///
+    /// - Their rows have no lookup entries until [`Cluster::repair`] makes them.
+    /// - They must not generate ids of a model with `#[id(sequence)]`.
+    /// - If they later write a value that no field can hold, reading it is an error.
+    ///
+    /// A SQLite file changes to WAL mode.
     ///
     /// ```
     /// use shard_runtime::{Cluster, Filter, Sharded};
@@ -103,9 +109,10 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] if the builder has not exactly one shard; [`ErrorKind::Missing`] if there is no database;
-    /// [`ErrorKind::WrongDatabase`] if it is a shard already, or if the control database belongs to another cluster; those of
-    /// the database, with the shard's name.
+    /// - [`ErrorKind::Configuration`] if the builder has not exactly one shard.
+    /// - [`ErrorKind::Missing`] if there is no database.
+    /// - [`ErrorKind::WrongDatabase`] if it is a shard already, or if the control database belongs to another cluster.
+    /// - Those of the database, with the shard's name.
     pub fn adopt<M: Models>(mut self) -> Result<Adoption<M>> {
         if let [_, _, ..] | [] = self.shards.as_slice() {
             let message = format!(
@@ -121,19 +128,20 @@ impl Builder {
 }
 
 impl<M: Models> Adoption<M> {
-    /// Returns what was found, with the SQL that heals it.
+    /// Returns the findings, with the SQL that removes the differences.
     pub fn report(&self) -> &AdoptionReport {
         &self.report
     }
 
-    /// Makes the database a cluster of one shard, and opens it: makes the control database, records the shard and its layout,
-    /// lets generated ids begin above those of the tables, and makes the entries of lookups. The tables of the models are
-    /// not changed.
+    /// Makes the database a cluster of one shard, and opens it. It makes the control database, and records the shard and its
+    /// layout. Generated ids begin above those of the tables. It also makes the lookup entries. The tables of the models are not
+    /// changed.
     ///
-    /// If it is interrupted, [`Builder::adopt`] and this method continue it. [`Builder::open`] opens the cluster from then on.
+    /// If it is interrupted, [`Builder::adopt`] and this method continue it. Afterwards [`Builder::open`] opens the cluster.
     ///
     /// # Errors
-    /// [`ErrorKind::Schema`] with all differences of the report; then nothing is written. Those of [`Builder::create`].
+    /// [`ErrorKind::Schema`] with all differences of the report, if there are any; then nothing is written. Those of
+    /// [`Builder::create`].
     pub fn run(self) -> Result<Cluster> {
         let differences = &self.report.differences;
         if differences.is_empty() {

@@ -1,12 +1,12 @@
-//! The findings of an adoption: differences that have to be healed, and notes.
+//! The findings of an adoption: differences that have to be removed, and notes.
 
 use std::fmt;
 
 use crate::cluster::administration::TableRows;
 use crate::cluster::administration::serialized::serialized;
 
-/// The comparison of a database with the models, made by [`Builder::adopt`](crate::Builder::adopt). Prints a script: the
-/// findings as comments, with the SQL that heals them.
+/// The comparison of a database with the models, made by [`Builder::adopt`](crate::Builder::adopt). Prints a script: the findings
+/// as comments, with the SQL that removes the differences.
 ///
 /// With the feature `serde` it can be serialised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,11 +14,11 @@ use crate::cluster::administration::serialized::serialized;
 pub struct AdoptionReport {
     /// The shard's name.
     pub shard: String,
-    /// The rows that were read of each table.
+    /// The number of rows that were read of each table.
     pub tables: Vec<TableRows>,
-    /// The findings that keep the database from being adopted, in the order in which their SQL has to run.
+    /// The findings that prevent the adoption, in the order in which their SQL has to run.
     pub differences: Vec<AdoptionFinding>,
-    /// The findings that do not.
+    /// The findings that do not prevent it.
     pub notes: Vec<AdoptionFinding>,
 }
 
@@ -30,7 +30,7 @@ pub struct AdoptionFinding {
     pub table: Option<&'static str>,
     /// The column; `None` for the whole table.
     pub column: Option<String>,
-    /// The expectation, and what was found.
+    /// The expected and the found state.
     pub message: String,
     /// The advice.
     pub remedy: String,

@@ -1,4 +1,4 @@
-//! The database that is to be adopted: which of its tables are compared, and whether it may become a shard.
+//! The database of an adoption: the comparison of its tables, and the check that it may become a shard.
 
 use super::actual;
 use super::columns::{self, Compared};
@@ -47,7 +47,7 @@ impl Builder {
         Ok(report)
     }
 
-    /// Refuses a database that is a shard already, unless its adoption was interrupted, and the control database of another
+    /// Refuses a database that is a shard already, unless its adoption was interrupted. Refuses the control database of another
     /// cluster.
     fn refuse_shard(
         &self,
@@ -102,7 +102,7 @@ impl Builder {
     }
 }
 
-/// Finds rights that the role lacks on the schema; returns whether it can see the tables there.
+/// Finds rights that the role lacks on the schema. Returns whether it can see the tables there.
 fn can_look_inside(connection: &dyn Connection, place: &Place, report: &mut AdoptionReport) -> Result<bool> {
     let Some(lacking) = actual::lacking_on_schema(connection, place)? else { return Ok(true) };
     let (rights, role) = (lacking.rights, quoted(&lacking.role));
@@ -146,7 +146,7 @@ fn compare_all(
     for (table, compared) in compared {
         let rows = Rows { connection, place, layout, shard, table };
         let read = rows.read(&compared).map_err(|error| error.in_table(table.name))?;
-        // The values come first: a column with NULLs does not become NOT NULL.
+        // The values come first: a column with NULLs cannot become NOT NULL.
         report.differences.extend(read.findings);
         report.differences.extend(compared.differences);
         if !compared.actual.is_empty() {

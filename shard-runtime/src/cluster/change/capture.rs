@@ -1,12 +1,12 @@
-//! The rows of a source that change while they are copied: triggers write their ids to a table of dirty rows. An entry means
-//! that the row was inserted, changed or deleted; what it is now is read when it is copied.
+//! Rows of a source that change while they are copied: triggers write their ids to a table of dirty rows. An entry means that the
+//! row was inserted, changed or deleted. The copy reads the row's current values.
 //!
-//! The table has no unique constraint: with one, `INSERT OR REPLACE` of the application would replace entries, because the
-//! conflict clause of the outer statement counts also in triggers. Entries are removed one by one, by their number, after
-//! the targets have the rows: transactions commit in another order than they write, so that "everything up to the last one"
+//! The table has no unique constraint: with one, `INSERT OR REPLACE` of the application would replace entries. The reason is that
+//! the outer statement's conflict clause also applies in triggers. Entries are removed one by one, by their number, after the
+//! targets have the rows. Transactions commit in another order than they write, so that removing "everything up to the last one"
 //! would lose rows.
 
-use super::links::Site;
+use super::links::Endpoint;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Captured, Param};
@@ -26,14 +26,14 @@ pub(super) const CAPTURE: &str = "sharded_capture_";
 pub(super) struct Dirty {
     pub(super) number: i64,
     pub(super) table: String,
-    /// The row; `None` for all rows of the table, which were there when it was emptied.
+    /// The row; `None` for all rows that the table had when it was emptied.
     pub(super) id: Option<Value<'static>>,
     /// Whether the row may belong to another target than before: it was inserted, deleted, or its key or its parent has
     /// changed. Its descendants are copied again with it.
     pub(super) has_moved: bool,
 }
 
-/// The column of the table of dirty rows for ids of this kind.
+/// Returns the column of the table of dirty rows for ids of this kind.
 fn column_of(table: &Table) -> Result<&'static str> {
     let kind = table.columns.get(table.id).map_or(ColumnType::Integer, |column| column.kind);
     match kind {
@@ -48,9 +48,13 @@ fn column_of(table: &Table) -> Result<&'static str> {
     }
 }
 
-/// Begins to note changed rows. In a transaction; from its end on every change is noted.
-pub(super) fn make(connection: &dyn Connection, site: Site<'_>, tables: &[&'static Table]) -> Result<()> {
-    let place = site.place;
+/// Makes the triggers that record changed rows, in the caller's transaction. Every change after its commit is recorded.
+pub(super) fn make(
+    connection: &dyn Connection,
+    endpoint: Endpoint<'_>,
+    tables: &[&'static Table],
+) -> Result<()> {
+    let place = endpoint.place;
     let (dirty, dialect) = (place.names.table(DIRTY), place.dialect);
     connection.lock(&dialect.dirty_table_sql(&dirty))?;
     drop_triggers(connection, place, CAPTURE)?;
@@ -61,7 +65,7 @@ pub(super) fn make(connection: &dyn Connection, site: Site<'_>, tables: &[&'stat
             table,
             dirty: dirty.clone(),
             column: column_of(table)?,
-            unique: unique_indexes(connection, site, table.name)?,
+            unique: unique_indexes(connection, endpoint, table.name)?,
         };
         let sql = dialect.capture_sql(&captured);
         sql.iter().try_for_each(|sql| connection.lock(sql)).map_err(|error| error.in_table(table.name))?;
@@ -69,14 +73,18 @@ pub(super) fn make(connection: &dyn Connection, site: Site<'_>, tables: &[&'stat
     Ok(())
 }
 
-/// Refuses tables that a change cannot move: what depends on them would go around the fence, or be left behind.
+/// Refuses tables that a change cannot move: dependent objects would bypass the fence, or stay on the source.
 ///
 /// # Errors
 /// [`ErrorKind::Configuration`]
-pub(super) fn check(connection: &dyn Connection, site: Site<'_>, tables: &[&'static Table]) -> Result<()> {
+pub(super) fn check(
+    connection: &dyn Connection,
+    endpoint: Endpoint<'_>,
+    tables: &[&'static Table],
+) -> Result<()> {
     for table in tables {
         column_of(table).map_err(|error| error.in_table(table.name))?;
-        let sql = site.place.dialect.dependents_sql(&site.place.names, table.name);
+        let sql = endpoint.place.dialect.dependents_sql(&endpoint.place.names, table.name);
         if let Some(what) = facts::texts(connection, &sql, &[])?.into_iter().flatten().next() {
             let message = format!(
                 "{what} prevents the table from being moved: drop it on this shard, and make it on the targets"
@@ -87,9 +95,13 @@ pub(super) fn check(connection: &dyn Connection, site: Site<'_>, tables: &[&'sta
     Ok(())
 }
 
-/// The columns of the unique indexes of a SQLite table, without the primary key.
-fn unique_indexes(connection: &dyn Connection, site: Site<'_>, table: &str) -> Result<Vec<Vec<String>>> {
-    let Some(sql) = site.place.dialect.unique_indexes_sql(&site.place.names, table) else {
+/// Returns the columns of the unique indexes of a SQLite table, without the primary key.
+fn unique_indexes(
+    connection: &dyn Connection,
+    endpoint: Endpoint<'_>,
+    table: &str,
+) -> Result<Vec<Vec<String>>> {
+    let Some(sql) = endpoint.place.dialect.unique_indexes_sql(&endpoint.place.names, table) else {
         return Ok(Vec::new());
     };
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
@@ -103,15 +115,15 @@ fn unique_indexes(connection: &dyn Connection, site: Site<'_>, table: &str) -> R
     Ok(found.into_iter().map(|(_, columns)| columns).collect())
 }
 
-/// Stops noting changed rows.
-pub(super) fn remove(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
-    drop_triggers(connection, site.place, CAPTURE)?;
-    connection.lock(&format!("DROP TABLE IF EXISTS {}", site.place.names.table(DIRTY)))
+/// Removes the triggers and the table of dirty rows.
+pub(super) fn remove(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Result<()> {
+    drop_triggers(connection, endpoint.place, CAPTURE)?;
+    connection.lock(&format!("DROP TABLE IF EXISTS {}", endpoint.place.names.table(DIRTY)))
 }
 
 /// Returns all entries, by number.
-pub(super) fn entries(connection: &dyn Connection, site: Site<'_>) -> Result<Vec<Dirty>> {
-    let dirty = site.place.names.table(DIRTY);
+pub(super) fn entries(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Result<Vec<Dirty>> {
+    let dirty = endpoint.place.names.table(DIRTY);
     let mut statement =
         connection.prepare(&format!("SELECT entry, tbl, moved, i, t, b, u FROM {dirty} ORDER BY entry"))?;
     let mut rows = statement.query(&[])?;
@@ -132,22 +144,25 @@ pub(super) fn entries(connection: &dyn Connection, site: Site<'_>) -> Result<Vec
     Ok(found)
 }
 
-/// Whether there are no entries.
-pub(super) fn is_clean(connection: &dyn Connection, site: Site<'_>) -> Result<bool> {
-    let sql = format!("SELECT 'one' FROM {} LIMIT 1", site.place.names.table(DIRTY));
+/// Returns whether there are no entries.
+pub(super) fn is_clean(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Result<bool> {
+    let sql = format!("SELECT 'one' FROM {} LIMIT 1", endpoint.place.names.table(DIRTY));
     Ok(facts::texts(connection, &sql, &[])?.is_empty())
 }
 
-/// Returns how many entries there are.
-pub(super) fn count(connection: &dyn Connection, site: Site<'_>) -> Result<u64> {
-    let sql = format!("SELECT count(*) FROM {}", site.place.names.table(DIRTY));
+/// Counts the entries.
+pub(super) fn count(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Result<u64> {
+    let sql = format!("SELECT count(*) FROM {}", endpoint.place.names.table(DIRTY));
     integer(connection, &sql, &[]).map(|count| u64::try_from(count).unwrap_or_default())
 }
 
-/// Removes exactly these entries. In a transaction.
-pub(super) fn forget(connection: &dyn Connection, site: Site<'_>, entries: &[Dirty]) -> Result<()> {
-    let sql =
-        format!("DELETE FROM {} WHERE entry{}", site.place.names.table(DIRTY), site.place.dialect.is_in(1));
+/// Removes exactly these entries, in the caller's transaction.
+pub(super) fn forget(connection: &dyn Connection, endpoint: Endpoint<'_>, entries: &[Dirty]) -> Result<()> {
+    let sql = format!(
+        "DELETE FROM {} WHERE entry{}",
+        endpoint.place.names.table(DIRTY),
+        endpoint.place.dialect.is_in(1)
+    );
     for entries in entries.chunks(10_000) {
         let numbers = entries.iter().map(|entry| Value::Integer(entry.number)).collect();
         connection.prepare(&sql)?.execute(&[Param::List(numbers)])?;

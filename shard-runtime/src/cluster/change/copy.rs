@@ -1,14 +1,14 @@
-//! Copies the rows of a source to the targets: in portions by id, and again where rows have changed meanwhile. Uses `links`,
+//! Copies the rows of a source to the targets: in batches by id, and again if rows have changed meanwhile. Uses `links`,
 //! `capture`, `stored`, `writer`, `target`.
 //!
-//! Every transaction locks the attempt in the databases that it writes before it reads the source. So an attempt that was
-//! taken over writes nothing any more, and what it has read before is not written after something newer.
+//! Every transaction locks the attempt in the databases that it writes before it reads the source. So an attempt that was taken
+//! over writes nothing more, and rows that it has read do not overwrite newer ones.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use super::capture::{self, Dirty};
-use super::links::{Links, Site, Wait};
+use super::links::{Endpoint, Links, Wait};
 use super::rows::Tables;
 use super::stored::Stored;
 use super::target;
@@ -25,15 +25,15 @@ use crate::value::{IdKey, Value};
 /// The recorded cursor of a source whose rows were all copied.
 const DONE: &str = "done";
 
-/// How many ids one statement names.
+/// The number of ids that one statement names.
 const CHUNK: usize = 1_000;
 
 /// Copies rows: the connections, the tables, and the attempt.
 pub(in crate::cluster) struct Copier<'c> {
     pub(in crate::cluster) links: &'c Links,
     pub(in crate::cluster) tables: &'c Tables<'c>,
-    pub(in crate::cluster) sources: Vec<Site<'c>>,
-    pub(in crate::cluster) targets: Vec<Site<'c>>,
+    pub(in crate::cluster) sources: Vec<Endpoint<'c>>,
+    pub(in crate::cluster) targets: Vec<Endpoint<'c>>,
     pub(in crate::cluster) attempt: Attempt,
 }
 
@@ -42,12 +42,12 @@ pub(in crate::cluster) struct Copier<'c> {
 pub(in crate::cluster) enum Attempt {
     /// Of a change: its number, and the attempt.
     Change(u64, u64),
-    /// Of a copy to another cluster, which keeps others from writing there.
+    /// Of a copy to another cluster, during which only the copy may write there.
     Copy(u64),
 }
 
-/// A portion that was copied.
-pub(in crate::cluster) struct Portion {
+/// The number of rows of a copied batch, and their table.
+pub(in crate::cluster) struct Batch {
     pub(in crate::cluster) rows: u64,
     pub(in crate::cluster) table: &'static Table,
 }
@@ -75,25 +75,25 @@ impl Copier<'_> {
 
     pub(in crate::cluster) fn each_target(
         &self,
-        run: impl Fn(&dyn Connection, Site<'_>) -> Result<()>,
+        run: impl Fn(&dyn Connection, Endpoint<'_>) -> Result<()>,
     ) -> Result<()> {
         self.targets.iter().try_for_each(|target| {
             run(self.links.at(*target)?, *target).map_err(|error| error.on_shard(target.name))
         })
     }
 
-    /// Has all targets continue at the same place. Targets are committed one after the other, and a power loss takes the last
-    /// commits of some: what one of them lacks is copied to all of them again. Other rows may have been changed since, so that
-    /// unique values are checked when all of them are there.
+    /// Makes all targets continue at the same position. Targets are committed one after the other, and a power loss can undo the
+    /// last commits of some of them. If one target lacks rows, these are copied to all targets again. Other rows may have changed
+    /// since then, so that unique indexes are dropped until all rows are copied.
     ///
-    /// It is on disk when this returns: from here on, equal numbers of portions are the same portions.
+    /// The cursors are on disk when this returns: from then on, equal batch numbers mean the same batches.
     pub(in crate::cluster) fn align(&self, layout: &Layout) -> Result<()> {
         self.write(Wait::Durable, || {
             for source in &self.sources {
                 let cursors = self.targets.iter().map(|target| self.cursor(*target, source.name));
                 let cursors = cursors.collect::<Result<Vec<_>>>()?;
-                let least = cursors.iter().min_by_key(|cursor| cursor.portions).cloned().unwrap_or_default();
-                if cursors.iter().all(|cursor| cursor.portions == least.portions) {
+                let least = cursors.iter().min_by_key(|cursor| cursor.batches).cloned().unwrap_or_default();
+                if cursors.iter().all(|cursor| cursor.batches == least.batches) {
                     continue;
                 }
                 self.each_target(|connection, target| {
@@ -106,15 +106,16 @@ impl Copier<'_> {
     }
 
     /// Reads how far the rows of a source are copied to a target.
-    fn cursor(&self, target: Site<'_>, source: &str) -> Result<Cursor> {
+    fn cursor(&self, target: Endpoint<'_>, source: &str) -> Result<Cursor> {
         let text = target::cursor(self.links.at(target)?, target, source);
         Ok(Cursor::read(text.map_err(|error| error.on_shard(target.name))?.as_deref()))
     }
 
-    /// Copies the next rows of a source, after the targets were [aligned](Copier::align). Returns `None` if all were copied.
-    pub(in crate::cluster) fn portion(&self, source: usize, limit: u32) -> Result<Option<Portion>> {
+    /// Copies the next batch of a source, after the targets were [aligned](Copier::align). Returns `None` if all rows were
+    /// copied.
+    pub(in crate::cluster) fn copy_batch(&self, source: usize, limit: u32) -> Result<Option<Batch>> {
         let Some(&from) = self.sources.get(source) else { return Ok(None) };
-        let first = self.targets.first().copied().ok_or_else(super::no_target)?;
+        let first = self.targets.first().copied().ok_or_else(|| self.tables.unknown())?;
         // A database is attached before a transaction begins.
         let attached = match self.attempt {
             Attempt::Change(..) => self.links.attach(from, &self.targets)?,
@@ -122,13 +123,13 @@ impl Copier<'_> {
             Attempt::Copy(_) => None,
         };
         self.write(Wait::Timeout, || {
-            let Cursor { portions, place } = self.cursor(first, from.name)?;
+            let Cursor { batches, place } = self.cursor(first, from.name)?;
             let (mut at, mut after) = match place {
                 CursorPlace::Beginning => (0, None),
                 CursorPlace::After(table, id) => self.place_after(&table, id),
                 CursorPlace::End => return Ok(None),
             };
-            let (place, portion) = loop {
+            let (place, batch) = loop {
                 let Some(&table) = self.tables.all().get(at) else { break (CursorPlace::End, None) };
                 if !Tables::is_copied(source, table) {
                     (at, after) = (at + 1, None);
@@ -144,20 +145,20 @@ impl Copier<'_> {
                 match copied {
                     Some((rows, last)) => {
                         let place = CursorPlace::After(table.name.to_owned(), last);
-                        break (place, Some(Portion { rows, table }));
+                        break (place, Some(Batch { rows, table }));
                     }
                     None => (at, after) = (at + 1, None),
                 }
             };
-            let cursor = Cursor { portions: portions + 1, place }.to_string();
+            let cursor = Cursor { batches: batches + 1, place }.to_string();
             self.each_target(|connection, target| {
                 target::set_cursor(connection, target, from.name, &cursor)
             })?;
-            Ok(portion)
+            Ok(batch)
         })
     }
 
-    /// The number of a table, and the id after which its rows are copied; the beginning if the table is not there.
+    /// Returns a table's number, and the id after which its rows are copied; the beginning if the table does not exist.
     fn place_after(&self, table: &str, id: Value<'static>) -> (usize, Option<Value<'static>>) {
         match self.tables.all().iter().position(|own| own.name == table) {
             Some(at) => (at, Some(id)),
@@ -165,10 +166,10 @@ impl Copier<'_> {
         }
     }
 
-    /// Copies the next rows of a table. Returns how many they were, and the last one's id.
+    /// Copies the next rows of a table. Returns their number and the last id.
     ///
-    /// A row of them that is there was copied as a dirty one, or before a stop: it is replaced. If it was on another target, or was
-    /// deleted since, an entry says so, and it is removed when that is handled.
+    /// A row that the target already has is replaced: it was copied as a dirty row, or before an interruption. If it was on
+    /// another target, or was deleted since, a dirty entry removes it later.
     fn copy_after(
         &self,
         reader: &dyn Connection,
@@ -186,12 +187,12 @@ impl Copier<'_> {
         Ok(last.map(|last| (rows, last)))
     }
 
-    /// The connections of the targets.
+    /// Returns the connections of the targets.
     fn writers(&self) -> Result<Vec<&dyn Connection>> {
         self.targets.iter().map(|target| self.links.at(*target)).collect()
     }
 
-    /// Returns what writes rows of a table to the targets.
+    /// Returns a writer of a table's rows to the targets.
     fn writer(&self, source: usize, table: &'static Table) -> Result<Writer<'_>> {
         let connections = self.writers()?;
         Writer::new(self.tables, self.targets.iter().copied().zip(connections), source, table)
@@ -199,8 +200,8 @@ impl Copier<'_> {
 
     /// Copies all rows that have changed on a source. Returns the entries that were handled.
     ///
-    /// Entries and rows are read in one snapshot, and the rows of all of them are deleted before any is inserted: a unique value
-    /// may have gone from one row to another.
+    /// Entries and rows are read in one snapshot. The copies of all these rows are deleted before any is inserted: a unique value
+    /// may have moved from one row to another.
     pub(super) fn catch_up(&self, source: usize, wait: Wait) -> Result<Vec<Dirty>> {
         let Some(&from) = self.sources.get(source) else { return Ok(Vec::new()) };
         let reader = self.links.at(from)?;
@@ -214,7 +215,7 @@ impl Copier<'_> {
                 Ok(entries)
             })
         })?;
-        // Exactly those that were read: others may have been committed meanwhile, with smaller numbers, too.
+        // Only the entries that were read: others may have been committed meanwhile, also with lower numbers.
         let forgotten = self.links.transaction(&[from], wait, || {
             if let Attempt::Change(change, attempt) = self.attempt {
                 claim_part(reader, from.place, (change, attempt))?;
@@ -237,7 +238,7 @@ impl Copier<'_> {
                 None => own.is_all = true,
             }
         }
-        // Parents come before their children, so that descendants are added before their table is reached.
+        // Parents come before their children: the ids of descendants are added before the loop reaches their table.
         for (at, &table) in tables.iter().enumerate() {
             let Some(own) = ids.get_mut(at) else { continue };
             if own.is_all {
@@ -258,7 +259,8 @@ impl Copier<'_> {
         self.replace(reader, source, &ids)
     }
 
-    /// Deletes rows of a source on the targets, and inserts them as they are now. The tables are named parents first.
+    /// Deletes the copies of rows on the targets, and inserts the current rows of the source. The tables are ordered parents
+    /// first.
     pub(in crate::cluster) fn replace(
         &self,
         reader: &dyn Connection,
@@ -277,7 +279,7 @@ impl Copier<'_> {
         }
         for &(table, list) in ids {
             self.insert_listed(reader, source, table, list)?;
-            // A row may have gone to another source with its id: its copy was deleted, too.
+            // A row may have moved to another source with its id: its copy was deleted, too.
             for other in self.others(source, table) {
                 let Some(&from) = self.sources.get(other) else { continue };
                 self.links.snapshot(from, |reader| self.insert_listed(reader, other, table, list))?;
@@ -286,7 +288,7 @@ impl Copier<'_> {
         Ok(())
     }
 
-    /// Inserts those of some rows that are on a source.
+    /// Inserts the rows that a source has of these ids.
     fn insert_listed(
         &self,
         reader: &dyn Connection,
@@ -301,20 +303,20 @@ impl Copier<'_> {
         writer.end()
     }
 
-    /// The other sources that can have a row of a source, with its id.
+    /// Returns the other sources that can have a row with the id of a row of this source.
     pub(super) fn others(&self, source: usize, table: &'static Table) -> impl Iterator<Item = usize> {
         let sources = if self.tables.is_divided(table) { 0 } else { self.sources.len() };
         (0..sources).filter(move |other| *other != source && Tables::is_copied(*other, table))
     }
 
-    /// The ids of all rows of a table on a source and on the targets.
+    /// Returns the ids of all rows of a table on a source and on the targets.
     fn ids_of_all(
         &self,
         reader: &dyn Connection,
         source: usize,
         table: &'static Table,
     ) -> Result<Vec<Value<'static>>> {
-        let from = self.sources.get(source).copied().ok_or_else(super::no_target)?;
+        let from = self.sources.get(source).copied().ok_or_else(|| self.tables.unknown())?;
         let mut found = self.tables.all_ids(reader, from, table)?;
         for target in &self.targets {
             found.append(&mut self.tables.all_ids(self.links.at(*target)?, *target, table)?);
@@ -322,18 +324,18 @@ impl Copier<'_> {
         Ok(found)
     }
 
-    /// How many entries are left on all sources.
+    /// Counts the remaining entries on all sources.
     pub(super) fn dirty(&self) -> Result<u64> {
         let counts = self.sources.iter().map(|source| capture::count(self.links.at(*source)?, *source));
         counts.sum()
     }
 }
 
-/// How far the rows of a source are copied. Each target records it in the transaction of its rows.
+/// The position of the copy of a source's rows. Each target records it in the transaction of its rows.
 #[derive(Clone, Default)]
 struct Cursor {
-    /// How many portions were copied: those of another target may be more, or fewer.
-    portions: u64,
+    /// The number of copied batches, which may differ between targets.
+    batches: u64,
     place: CursorPlace,
 }
 
@@ -348,11 +350,11 @@ enum CursorPlace {
 }
 
 impl Cursor {
-    /// Reads what a target has recorded; the beginning if that is nothing, or cannot be read: rows that were copied are
-    /// replaced.
+    /// Reads a recorded cursor. If a target has recorded none, or an unreadable one, it returns the beginning: rows that were
+    /// copied are replaced.
     fn read(text: Option<&str>) -> Self {
         let parsed = text.and_then(|text| {
-            let (portions, place) = text.split_once(SEPARATOR)?;
+            let (batches, place) = text.split_once(SEPARATOR)?;
             let place = match place {
                 DONE => CursorPlace::End,
                 place => {
@@ -360,7 +362,7 @@ impl Cursor {
                     CursorPlace::After(table.to_owned(), backfill::cursor_id(id).ok().flatten()?)
                 }
             };
-            Some(Cursor { portions: portions.parse().ok()?, place })
+            Some(Cursor { batches: batches.parse().ok()?, place })
         });
         parsed.unwrap_or_default()
     }
@@ -368,9 +370,9 @@ impl Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{SEPARATOR}", self.portions)?;
+        write!(f, "{}{SEPARATOR}", self.batches)?;
         match &self.place {
-            // What names no table is read as the beginning.
+            // A text without a table is read as the beginning.
             CursorPlace::Beginning => Ok(()),
             CursorPlace::After(table, id) => write!(f, "{table}{SEPARATOR}{}", backfill::cursor_text(id)),
             CursorPlace::End => f.write_str(DONE),
@@ -382,11 +384,11 @@ impl fmt::Display for Cursor {
 #[derive(Default)]
 struct Ids {
     list: Vec<Value<'static>>,
-    /// Those whose descendants may belong to another target now.
+    /// The ids whose descendants may belong to another target now.
     moved: Vec<Value<'static>>,
-    /// Of each id whether it is among the moved ones.
+    /// For each id, whether it is among the moved ones.
     seen: HashMap<IdKey, bool>,
-    /// Whether all rows of the table are meant.
+    /// Whether all rows of the table have to be copied.
     is_all: bool,
 }
 
@@ -412,24 +414,24 @@ mod tests {
     fn a_cursor_is_read_as_it_was_recorded() {
         for id in [Value::Integer(-7), Value::Text("a\u{1f}b".into())] {
             let place = CursorPlace::After("orders".into(), id.clone());
-            let text = Cursor { portions: 12, place }.to_string();
+            let text = Cursor { batches: 12, place }.to_string();
             let read = Cursor::read(Some(&text));
-            assert_eq!(read.portions, 12);
+            assert_eq!(read.batches, 12);
             assert!(
                 matches!(read.place, CursorPlace::After(table, after) if table == "orders" && after == id)
             );
         }
-        let end = Cursor::read(Some(&Cursor { portions: 3, place: CursorPlace::End }.to_string()));
-        assert!(matches!(end, Cursor { portions: 3, place: CursorPlace::End }));
+        let end = Cursor::read(Some(&Cursor { batches: 3, place: CursorPlace::End }.to_string()));
+        assert!(matches!(end, Cursor { batches: 3, place: CursorPlace::End }));
     }
 
     #[test]
-    fn a_cursor_without_portions_is_read_as_the_beginning() {
+    fn a_cursor_without_batches_is_read_as_the_beginning() {
         let beginning = Cursor::default().to_string();
         // The last two are of releases that recorded a cursor on one target only.
         for text in [None, Some(beginning.as_str()), Some("orders\u{1f}01"), Some("done")] {
             assert!(
-                matches!(Cursor::read(text), Cursor { portions: 0, place: CursorPlace::Beginning }),
+                matches!(Cursor::read(text), Cursor { batches: 0, place: CursorPlace::Beginning }),
                 "{text:?}"
             );
         }

@@ -1,5 +1,5 @@
-//! After a change is decided: what it has left on the sources and the targets is removed, and entries of lookups get the names of
-//! the shards that hold their rows now. Uses `unit_of_work` for the entries, whose shards serve.
+//! The end of a decided change: removes its triggers and records, and renames the shards in lookup entries of moved rows. Uses
+//! `unit_of_work` for the entries of serving shards.
 
 use super::links::{Links, Wait};
 use super::{Change, capture, target};
@@ -10,16 +10,16 @@ use crate::transaction::change::{ChangeState, hidden, hidden_name, retire_part, 
 use crate::unit_of_work::UnitOfWork;
 
 impl Change {
-    /// Ends a change that is decided: the sources stop noting changes, foreign keys of the targets are validated, and lookups
-    /// name the targets. Sessions run meanwhile. The sources keep their rows under other names until [`retire`](Change::retire).
+    /// Finishes a decided change: the sources stop recording changes, foreign keys of the targets are validated, and lookups name
+    /// the targets. Sessions can run meanwhile. The sources keep their rows under other names until [`retire`](Change::retire).
     ///
     /// # Errors
-    /// [`ErrorKind::Stale`] if it is not decided; those of the databases. It can be called again.
+    /// [`ErrorKind::Stale`] if the change is not decided; those of the databases. The call can be repeated.
     pub fn finish(&mut self) -> Result<()> {
         self.require_decided()?;
         serve_targets(&self.cluster, &self.record)?;
         self.cluster.reload()?;
-        // A source that is gone has nothing to be removed.
+        // A missing source has nothing to remove.
         for (source, links) in self.existing(&self.record.sources, true)? {
             let connection = links.at(source)?;
             let removed = links.transaction(&[source], Wait::Durable, || capture::remove(connection, source));
@@ -39,17 +39,18 @@ impl Change {
         latest.0.layout.lookups().iter().try_for_each(|lookup| self.rename_entries(latest, lookup))
     }
 
-    /// Drops the rows that the sources still hold under other names. A source's database is not needed any more then, and can be
-    /// removed from the configuration of all programs.
+    /// Drops the rows that the sources still hold under other names. After that a source's database is not needed any more, and
+    /// can be removed from the configuration of all programs.
     ///
     /// # Errors
-    /// [`ErrorKind::Stale`] if the change is not decided; [`ErrorKind::Busy`] if global transactions are not finished; those of the
-    /// databases.
+    /// - [`ErrorKind::Stale`] if the change is not decided.
+    /// - [`ErrorKind::Busy`] if global transactions are not finished.
+    /// - Those of the databases.
     pub fn retire(mut self) -> Result<()> {
         self.finish()?;
         if let Some(left) = self.cluster.latest().recover()?.left().first() {
             let message = format!(
-                "a transaction over several servers is not finished, and a source may decide it: {left}"
+                "a global transaction over servers is not finished, and a source may decide it: {left}"
             );
             return Err(Error::new(ErrorKind::Busy, message));
         }
@@ -84,7 +85,7 @@ impl Change {
         }
     }
 
-    /// Gives the entries of rows that have moved the names of the shards that hold these rows.
+    /// Updates the lookup entries of moved rows: each names the shard that holds its row now.
     fn rename_entries(&self, cluster: &Cluster, lookup: &Placed) -> Result<()> {
         let shards = cluster.0.layout.shards();
         let targets: Vec<usize> =

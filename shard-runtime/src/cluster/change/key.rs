@@ -1,20 +1,20 @@
-//! `move_key`: one key of a placement group moves to another shard that serves, in one global transaction. Uses
+//! `move_key`: one key of a placement group moves to another serving shard, in one global transaction. Uses
 //! `transaction::change`, and `unit_of_work` for the rows.
 //!
 //! | step | where | what |
 //! |---|---|---|
 //! | 1 | control | the intent: from, to, and the lines that the group has then |
 //! | 2 | old shard | triggers that refuse rows of keys that have left, if it has none yet |
-//! | 3 | both shards, and those of lookup entries | the rows, and on the old shard the key and the epoch: one global transaction |
+//! | 3 | both shards, and those of lookup entries | one global transaction: the rows, and the key and epoch on the old shard |
 //! | 4 | control | the lines and the epoch; the intent is removed |
 //!
-//! After a crash before the decision of step 3 the key has not moved, and the next process that needs the layout removes the
-//! intent. After it any process does step 4.
+//! If a process dies before the decision of step 3, the key has not moved. The next process that needs the layout then removes
+//! the intent. After the decision, any process can do step 4.
 
 use std::time::{Duration, Instant};
 
 use super::lines;
-use super::links::{Links, Wait, site};
+use super::links::{Links, Wait, endpoint};
 use super::plan::read_rule;
 use crate::cluster::administration::serialized;
 use crate::cluster::migrate::MigrationLock;
@@ -31,10 +31,10 @@ use crate::transaction::recorded::root;
 use crate::unit_of_work::{ChangedId, KeyToMove, UnitOfWork};
 use crate::value::Value;
 
-/// How many rows one transaction moves at most, unless another number is given. Writers of the old shard wait meanwhile.
+/// The default limit of rows that one transaction moves. Writers of the old shard wait for it.
 const MAX_ROWS: u64 = 10_000;
 
-/// How long a move that has met other transactions waits before it tries again.
+/// The pause of a move after a conflict with another transaction.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The move of a key to another shard; made by [`Cluster::move_key`].
@@ -57,7 +57,7 @@ pub struct MovedKey {
     pub from: String,
     /// The shard that has it now.
     pub to: String,
-    /// How many rows were moved, of all tables of the placement group, with their descendants.
+    /// The number of moved rows, of all tables of the placement group, with their descendants.
     pub rows: u64,
     /// The ids that are other ones now: those that their shard had counted (`#[id(auto)]`).
     pub ids: Vec<ChangedId>,
@@ -69,11 +69,11 @@ serialized! { MovedKey { from, to, rows, ids, epoch } }
 serialized! { ChangedId { table, before, after } }
 
 impl Cluster {
-    /// Prepares to move one key to another shard while the application reads and writes: all rows with this key, of the model
-    /// and of all other models of its placement group, with their descendants. For a child it is the key of its parent.
+    /// Prepares to move one key to another shard while the application reads and writes. All rows with this key move: those of
+    /// the model, of all other models of its placement group, and their descendants. For a child it is the key of its parent.
     ///
-    /// The rows move in one transaction, and the layout gets the line `key 42 => c`. The database of the old shard refuses rows
-    /// with this key from then on, also of processes that do not know the new layout.
+    /// The rows move in one transaction, and the layout gets the line `key 42 => c`. From then on the old shard's database
+    /// refuses rows with this key, also from processes with the old layout.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -111,7 +111,7 @@ impl Cluster {
         KeyMove { cluster: self, table: T::TABLE, key, shard: shard.to_owned(), max_rows: MAX_ROWS }
     }
 
-    /// As [`Cluster::move_key`], of a table or a model by its name and a key as text.
+    /// Does the same as [`Cluster::move_key`], with the name of a table or a model and a key as text.
     #[cfg(feature = "admin")]
     pub(crate) fn move_key_text(&self, name: &str, key: &[String], shard: &str) -> Result<KeyMove<'_>> {
         let (table, key) = self.latest().key_of_text(name, key)?;
@@ -128,23 +128,29 @@ struct Planned {
 }
 
 impl KeyMove<'_> {
-    /// Moves at most so many rows, which one transaction does; 10,000 by default. Writers of the old shard wait for it.
+    /// Sets how many rows the move may have at most; 10,000 by default. One transaction moves them, and writers of the old shard
+    /// wait for it.
     pub fn max_rows(self, rows: u64) -> Self {
         KeyMove { max_rows: rows, ..self }
     }
 
-    /// Moves the key. It is tried again, up to the `busy_timeout`, while other transactions hold locks. If the key is on this
-    /// shard already, nothing is done.
+    /// Moves the key. While other transactions hold locks, the move is retried up to the `busy_timeout`. If the key is on this
+    /// shard already, nothing happens.
     ///
     /// If the process dies, the key has moved with all its rows, or not at all.
     ///
     /// # Errors
-    /// [`ErrorKind::UnmappedKey`] if the key is placed on no shard; [`ErrorKind::UnknownShard`];
-    /// [`ErrorKind::Layout`] if the shard does not serve, a change runs, or a model is recorded that this program does not have;
-    /// [`ErrorKind::Configuration`] for a cluster in memory; [`ErrorKind::TooManyValues`] if there are more rows than
-    /// [`max_rows`](KeyMove::max_rows): split the shard then; [`ErrorKind::Unique`] if the new shard has a row with the same id or
-    /// unique value; those of the databases. The key has not moved then, unless the error is
-    /// [`ErrorKind::InDoubt`].
+    /// - [`ErrorKind::UnmappedKey`] if the key is placed on no shard.
+    /// - [`ErrorKind::UnknownShard`] if the shard is not configured.
+    /// - [`ErrorKind::Layout`] if the shard does not serve, a change runs, or the cluster records a model that this program
+    ///   lacks.
+    /// - [`ErrorKind::Configuration`] for a cluster in memory.
+    /// - [`ErrorKind::TooManyValues`] if there are more rows than [`max_rows`](KeyMove::max_rows): split the shard then.
+    /// - [`ErrorKind::Unique`] if the new shard has a row with the same id or unique value.
+    /// - Those of the databases.
+    ///
+    /// After an error the key has not moved, with two exceptions: [`ErrorKind::InDoubt`], and an error that ends with "the key
+    /// has moved". In the second case only the new line is not recorded yet.
     pub fn run(self) -> Result<MovedKey> {
         let key = match &self.key {
             Ok(key) => key.clone(),
@@ -185,7 +191,7 @@ impl KeyMove<'_> {
         let done = relocated.and_then(|relocated| match work.commit() {
             Ok(committed) => Ok((relocated, committed.pending().is_empty())),
             Err(error) => {
-                // A reply of a server that was lost does not show whether the transaction is decided.
+                // If the reply of a server was lost, the transaction may be decided.
                 work.rollback();
                 let has_moved = cluster.switching().end_key_move().is_ok_and(|has_moved| has_moved);
                 if has_moved { Ok((relocated, false)) } else { Err(error) }
@@ -209,7 +215,7 @@ impl KeyMove<'_> {
     }
 }
 
-/// Waits until the rows are on disk on both shards, if commits do not: the lines in control are.
+/// Waits until the rows are on disk on both shards, if commits do not wait for it: the lines in control are on disk.
 fn synced(cluster: &Cluster, shards: [usize; 2]) -> Result<()> {
     shards.iter().try_for_each(|&shard| {
         let database = cluster.0.layout.place(shard)?.database;
@@ -277,23 +283,23 @@ fn plan(cluster: &Cluster, table: &'static Table, key: &[Value<'static>], shard:
     Ok(Planned { record, roots, from, to: target.index() })
 }
 
-/// Has the database of the shard that a key leaves refuse rows of keys that have left it, if it does not yet.
+/// Makes triggers on the old shard that refuse rows of keys that have left it, if they do not exist.
 fn refuse_rows(cluster: &Cluster, moved: &KeyToMove<'_>) -> Result<()> {
-    let site = site(cluster, &moved.record.from, true)?;
-    let links = Links::connect(cluster, [site])?;
-    let connection = links.at(site)?;
+    let endpoint = endpoint(cluster, &moved.record.from, true)?;
+    let links = Links::connect(cluster, [endpoint])?;
+    let connection = links.at(endpoint)?;
     let group = format!("{}{SEPARATOR}", moved.record.group);
     let message = format!("{KEY_LEFT}; open the cluster again");
     let refused = |table| Refused { table, group: &group, message: &message, code: FENCED_STATE };
-    let known = triggers(connection, site.place, LEFT_TRIGGER)?;
+    let known = triggers(connection, endpoint.place, LEFT_TRIGGER)?;
     let is_new = |refused: &Refused<'_>| !known.iter().any(|known| known.contains(&refused.trigger()));
     let new: Vec<Refused<'_>> = moved.roots.iter().map(|table| refused(table)).filter(is_new).collect();
     if new.is_empty() {
         return Ok(());
     }
-    let made = links.transaction(&[site], Wait::Timeout, || {
+    let made = links.transaction(&[endpoint], Wait::Timeout, || {
         new.iter().try_for_each(|refused| {
-            let sql = site.place.dialect.refuse_left_sql(&site.place.names, refused);
+            let sql = endpoint.place.dialect.refuse_left_sql(&endpoint.place.names, refused);
             let made = sql.iter().try_for_each(|sql| connection.lock(sql));
             made.map_err(|error| error.in_table(refused.table.name))
         })
@@ -302,7 +308,7 @@ fn refuse_rows(cluster: &Cluster, moved: &KeyToMove<'_>) -> Result<()> {
 }
 
 impl Cluster {
-    /// Ends the move of a key whose process may be gone, and takes the new layout.
+    /// Ends a key move whose process may have died, and loads the new layout.
     pub(crate) fn end_key_move(&self) -> Result<()> {
         let latest = self.latest();
         if latest.0.control.facts().is_ok_and(|facts| KeyMoveRecord::of(&facts).is_some()) {

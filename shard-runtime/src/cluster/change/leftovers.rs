@@ -1,8 +1,8 @@
-//! Triggers of changes that are part of no change any more: of a copy of a database that was restored, or of one that was
-//! changed by hand. Uses `links`, `capture` and the fence.
+//! Triggers of changes that do not run any more, as in a database that was restored from a copy or edited. Uses `links`,
+//! `capture` and the fence.
 
 use super::capture::CAPTURE;
-use super::links::{Site, site};
+use super::links::{Endpoint, endpoint};
 use crate::driver::Mode;
 use crate::error::Result;
 use crate::transaction::Cluster;
@@ -12,14 +12,14 @@ use crate::transaction::change::{ChangeRecord, ChangeState, FENCE, triggers};
 pub(crate) struct Leftover {
     pub(crate) shard: String,
     pub(crate) triggers: Vec<String>,
-    /// Whether they refuse writes. Others note changed rows.
+    /// Whether they refuse writes. Other triggers record changed rows.
     pub(crate) is_fence: bool,
-    /// The change that has switched, and whose end will remove them.
+    /// The decided change that will remove them when it is finished.
     pub(crate) change: Option<u64>,
 }
 
 impl Cluster {
-    /// Returns the triggers on the cluster's shards, also on retired ones that are configured, that no running change needs.
+    /// Returns the triggers that no running change needs, on the cluster's shards and on configured retired ones.
     pub(crate) fn leftovers(&self) -> Result<Vec<Leftover>> {
         let state = &self.0;
         let is_absent = |name: &str| state.absent.iter().any(|(absent, _)| absent == name);
@@ -29,8 +29,8 @@ impl Cluster {
         let mut changes = state.control.changes()?;
         let mut found = Vec::new();
         for name in names {
-            let site = site(self, name, false)?;
-            let read = read(site, state.timeout).map_err(|error| error.on_shard(name))?;
+            let endpoint = endpoint(self, name, false)?;
+            let read = read(endpoint, state.timeout).map_err(|error| error.on_shard(name))?;
             found.extend(read.into_iter().map(|(is_fence, triggers)| (name.to_owned(), is_fence, triggers)));
         }
         changes.extend(state.control.changes()?);
@@ -49,11 +49,11 @@ impl Cluster {
 }
 
 /// Reads the triggers of a shard, fences and others.
-fn read(site: Site<'_>, timeout: std::time::Duration) -> Result<Vec<(bool, Vec<String>)>> {
-    let connection = site.driver().connect_waiting(Mode::Open, timeout)?;
+fn read(endpoint: Endpoint<'_>, timeout: std::time::Duration) -> Result<Vec<(bool, Vec<String>)>> {
+    let connection = endpoint.driver().connect_waiting(Mode::Open, timeout)?;
     let mut found = Vec::new();
     for (is_fence, beginning) in [(true, FENCE), (false, CAPTURE)] {
-        let triggers = triggers(&*connection, site.place, beginning)?;
+        let triggers = triggers(&*connection, endpoint.place, beginning)?;
         if !triggers.is_empty() {
             found.push((is_fence, triggers));
         }

@@ -1,11 +1,11 @@
 //! The lines of a placement group after a change. Pure.
 //!
-//! Lines are those of a recorded [`Rule`](crate::schema::Rule). A change gives the keys of its sources to its targets; lines that
-//! name other shards stay as they are.
+//! The lines are those of a recorded [`Rule`](crate::schema::Rule). A change gives the keys of its sources to its targets; lines
+//! of other shards stay unchanged.
 
 use std::collections::BTreeSet;
 
-/// A line, with its shard apart.
+/// A line, split before its shard.
 struct Line<'l> {
     head: &'l str,
     shard: &'l str,
@@ -17,7 +17,7 @@ impl<'l> Line<'l> {
         Line { head, shard }
     }
 
-    /// The modulus and the remainder of a line of a hash.
+    /// Returns the modulus and the remainder of a line of a hash.
     fn hash(&self) -> Option<(u64, u64)> {
         let (modulus, remainder) = self.head.strip_prefix("hash modulus ")?.split_once(" remainder ")?;
         Some((modulus.parse().ok()?, remainder.parse().ok()?))
@@ -28,9 +28,9 @@ fn hash_line(modulus: u64, remainder: u64, shard: &str) -> String {
     format!("hash modulus {modulus} remainder {remainder} => {shard}")
 }
 
-/// Returns the lines with the keys of the sources on the targets, spread evenly: each part of a hash is split into as many
-/// parts as there are targets, other lines go to the targets one after the other, in their order. Returns `None` if no line
-/// names a source.
+/// Returns the lines with the keys of the sources spread evenly over the targets. Each part of a hash is split into as many parts
+/// as there are targets. Other lines go to the targets one after the other, in their order. Returns `None` if no line names a
+/// source.
 pub(super) fn moved(lines: &[String], sources: &[String], targets: &[String]) -> Option<Vec<String>> {
     let is_moved = |line: &Line<'_>| sources.iter().any(|source| source == line.shard);
     let parsed: Vec<Line<'_>> = lines.iter().map(|line| Line::parse(line)).collect();
@@ -58,7 +58,7 @@ pub(super) fn moved(lines: &[String], sources: &[String], targets: &[String]) ->
         if !is_moved(line) {
             return format!("{} => {}", line.head, line.shard);
         }
-        // Neighbours stay together.
+        // Adjacent lines go to the same target.
         let target = if all <= count { at } else { at * count / all };
         at += 1;
         let target = usize::try_from(target).unwrap_or_default();
@@ -84,7 +84,7 @@ fn moved_hash(
     let mut moved: Vec<String> = keys.collect();
     if hashes.iter().all(|(.., shard)| is_source(shard)) {
         let even = (0..count).zip(targets).map(|(remainder, target)| hash_line(count, remainder, target));
-        // Two and more sources: the whole hash is laid out anew.
+        // With several sources, the whole hash is divided again.
         if sources.len() > 1 {
             moved.extend(even);
             return moved;
@@ -129,8 +129,8 @@ pub(super) fn with_key(mut lines: Vec<String>, key: &str, shard: &str) -> Vec<St
     lines
 }
 
-/// Returns what is wrong with lines that are given for a group: those of shards that are no sources have to stay, and no line
-/// may name a source or another shard.
+/// Checks the lines that are given for a group. Lines of shards that are not sources have to be unchanged, and no line may name a
+/// source or another shard.
 pub(super) fn check(
     before: &[String],
     after: &[String],
@@ -139,13 +139,13 @@ pub(super) fn check(
 ) -> Result<(), String> {
     let names = |line: &str, shards: &[String]| shards.iter().any(|shard| shard == Line::parse(line).shard);
     if let Some(line) = after.iter().find(|line| names(line, sources)) {
-        return Err(format!("the line `{line}` names a shard that the change empties"));
+        return Err(format!("the line `{line}` names a source of the change"));
     }
     let stays = |line: &&String| !names(line, sources);
     if let Some(line) = before.iter().filter(stays).find(|line| !after.contains(line)) {
         return Err(format!("the line `{line}` is missing: its shard is not part of the change"));
     }
-    // Without its line the key could be on the shard that it has left, which refuses it.
+    // A key that has left a shard must keep a line: without it the key could belong on that shard, which refuses it.
     let has_line = |head: &str| after.iter().any(|line| Line::parse(line).head == head);
     let is_lost = |line: &&String| {
         let head = Line::parse(line).head;
@@ -155,7 +155,7 @@ pub(super) fn check(
         return Err(format!("the line `{line}` has no successor: give the key to one of the targets"));
     }
     match after.iter().find(|line| !before.contains(line) && !names(line, targets)) {
-        Some(line) => Err(format!("the line `{line}` names a shard that is no target of the change")),
+        Some(line) => Err(format!("the line `{line}` names a shard that is not a target of the change")),
         None => Ok(()),
     }
 }
@@ -248,10 +248,7 @@ mod tests {
         let of = |after: &[&str]| check(&before, &texts(after), &texts(&["a"]), &texts(&["d"]));
         assert_eq!(of(&["list 'x' => d", "list 'y' => b"]), Ok(()));
         for (after, why) in [
-            (
-                ["list 'x' => a", "list 'y' => b"],
-                "the line `list 'x' => a` names a shard that the change empties",
-            ),
+            (["list 'x' => a", "list 'y' => b"], "the line `list 'x' => a` names a source of the change"),
             (
                 ["list 'x' => d", "list 'y' => d"],
                 "the line `list 'y' => b` is missing: its shard is not part of the change",

@@ -1,4 +1,4 @@
-//! The connections of a change: one to each database that takes part, and their transactions. Uses `driver` and
+//! The connections of a change, and their transactions: one connection to each database that takes part. Uses `driver` and
 //! `transaction::change`.
 
 use std::collections::BTreeMap;
@@ -10,43 +10,43 @@ use crate::planner::Place;
 use crate::planner::sql::ATTACHED;
 use crate::transaction::Cluster;
 
-/// How long a statement waits for a lock on a server before its transaction is tried again: later statements wait behind it.
+/// The time that a statement waits for a lock on a server before its transaction is retried: later statements queue behind it.
 const LOCK_WAIT: Duration = Duration::from_millis(200);
 
-/// How long the first further try for the lock of a file waits. Sessions of one process hand the lock over at once, so that it is
-/// free for some microseconds only.
+/// The pause before the first retry for the lock of a file. Sessions of one process pass the lock on at once, so that it is free
+/// for some microseconds only.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
 
-/// How long a further try waits at most.
+/// The longest pause before a retry.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 
-/// How long a server lets a transaction of a change wait for its next statement.
+/// The time after which a server ends a transaction of a change that sends no further statement.
 const IDLE: &str = "60s";
 
-/// The connections of a change, by database; on servers one for the sources in a database, and one for the targets.
+/// The connections of a change, by database. On servers there is one for the sources in a database, and one for the targets.
 pub(in crate::cluster) struct Links {
     connections: BTreeMap<(usize, bool), Box<dyn Connection>>,
     /// The first shard of each.
     shards: BTreeMap<(usize, bool), String>,
-    /// Those to servers.
+    /// The connections to servers.
     on_servers: Vec<(usize, bool)>,
-    /// How long a transaction tries to get its locks.
+    /// How long a transaction retries to get its locks.
     timeout: Duration,
 }
 
-/// A shard of a change.
+/// A shard that rows are copied from or to, with its driver.
 #[derive(Clone, Copy)]
-pub(in crate::cluster) struct Site<'c> {
+pub(in crate::cluster) struct Endpoint<'c> {
     pub(in crate::cluster) name: &'c str,
     pub(in crate::cluster) place: &'c Place,
     /// Whether it is a source.
     is_source: bool,
-    /// Whether sources and targets are of two clusters, which number their databases each for itself.
+    /// Whether sources and targets are of two clusters, so that their database numbers are unrelated.
     is_apart: bool,
     driver: &'c dyn Driver,
 }
 
-impl Site<'_> {
+impl Endpoint<'_> {
     pub(in crate::cluster) fn is_apart(&self) -> bool {
         self.is_apart
     }
@@ -60,12 +60,13 @@ impl Site<'_> {
         self.driver
     }
 
-    /// Whether the connection of a target is that of another one.
-    pub(super) fn shares_connection(&self, other: Site<'_>) -> bool {
+    /// Returns whether both targets use one connection.
+    pub(super) fn shares_connection(&self, other: Endpoint<'_>) -> bool {
         self.link() == other.link()
     }
 
-    /// Its connection: a source of a server is read in a snapshot while targets there are written.
+    /// Returns the key of its connection. On a server, a source has its own: it is read in a snapshot while targets there are
+    /// written.
     fn link(&self) -> (usize, bool) {
         let is_apart = self.is_apart || self.place.dialect.is_on_server();
         (self.place.database, self.is_source && is_apart)
@@ -79,8 +80,8 @@ pub(super) struct AttachedSource<'l> {
 }
 
 impl AttachedSource<'_> {
-    /// The schema in which the connection of a target reads the source.
-    pub(super) fn schema(&self, target: Site<'_>) -> &'static str {
+    /// Returns the schema in which the connection of a target reads the source.
+    pub(super) fn schema(&self, target: Endpoint<'_>) -> &'static str {
         if target.link() == self.source { "main" } else { ATTACHED }
     }
 }
@@ -88,7 +89,7 @@ impl AttachedSource<'_> {
 impl Drop for AttachedSource<'_> {
     fn drop(&mut self) {
         for connection in self.targets.values() {
-            // What stays attached refuses the next one, and rows are copied as values.
+            // If the detach fails, the next attach fails, too, and rows are copied as values.
             let _ = connection.detach(ATTACHED);
         }
     }
@@ -99,9 +100,9 @@ impl Drop for AttachedSource<'_> {
 pub(in crate::cluster) enum Wait {
     /// For as long as sessions wait.
     Timeout,
-    /// For as long as sessions wait; its commit is on disk when it returns, and all earlier ones on these databases.
+    /// For as long as sessions wait. Its commit, and all earlier ones on these databases, are on disk when it returns.
     Durable,
-    /// Up to this moment; its commit is on disk when it returns, and all earlier ones on these databases.
+    /// Until this moment. Its commit, and all earlier ones on these databases, are on disk when it returns.
     Until(Instant),
 }
 
@@ -109,35 +110,35 @@ impl Links {
     /// Connects to the databases of these shards.
     pub(in crate::cluster) fn connect<'n>(
         cluster: &Cluster,
-        sites: impl IntoIterator<Item = Site<'n>>,
+        endpoints: impl IntoIterator<Item = Endpoint<'n>>,
     ) -> Result<Self> {
         let mut connections: BTreeMap<(usize, bool), Box<dyn Connection>> = BTreeMap::new();
         let (mut on_servers, mut shards) = (Vec::new(), BTreeMap::new());
-        for site in sites {
-            let name = site.name;
-            if connections.contains_key(&site.link()) {
+        for endpoint in endpoints {
+            let name = endpoint.name;
+            if connections.contains_key(&endpoint.link()) {
                 continue;
             }
-            let connected = site.driver.connect_to_copy(cluster.0.timeout);
+            let connected = endpoint.driver.connect_to_copy(cluster.0.timeout);
             let connection = connected.map_err(|error| error.on_shard(name))?;
-            if site.place.dialect.is_on_server() {
-                on_servers.push(site.link());
+            if endpoint.place.dialect.is_on_server() {
+                on_servers.push(endpoint.link());
             } else {
-                // Rows come in any order, and their parents before they are read.
+                // Rows are inserted in any order, and their parents exist before they are read.
                 connection.run("PRAGMA foreign_keys = OFF").map_err(|error| error.on_shard(name))?;
             }
-            connections.insert(site.link(), connection);
-            shards.insert(site.link(), name.to_owned());
+            connections.insert(endpoint.link(), connection);
+            shards.insert(endpoint.link(), name.to_owned());
         }
         Ok(Links { connections, shards, on_servers, timeout: cluster.0.timeout })
     }
 
-    /// Attaches the file of a source to the connections of targets in other files, so that they read it. Returns `None` if one of
-    /// them cannot: a server, a database in memory.
+    /// Attaches the file of a source to the connections of targets in other files, so that they can read it. Returns `None` if
+    /// one of them cannot: a server, or a database in memory.
     pub(super) fn attach(
         &self,
-        source: Site<'_>,
-        targets: &[Site<'_>],
+        source: Endpoint<'_>,
+        targets: &[Endpoint<'_>],
     ) -> Result<Option<AttachedSource<'_>>> {
         let mut attached = AttachedSource { source: source.link(), targets: BTreeMap::new() };
         for target in targets {
@@ -155,25 +156,25 @@ impl Links {
         Ok(Some(attached))
     }
 
-    pub(in crate::cluster) fn at(&self, site: Site<'_>) -> Result<&dyn Connection> {
-        let connection = self.connections.get(&site.link()).map(|connection| &**connection);
+    pub(in crate::cluster) fn at(&self, endpoint: Endpoint<'_>) -> Result<&dyn Connection> {
+        let connection = self.connections.get(&endpoint.link()).map(|connection| &**connection);
         let missing =
-            || Error::new(ErrorKind::UnknownShard, "the change has no connection").on_shard(site.name);
+            || Error::new(ErrorKind::UnknownShard, "the change has no connection").on_shard(endpoint.name);
         connection.ok_or_else(missing)
     }
 
-    /// Runs a transaction on the databases of these shards, and commits them one after the other. It is tried again while another
-    /// connection holds a lock; `run` must have had no other effect.
+    /// Runs a transaction on the databases of these shards, and commits them one after the other. It is retried while another
+    /// connection holds a lock; `run` must have no other effects.
     pub(in crate::cluster) fn transaction<O>(
         &self,
-        sites: &[Site<'_>],
+        endpoints: &[Endpoint<'_>],
         wait: Wait,
         mut run: impl FnMut() -> Result<O>,
     ) -> Result<O> {
         let mut databases: Vec<(usize, bool)> = Vec::new();
-        for site in sites {
-            if !databases.contains(&site.link()) {
-                databases.push(site.link());
+        for endpoint in endpoints {
+            if !databases.contains(&endpoint.link()) {
+                databases.push(endpoint.link());
             }
         }
         let until = match wait {
@@ -211,7 +212,7 @@ impl Links {
 
     fn begin(&self, databases: &[(usize, bool)], wait: Wait) -> Result<()> {
         self.each(databases, |connection| {
-            // Without waiting: what other connections of the change hold could be waited for.
+            // Without waiting: a wait for a lock of another connection of this change would never end.
             match wait {
                 Wait::Timeout => connection.begin_without_waiting()?,
                 Wait::Durable | Wait::Until(_) => connection.begin_durable()?,
@@ -219,7 +220,7 @@ impl Links {
             connection.limit_lock_waits(LOCK_WAIT);
             Ok(())
         })?;
-        // A mover that stops, or loses its network, in the middle of a transaction keeps writers waiting no longer.
+        // If the process stops or loses its network within a transaction, the server ends it, and writers wait no longer.
         let servers = databases.iter().filter(|link| self.on_servers.contains(link));
         servers.filter_map(|link| self.connections.get(link)).try_for_each(|connection| {
             connection.run(&format!("SET LOCAL idle_in_transaction_session_timeout = '{IDLE}'"))
@@ -236,15 +237,16 @@ impl Links {
         })
     }
 
-    /// Runs something that reads a source, in one snapshot, and waits until what it has read is on disk there: a copy must not
-    /// hold what its source loses with the power.
+    /// Calls the closure, which reads a source, in one snapshot. Then it waits until these rows are on disk there: a copy must
+    /// not keep rows that its source loses in a power failure.
     pub(in crate::cluster) fn snapshot<O>(
         &self,
-        site: Site<'_>,
+        endpoint: Endpoint<'_>,
         run: impl FnOnce(&dyn Connection) -> Result<O>,
     ) -> Result<O> {
-        let connection = self.at(site)?;
-        // A target is in the same file, so that the transaction there is the snapshot; or one snapshot is kept for all reads.
+        let connection = self.at(endpoint)?;
+        // If a target is in the same file, its transaction is the snapshot. A copy to another cluster keeps one snapshot for all
+        // reads.
         let is_begun = connection.in_transaction();
         if !is_begun {
             connection.begin(Transaction::Read)?;
@@ -258,20 +260,20 @@ impl Links {
     }
 }
 
-/// A shard of a cluster that is copied from another one, or to one.
-pub(in crate::cluster) fn site_apart<'c>(
+/// Returns a shard of a cluster that is copied from another one, or to one.
+pub(in crate::cluster) fn endpoint_apart<'c>(
     cluster: &'c Cluster,
     name: &'c str,
     is_source: bool,
-) -> Result<Site<'c>> {
-    Ok(Site { is_apart: true, ..site(cluster, name, is_source)? })
+) -> Result<Endpoint<'c>> {
+    Ok(Endpoint { is_apart: true, ..endpoint(cluster, name, is_source)? })
 }
 
-/// A source or a target of a change: a shard of the layout, or one that a change has retired.
-pub(super) fn site<'c>(cluster: &'c Cluster, name: &'c str, is_source: bool) -> Result<Site<'c>> {
+/// Returns a source or a target of a change: a shard of the layout, or one that a change has retired.
+pub(super) fn endpoint<'c>(cluster: &'c Cluster, name: &'c str, is_source: bool) -> Result<Endpoint<'c>> {
     let layout = &cluster.0.layout;
     if let Some(retired) = cluster.0.retired.iter().find(|retired| retired.name == name) {
-        return Ok(Site {
+        return Ok(Endpoint {
             name,
             place: &retired.place,
             is_source,
@@ -281,7 +283,7 @@ pub(super) fn site<'c>(cluster: &'c Cluster, name: &'c str, is_source: bool) -> 
     }
     let place = layout.place(layout.shards().require(name)?.index())?;
     match cluster.0.databases.get(place.database) {
-        Some(database) => Ok(Site { name, place, is_source, is_apart: false, driver: &*database.driver }),
+        Some(database) => Ok(Endpoint { name, place, is_source, is_apart: false, driver: &*database.driver }),
         None => Err(Error::new(ErrorKind::UnknownShard, "the shard has no database").on_shard(name)),
     }
 }

@@ -1,26 +1,27 @@
-//! Changes of the layout while the application reads and writes: the rows of one shard, or of several, are moved to spare shards.
-//! One protocol for all of them. Uses `transaction::change`, `transaction`, `driver`, `planner`, and `cluster::migrate`'s lock.
+//! Changes of the layout while the application reads and writes: the rows of one shard or several are moved to spare shards. All
+//! changes follow one protocol. Uses `transaction::change`, `transaction`, `driver`, `planner`, and the lock of
+//! `cluster::migrate`.
 //!
-//! No shard that serves ever holds a row that it does not own: rows are copied to shards that serve nothing, and the sources are
+//! A serving shard never holds a row that it does not own. Rows are copied to shards that serve nothing, and the sources are
 //! retired as a whole.
 //!
 //! | step | where | what |
 //! |---|---|---|
 //! | 0 | control | the change is recorded ([`Cluster::begin_change`]) |
 //! | 1 | targets | their tables are emptied, without indexes ([`target`]) |
-//! | 2 | sources | triggers note rows that change ([`capture`]) |
-//! | 3, 4 | targets | rows are copied by id, and again where they have changed ([`copy`]) |
+//! | 2 | sources | triggers record the rows that change ([`capture`]) |
+//! | 3, 4 | targets | rows are copied by id, and again if they have changed ([`copy`]) |
 //! | 5 | targets | indexes, and a comparison of all rows ([`verify`]) |
 //! | 6 | sources | a fence: the database refuses writes ([`switch`]) |
-//! | 7, 8 | targets | what is left is copied and compared |
+//! | 7, 8 | targets | the remaining changes are copied and compared |
 //! | 9 | sources | the tables get other names, so that readers do not see old rows |
-//! | 10 | control | the decision: the layout is another one |
+//! | 10 | control | the decision: the new layout is recorded |
 //! | 11 | targets | they serve |
-//! | 12 | sources | what noted changes is removed ([`finish`]) |
+//! | 12 | sources | the capture triggers are removed ([`finish`]) |
 //!
-//! A process that dies leaves the change to any other. A process that continues or cancels it takes a new attempt in control first; every
-//! transaction of a change locks the attempt in the databases that it writes, so that an earlier one writes nothing more. The
-//! decision is a transaction of control that finds the attempt whose fences stand.
+//! If a process dies, any other process can continue or cancel its change. It takes a new attempt in control first. Every
+//! transaction of a change locks the attempt in the databases that it writes, so that an earlier attempt writes nothing more. The
+//! decision is a transaction of control that requires the attempt whose fences are in force.
 
 mod capture;
 pub(in crate::cluster) mod copy;
@@ -52,7 +53,7 @@ pub use switch::Switch;
 pub use verify::ChangeReport;
 
 use copy::{Attempt, Copier};
-use links::{Links, Site, Wait, site};
+use links::{Endpoint, Links, Wait, endpoint};
 use rows::Tables;
 use verify::Touched;
 
@@ -69,7 +70,7 @@ use crate::transaction::change::{
 use crate::transaction::commit::apply_decided_in;
 use crate::transaction::facts;
 
-/// How many rows are copied at a time, and how long the copy rests in between.
+/// The number of rows that one transaction of a copy writes, and the rest after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     rows: u32,
@@ -77,23 +78,23 @@ pub struct Pace {
 }
 
 impl Default for Pace {
-    /// 1,000 rows, no rest.
+    /// Returns 1,000 rows and no rest.
     fn default() -> Self {
         Pace { rows: 1_000, rest: Duration::ZERO }
     }
 }
 
 impl Pace {
-    pub(in crate::cluster) fn portion(self) -> (u32, Duration) {
+    pub(in crate::cluster) fn rows_and_rest(self) -> (u32, Duration) {
         (self.rows, self.rest)
     }
 
-    /// Copies so many rows in one transaction; at least one.
+    /// Copies this number of rows in one transaction; at least one.
     pub fn rows(rows: u32) -> Self {
         Pace { rows: rows.max(1), ..Pace::default() }
     }
 
-    /// Rests so long after each transaction.
+    /// Rests for this time after each transaction.
     pub fn rest(self, rest: Duration) -> Self {
         Pace { rest, ..self }
     }
@@ -101,14 +102,14 @@ impl Pace {
 
 /// A change of the layout that has begun; made by [`Cluster::begin_change`] and [`Cluster::changes`].
 ///
-/// Dropping it stops nothing and loses nothing: any process continues it.
+/// Dropping it loses nothing: any process can continue the change.
 pub struct Change {
-    /// As it was before the change: it knows where the sources are.
+    /// The handle as it was before the change: its layout has the sources.
     cluster: Cluster,
     record: ChangeRecord,
     /// Whether this value has taken the attempt.
     is_owner: bool,
-    /// The rows that were copied again since all were compared; `None` before that.
+    /// The rows that were copied again since all rows were compared; `None` before that.
     touched: Option<Touched>,
 }
 
@@ -119,15 +120,17 @@ impl fmt::Debug for Change {
 }
 
 impl Cluster {
-    /// Begins a change: records it, empties the targets, and has the sources note rows that change. From now on a write on a source
-    /// takes somewhat longer.
+    /// Begins a change: records it, empties the targets, and makes the triggers that record changed rows on the sources. From now
+    /// on a write on a source takes somewhat longer.
     ///
-    /// It waits for a migration that runs. While a change runs, `create`, migrations and other changes are refused.
+    /// It waits for a running migration. While a change runs, `create`, migrations and other changes are refused.
     ///
     /// # Errors
-    /// [`ErrorKind::Layout`] if another change runs, or the layout was changed since the plan was made;
-    /// [`ErrorKind::Configuration`] if a source has tables that a change cannot move; those of the databases. Nothing is left of the
-    /// change then.
+    /// - [`ErrorKind::Layout`] if another change runs, or the layout was changed since the plan was made.
+    /// - [`ErrorKind::Configuration`] if a source has tables that a change cannot move.
+    /// - Those of the databases.
+    ///
+    /// After an error nothing of the change remains.
     pub fn begin_change(&self, plan: &ChangePlan) -> Result<Change> {
         self.reload()?;
         let cluster = self.latest().clone();
@@ -137,7 +140,7 @@ impl Cluster {
         cluster.check_change(plan)?;
         let record = control.begin_change(&plan.record)?;
         let change = Change { cluster: cluster.clone(), record, is_owner: true, touched: None };
-        match change.enter().and_then(|()| change.try_names()) {
+        match change.record_attempt().and_then(|()| change.try_names()) {
             Ok(()) => Ok(change),
             Err(error) => match change.cancel() {
                 Ok(()) => Err(error),
@@ -148,7 +151,7 @@ impl Cluster {
         }
     }
 
-    /// Refuses what a change cannot move. Nothing is written, and nothing is locked.
+    /// Refuses tables that a change cannot move. It writes nothing and takes no locks.
     ///
     /// # Errors
     /// Those of [`begin_change`](Cluster::begin_change) about the tables of its shards.
@@ -164,8 +167,8 @@ impl Cluster {
         Tables::new(self, &links, &plan.record, sources, targets).map(drop)
     }
 
-    /// Returns the changes that are not retired, ascending by number: the one that runs, if one does, and those whose sources
-    /// still hold their rows under other names.
+    /// Returns the changes that are not retired, ascending by number: a running one, and those whose sources still hold their
+    /// rows under other names.
     ///
     /// # Errors
     /// Those of the control database.
@@ -193,26 +196,26 @@ impl Change {
         Links::connect(&self.cluster, self.sources()?.into_iter().chain(self.targets()?))
     }
 
-    fn sources(&self) -> Result<Vec<Site<'_>>> {
+    fn sources(&self) -> Result<Vec<Endpoint<'_>>> {
         sources_of(&self.cluster, &self.record)
     }
 
-    fn targets(&self) -> Result<Vec<Site<'_>>> {
+    fn targets(&self) -> Result<Vec<Endpoint<'_>>> {
         targets_of(&self.cluster, &self.record)
     }
 
-    /// Those of some shards of the change that are still there, each with a connection: one whose database is gone, or holds
-    /// another shard now, needs nothing more.
-    fn existing<'c>(&'c self, names: &'c [String], is_source: bool) -> Result<Vec<(Site<'c>, Links)>> {
+    /// Returns those of the named shards that still exist, each with its connection. A shard whose database is missing, or holds
+    /// another shard now, needs no cleanup.
+    fn existing<'c>(&'c self, names: &'c [String], is_source: bool) -> Result<Vec<(Endpoint<'c>, Links)>> {
         let mut found = Vec::with_capacity(names.len());
         for name in names {
-            let connected = site(&self.cluster, name, is_source).and_then(|site| {
-                let links = Links::connect(&self.cluster, [site])?;
-                let own = site.place.names.table(own_tables::SHARD);
-                let rows = facts::texts(links.at(site)?, &format!("SELECT shard FROM {own}"), &[])?;
+            let connected = endpoint(&self.cluster, name, is_source).and_then(|endpoint| {
+                let links = Links::connect(&self.cluster, [endpoint])?;
+                let own = endpoint.place.names.table(own_tables::SHARD);
+                let rows = facts::texts(links.at(endpoint)?, &format!("SELECT shard FROM {own}"), &[])?;
                 let names_it =
                     |held: &String| held == name || held.starts_with(&format!("{name}, retired by"));
-                Ok(rows.iter().flatten().any(names_it).then_some((site, links)))
+                Ok(rows.iter().flatten().any(names_it).then_some((endpoint, links)))
             });
             match connected {
                 Ok(connected) => found.extend(connected),
@@ -223,12 +226,12 @@ impl Change {
         Ok(found)
     }
 
-    /// The names of all tables of a source.
+    /// Returns all tables of a source.
     fn tables(&self) -> Vec<&'static Table> {
         self.cluster.0.layout.tables().collect()
     }
 
-    /// Runs something with the connections and the tables of the change.
+    /// Calls the closure with the connections and the tables of the change.
     fn with_copier<O>(&self, run: impl FnOnce(&Copier<'_>) -> Result<O>) -> Result<O> {
         let links = self.links()?;
         let (sources, targets) = (self.sources()?, self.targets()?);
@@ -242,11 +245,11 @@ impl Change {
     ///
     /// # Errors
     /// [`ErrorKind::Stale`] if it was cancelled or finished meanwhile.
-    fn own(&mut self) -> Result<()> {
+    fn ensure_attempt(&mut self) -> Result<()> {
         if !self.is_owner { self.take_over() } else { Ok(()) }
     }
 
-    /// Takes a new attempt, which ends the one before, and enters it everywhere.
+    /// Takes a new attempt, which ends the previous one, and records it on all shards of the change.
     fn take_over(&mut self) -> Result<()> {
         // Another change may have been made since this handle was opened.
         self.cluster.reload()?;
@@ -256,7 +259,7 @@ impl Change {
             Some(now) if now.state == ChangeState::Copying => self.record = now,
             now => return Err(self.has_ended(now.map(|now| now.state))),
         }
-        self.enter()?;
+        self.record_attempt()?;
         self.is_owner = true;
         Ok(())
     }
@@ -271,10 +274,10 @@ impl Change {
         Error::new(ErrorKind::Stale, format!("change {} {what}", self.number()))
     }
 
-    /// Enters the attempt in the targets, and then in the sources, where it takes down fences of earlier attempts. What an earlier
-    /// attempt has not made yet is made.
-    fn enter(&self) -> Result<()> {
-        // Participants of transactions whose owners are gone hold locks on the tables.
+    /// Records the attempt on the targets and then on the sources, where it removes fences of earlier attempts. It also makes
+    /// anything that an earlier attempt has not made yet.
+    fn record_attempt(&self) -> Result<()> {
+        // Prepared participants of sessions that have ended hold locks on the tables.
         self.cluster.recover()?;
         let links = self.links()?;
         let (change, attempt) = self.attempt();
@@ -320,15 +323,15 @@ impl Change {
         Ok(())
     }
 
-    /// Locks the part of a shard, and checks that the attempt is still the one that control has given, and in this state: the
-    /// part may be of another change, or there may be none.
+    /// Locks a shard's part, and checks that the attempt is still the current one in control, in this state. The part may be of
+    /// another change, or absent.
     fn lock_current(
         &self,
         connection: &dyn Connection,
-        site: Site<'_>,
+        endpoint: Endpoint<'_>,
         state: ChangeState,
     ) -> Result<Option<Part>> {
-        let part = lock_part(connection, site.place)?;
+        let part = lock_part(connection, endpoint.place)?;
         if let Some(part) = part.filter(|part| part.change == self.number()) {
             self.check_newer(part)?;
         }
@@ -349,7 +352,7 @@ impl Change {
         Err(Error::new(ErrorKind::Stale, message))
     }
 
-    /// Tries whether the tables of the sources can be renamed, which the switch does: a view or a trigger can be in the way.
+    /// Checks that the tables of the sources can be renamed, which the switch needs: a view or a trigger can prevent that.
     fn try_names(&self) -> Result<()> {
         let links = self.links()?;
         let tried = || Error::new(ErrorKind::Database, "tried");
@@ -374,20 +377,23 @@ impl Change {
         Ok(())
     }
 
-    /// Copies all rows, and those that have changed meanwhile, and then makes the indexes. Continues where an earlier call, of
-    /// any process, was stopped. `progress` is called after each transaction.
+    /// Copies all rows, and those that have changed meanwhile, and then makes the indexes. It continues a copy that any process
+    /// has begun. `progress` is called after each transaction.
     ///
     /// # Errors
-    /// [`ErrorKind::Stale`] if another process has taken the change over, or cancelled it; [`ErrorKind::Layout`] if a row's
-    /// key belongs on no target; those of the databases. The change stays as it is: call it again, or cancel.
+    /// - [`ErrorKind::Stale`] if another process has taken the change over or cancelled it.
+    /// - [`ErrorKind::Layout`] if a row's key belongs on no target.
+    /// - Those of the databases.
+    ///
+    /// The change stays as it is: call this method again, or cancel.
     pub fn copy(&mut self, pace: Pace, progress: impl FnMut(&ChangeProgress)) -> Result<()> {
-        self.own()?;
+        self.ensure_attempt()?;
         let copied = self.copy_all(pace, progress);
-        self.unless_failed(copied)
+        self.give_up_on_error(copied)
     }
 
-    /// After an error, a transaction may be committed whose end is not known: what follows takes a new attempt.
-    fn unless_failed<O>(&mut self, result: Result<O>) -> Result<O> {
+    /// Gives the attempt up after an error: the outcome of a commit may be unknown, so that the next call takes a new attempt.
+    fn give_up_on_error<O>(&mut self, result: Result<O>) -> Result<O> {
         if result.is_err() {
             self.is_owner = false;
             self.touched = None;
@@ -402,8 +408,8 @@ impl Change {
         self.with_copier(|copier| {
             copier.align(&self.cluster.0.layout)?;
             for source in 0..copier.sources.len() {
-                while let Some(portion) = copier.portion(source, pace.rows)? {
-                    state.add(ChangePhase::Copying, portion.table.name, portion.rows);
+                while let Some(batch) = copier.copy_batch(source, pace.rows)? {
+                    state.add(ChangePhase::Copying, batch.table.name, batch.rows);
                     progress(&state);
                     std::thread::sleep(pace.rest);
                 }
@@ -432,7 +438,7 @@ impl Change {
         rows.sum()
     }
 
-    /// Copies what has changed until little is left.
+    /// Copies changed rows until few remain.
     fn catch_up(
         &self,
         copier: &Copier<'_>,
@@ -441,7 +447,8 @@ impl Change {
         progress: &mut impl FnMut(&ChangeProgress),
     ) -> Result<()> {
         let limit = u64::from(pace.rows);
-        // As long as there are more than one transaction copies, but not for ever against faster writers: the switch does the rest.
+        // Repeats while one pass handles more rows than one transaction copies, for ten minutes at most: the switch copies the
+        // rest.
         let began = Instant::now();
         loop {
             let mut handled = 0;
@@ -462,21 +469,21 @@ impl Change {
     /// JSON that is copied between a SQLite file and a server is not compared: they write it differently.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if rows differ that no one has written since they were copied; those of [`copy`](Change::copy).
+    /// [`ErrorKind::Corrupt`] if a row differs that was not written since it was copied; those of [`copy`](Change::copy).
     pub fn verify(&mut self) -> Result<ChangeReport> {
         self.verify_noting(&mut |_| {})
     }
 
-    /// As [`verify`](Change::verify); `progress` is called with the number of rows that were compared since its last call.
+    /// Does the same as [`verify`](Change::verify), and calls `progress` with the number of rows compared since its last call.
     pub(crate) fn verify_noting(&mut self, progress: &mut dyn FnMut(u64)) -> Result<ChangeReport> {
-        self.own()?;
+        self.ensure_attempt()?;
         let verified = self.compare_all(progress);
-        let (report, touched) = self.unless_failed(verified)?;
+        let (report, touched) = self.give_up_on_error(verified)?;
         self.touched = Some(touched);
         Ok(report)
     }
 
-    /// Compares every row. Returns also the rows that were copied again meanwhile.
+    /// Compares every row. Also returns the rows that were copied again meanwhile.
     fn compare_all(&self, progress: &mut dyn FnMut(u64)) -> Result<(ChangeReport, Touched)> {
         self.with_copier(|copier| {
             let mut touched = Touched::default();
@@ -517,10 +524,10 @@ impl Change {
         })
     }
 
-    /// Gives the change up, and removes what it has made. Any process may do it, also while another one copies.
+    /// Cancels the change, and removes everything that it has made. Any process may cancel it, also while another one copies.
     ///
     /// # Errors
-    /// [`ErrorKind::Stale`] if it is decided; those of the databases: call it again then.
+    /// [`ErrorKind::Stale`] if the change is decided; those of the databases, after which the call can be repeated.
     pub fn cancel(mut self) -> Result<()> {
         let control = &self.cluster.0.control;
         let now = control.next_attempt(self.number(), None, ChangeState::Cancelling)?;
@@ -531,8 +538,8 @@ impl Change {
         }
         let links = Links::connect(&self.cluster, self.sources()?)?;
         let (change, attempt) = self.attempt();
-        // On disk before control forgets the change: no process would take down a fence that comes back. First the fences, for which
-        // readers are not waited for.
+        // Durable before control forgets the change: if a power loss restored a fence after that, no process would remove it. The
+        // fences go first, because removing them does not wait for readers.
         for is_all in [false, true] {
             for source in self.sources()? {
                 let connection = links.at(source)?;
@@ -556,7 +563,7 @@ impl Change {
                 removed.map_err(|error| error.on_shard(source.name))?;
             }
         }
-        // A target that is gone needs no cleaning: it serves nothing.
+        // A missing target needs no cleanup: it serves nothing.
         for (target, links) in self.existing(&self.record.targets, false)? {
             let connection = links.at(target)?;
             let removed = links.transaction(&[target], Wait::Durable, || {
@@ -579,15 +586,10 @@ impl Change {
     }
 }
 
-fn sources_of<'c>(cluster: &'c Cluster, change: &'c ChangeRecord) -> Result<Vec<Site<'c>>> {
-    change.sources.iter().map(|name| site(cluster, name, true)).collect()
+fn sources_of<'c>(cluster: &'c Cluster, change: &'c ChangeRecord) -> Result<Vec<Endpoint<'c>>> {
+    change.sources.iter().map(|name| endpoint(cluster, name, true)).collect()
 }
 
-fn targets_of<'c>(cluster: &'c Cluster, change: &'c ChangeRecord) -> Result<Vec<Site<'c>>> {
-    change.targets.iter().map(|name| site(cluster, name, false)).collect()
-}
-
-/// The error of a change whose shards are not as they were planned.
-fn no_target() -> Error {
-    Error::new(ErrorKind::UnknownShard, "the change has no such shard or table")
+fn targets_of<'c>(cluster: &'c Cluster, change: &'c ChangeRecord) -> Result<Vec<Endpoint<'c>>> {
+    change.targets.iter().map(|name| endpoint(cluster, name, false)).collect()
 }

@@ -1,5 +1,5 @@
-//! The plan of a change: which shards it empties, which it fills, and where each key is then. Nothing is written before the
-//! change begins. Uses `transaction::recorded` and `lines`.
+//! The plan of a change: its sources, its targets, and the shard of each key afterwards. Nothing is written before the change
+//! begins. Uses `transaction::recorded` and `lines`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::transaction::change::ChangeRecord;
 use crate::transaction::change::ChangeState;
 use crate::transaction::recorded::root;
 
-/// How long writers wait for a switch at most, unless another budget is given.
+/// The default limit of the time that writers wait for a switch.
 const BUDGET: Duration = Duration::from_millis(500);
 
 /// The beginning of the plan of a change; made by [`Cluster::plan_change`].
@@ -28,9 +28,9 @@ pub struct ChangePlanner<'c> {
     lines: Vec<(&'static Table, Vec<String>)>,
 }
 
-/// A change of the layout that can begin; made by [`ChangePlanner::build`]. Prints where the keys are afterwards.
+/// A change of the layout that can begin; made by [`ChangePlanner::build`]. Prints the shards of the keys afterwards.
 ///
-/// With the feature `serde` it can be serialised: the lines of a group that stay are in both `before` and `after`.
+/// With the feature `serde` it can be serialised. Lines of a group that do not change are in both `before` and `after`.
 #[derive(Clone, Debug)]
 pub struct ChangePlan {
     pub(super) record: ChangeRecord,
@@ -55,10 +55,10 @@ struct PlannedGroup {
 }
 
 impl Cluster {
-    /// Begins to plan a change of the layout, which moves all rows of one shard, or of several, to spare shards while the
-    /// application reads and writes.
+    /// Begins to plan a change of the layout. It moves all rows of one shard or several to spare shards while the application
+    /// reads and writes.
     ///
-    /// Spare shards are added by [`Builder::create`](crate::Builder::create) with more shards.
+    /// To add spare shards, call [`Builder::create`](crate::Builder::create) with more shards.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Pace, Sharded, Switch};
@@ -81,7 +81,7 @@ impl Cluster {
     /// let cluster = builder.shard("b1", url("b1.db")).shard("b2", url("b2.db")).create::<Account>()?;
     ///
     /// let plan = cluster.plan_change().split("b", ["b1", "b2"]).build()?;
-    /// println!("{plan}"); // what each key range becomes
+    /// println!("{plan}"); // the lines before and after the change
     /// let mut change = cluster.begin_change(&plan)?;
     /// change.copy(Pace::rows(1_000), |progress| println!("{progress}"))?;
     /// change.switch(Switch::default())?;
@@ -102,13 +102,13 @@ impl Cluster {
 }
 
 impl ChangePlanner<'_> {
-    /// Moves a shard as it is: to another file, another server, another schema.
+    /// Moves a whole shard to another file, another server or another schema.
     pub fn replace(self, source: &str, target: &str) -> Self {
         self.redistribute([source], [target])
     }
 
-    /// Divides a shard. Each part of a hash is divided evenly; listed values, ranges, and the results of a function are given
-    /// to the targets in their order. For other parts, give the lines: see [`lines`](ChangePlanner::lines).
+    /// Divides a shard. Each part of a hash is divided evenly. Listed values, ranges, and the results of a function go to the
+    /// targets in their order. For another division, give the lines: see [`lines`](ChangePlanner::lines).
     pub fn split<'n>(self, source: &str, targets: impl IntoIterator<Item = &'n str>) -> Self {
         self.redistribute([source], targets)
     }
@@ -118,7 +118,7 @@ impl ChangePlanner<'_> {
         self.redistribute(sources, [target])
     }
 
-    /// Moves the rows of some shards to any number of others. A hash that is only on these shards is laid out anew.
+    /// Moves the rows of some shards to any number of others. A hash that is only on these shards is divided again.
     pub fn redistribute<'s, 't>(
         mut self,
         sources: impl IntoIterator<Item = &'s str>,
@@ -129,18 +129,24 @@ impl ChangePlanner<'_> {
         self
     }
 
-    /// Gives the lines of a model's placement group, which is that of all models with an equal rule and an equal type of key.
-    /// The lines of shards that are not part of the change have to be among them, unchanged.
+    /// Sets the lines of a model's placement group: all models with an equal rule and an equal type of key. Lines of shards that
+    /// are not part of the change have to be included unchanged.
     ///
-    /// The forms of lines are `hash modulus 4 remainder 0 => a`, `list 'Asia' => a`, `list otherwise => a`,
-    /// `range 10..20 => a`, `range ..10 => a`, `key 42 => a`, and `function 0 => a` for the first shard that the
-    /// application's function can return. Printing a plan shows those that are recorded.
+    /// The forms of lines are:
+    ///
+    /// - `hash modulus 4 remainder 0 => a`
+    /// - `list 'Asia' => a`, `list otherwise => a`
+    /// - `range 10..20 => a`, `range ..10 => a`
+    /// - `key 42 => a`
+    /// - `function 0 => a` for the first shard that the application's function can return
+    ///
+    /// Printing a plan shows the recorded lines that change.
     pub fn lines<T: Sharded>(mut self, lines: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.lines.push((T::TABLE, lines.into_iter().map(Into::into).collect()));
         self
     }
 
-    /// As [`lines`](ChangePlanner::lines), of a table or a model by its name.
+    /// Does the same as [`lines`](ChangePlanner::lines), with the name of a table or a model.
     #[cfg(feature = "admin")]
     pub(crate) fn lines_of(mut self, name: &str, lines: Vec<String>) -> Result<Self> {
         let layout = &self.cluster.0.layout;
@@ -159,10 +165,21 @@ impl ChangePlanner<'_> {
     /// Checks the change against the recorded layout.
     ///
     /// # Errors
-    /// [`ErrorKind::Layout`] if a source does not serve, a target is not spare, lines do not have each key once, another
-    /// change runs, or a model is recorded that this program does not have; [`ErrorKind::Configuration`] for what a change
-    /// cannot do: a cluster in memory, ids that the sources have counted each for itself (`#[id(auto)]`) on one target, a
-    /// source in whose database the control database or another shard is.
+    /// [`ErrorKind::Layout`] if
+    ///
+    /// - a source does not serve, or a target is not spare;
+    /// - the lines do not have each key once;
+    /// - another change runs;
+    /// - the cluster records a model that this program lacks.
+    ///
+    /// [`ErrorKind::Configuration`] if
+    ///
+    /// - a shard is named twice, or there is no source or no target;
+    /// - the cluster is in memory;
+    /// - a source holds the control database, or is the first of several shards in its database, and one of these stays;
+    /// - there are several sources, and each has counted its own ids (`#[id(auto)]`).
+    ///
+    /// [`ErrorKind::Missing`] if the database of a target cannot be opened, [`ErrorKind::UnknownShard`] for an unknown shard.
     pub fn build(self) -> Result<ChangePlan> {
         let ChangePlanner { cluster, sources, targets, lines } = self;
         let state = &cluster.0;
@@ -235,11 +252,13 @@ fn check_shards(cluster: &Cluster, sources: &[String], targets: &[String]) -> Re
     let mut seen: Vec<&str> = Vec::new();
     for name in sources.iter().chain(targets) {
         if seen.contains(&name.as_str()) {
-            return wrong(ErrorKind::Configuration, "the shard is named twice".to_owned(), name);
+            let message = "duplicate shard name; name each shard once, as a source or as a target";
+            return wrong(ErrorKind::Configuration, message.to_owned(), name);
         }
         seen.push(name);
         if cluster.0.recorded.role(name) == Some(ShardRole::Retired) {
-            let message = "a change has retired the shard: its rows are on other shards now";
+            let message =
+                "a change has retired the shard, whose rows are on other shards; name one that serves";
             return wrong(ErrorKind::Layout, message.to_owned(), name);
         }
         let shard = layout.shards().require(name)?;
@@ -252,13 +271,16 @@ fn check_shards(cluster: &Cluster, sources: &[String], targets: &[String]) -> Re
         }
     }
     if sources.is_empty() || targets.is_empty() {
-        let message = "a change needs at least one source and one target";
+        let message = "a change needs at least one source and one target; name both";
         return Err(Error::new(ErrorKind::Configuration, message));
     }
     for name in sources {
         let shard = layout.shards().require(name)?;
         if shard.role() != ShardRole::Serving {
-            let message = format!("the shard is {}, and has no rows to move", shard.role().name());
+            let message = format!(
+                "the shard is {}, and has no rows to move; name one that serves",
+                shard.role().name()
+            );
             return wrong(ErrorKind::Layout, message, name);
         }
         let place = layout.place(shard.index())?;
@@ -296,8 +318,8 @@ fn check_shards(cluster: &Cluster, sources: &[String], targets: &[String]) -> Re
     let counted = layout.tables().find(|table| table.id_kind == IdKind::Auto);
     match counted {
         Some(table) if sources.len() > 1 => {
-            let message = "the sources have counted the table's ids (`#[id(auto)]`) each for itself, so that they are not unique on \
-                           a common target; change one shard at a time, or use `#[id(sequence)]`";
+            let message = "each source has counted the table's ids itself (`#[id(auto)]`), so that they are not unique on a \
+                           common target; change one shard at a time, or use `#[id(sequence)]`";
             Err(Error::new(ErrorKind::Configuration, message).in_table(table.name))
         }
         _ => Ok(()),
@@ -305,7 +327,7 @@ fn check_shards(cluster: &Cluster, sources: &[String], targets: &[String]) -> Re
 }
 
 impl ChangePlan {
-    /// Returns the shards whose rows move. They serve nothing afterwards.
+    /// Returns the shards whose rows move. Afterwards they serve nothing.
     pub fn sources(&self) -> &[String] {
         &self.record.sources
     }
@@ -315,7 +337,7 @@ impl ChangePlan {
         &self.record.targets
     }
 
-    /// Returns the lines of the tables' placement as they will be, by the first table of each placement group.
+    /// Returns the new lines of each placement group, by its first table.
     pub fn lines(&self) -> &[(String, Vec<String>)] {
         &self.record.groups
     }

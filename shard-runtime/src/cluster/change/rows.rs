@@ -1,7 +1,7 @@
-//! Reads rows of tables that a change, or a copy to another cluster, copies, and finds the target of each. Uses `links`, `shape`
-//! and `planner::sql`.
+//! Reads rows of tables for a change, or for a copy to another cluster, and finds the target of each. Uses `links`, `shape` and
+//! `planner::sql`.
 
-use super::links::{Links, Site};
+use super::links::{Endpoint, Links};
 use super::plan::read_rule;
 use super::shape::Shape;
 use super::verify::is_same;
@@ -16,21 +16,21 @@ use crate::transaction::recorded::root;
 use crate::unit_of_work::Copied;
 use crate::value::{ColumnType, Value};
 
-/// How many rows one statement inserts on a server.
-pub(super) const BATCH: usize = 1_000;
+/// The number of rows that one statement inserts on a server.
+pub(super) const INSERT_ROWS: usize = 1_000;
 
 /// The tables that are copied, parents before children.
 pub(in crate::cluster) struct Tables<'c> {
     /// The shards that rules name.
     shards: &'c Shards,
-    sources: Vec<Site<'c>>,
-    targets: Vec<Site<'c>>,
+    sources: Vec<Endpoint<'c>>,
+    targets: Vec<Endpoint<'c>>,
     all: Vec<&'static Table>,
     /// By source and table.
     shapes: Vec<Vec<Shape>>,
-    /// By table: where its keys are on the targets; `None` if there is one target, or if the rows belong on each.
+    /// By table: the rule that places its keys on the targets. `None` if there is one target, or if every target gets all rows.
     rules: Vec<Option<Rule>>,
-    /// By table and source: the targets that get its rows; `None` if these may be all.
+    /// By table and source: the targets that can get its rows. `None` if all targets can.
     fed: Vec<Option<Vec<Vec<usize>>>>,
 }
 
@@ -40,7 +40,7 @@ pub(in crate::cluster) struct Rows {
     id_at: usize,
 }
 
-/// A function that visits a row, with its id. The row is its columns, then those of the root's key.
+/// A function that visits a row and its id. The row is its columns, then those of the root's key.
 type Visit<'v> = dyn FnMut(&[Value<'_>], &Value<'_>) -> Result<()> + 'v;
 
 impl Rows {
@@ -88,8 +88,8 @@ impl<'c> Tables<'c> {
         cluster: &'c Cluster,
         links: &Links,
         change: &ChangeRecord,
-        sources: Vec<Site<'c>>,
-        targets: Vec<Site<'c>>,
+        sources: Vec<Endpoint<'c>>,
+        targets: Vec<Endpoint<'c>>,
     ) -> Result<Self> {
         let all: Vec<&'static Table> = cluster.0.layout.tables().collect();
         let mut rules = Vec::with_capacity(all.len());
@@ -107,10 +107,10 @@ impl<'c> Tables<'c> {
         Tables::placed(links, (sources, targets), cluster.0.layout.shards(), all, rules, fed)
     }
 
-    /// The tables whose rows these rules place on the targets.
+    /// Returns the tables, with rules that place their rows on the targets.
     pub(in crate::cluster) fn placed(
         links: &Links,
-        (sources, targets): (Vec<Site<'c>>, Vec<Site<'c>>),
+        (sources, targets): (Vec<Endpoint<'c>>, Vec<Endpoint<'c>>),
         shards: &'c Shards,
         all: Vec<&'static Table>,
         rules: Vec<Option<Rule>>,
@@ -128,21 +128,34 @@ impl<'c> Tables<'c> {
         Ok(tables)
     }
 
+    /// Returns the error of a shard or table that the change does not have.
+    pub(super) fn unknown(&self) -> Error {
+        let shards = |all: &[Endpoint<'_>]| all.iter().map(|shard| shard.name).collect::<Vec<_>>().join(", ");
+        let tables: Vec<&str> = self.all.iter().map(|table| table.name).collect();
+        let message = format!(
+            "unknown shard or table in the change; sources: {}; targets: {}; tables: {}",
+            shards(&self.sources),
+            shards(&self.targets),
+            tables.join(", ")
+        );
+        Error::new(ErrorKind::UnknownShard, message)
+    }
+
     pub(in crate::cluster) fn all(&self) -> &[&'static Table] {
         &self.all
     }
 
-    /// Whether each target gets the rows of one source only.
+    /// Returns whether each target gets the rows of one source only.
     pub(in crate::cluster) fn is_divided(&self, table: &Table) -> bool {
         self.sources.len() == 1 || matches!(self.fed.get(self.at(table)), Some(Some(_)))
     }
 
-    /// The columns of a table that are copied.
+    /// Returns the columns of a table that are copied.
     pub(in crate::cluster) fn columns(&self, source: usize, table: &Table) -> Result<&[Copied]> {
         self.shape(source, table).map(|shape| shape.columns.as_slice())
     }
 
-    /// Whether rows of a table on a source can belong on a target.
+    /// Returns whether rows of a table on a source can belong on a target.
     pub(in crate::cluster) fn is_fed(&self, source: usize, target: usize, table: &Table) -> bool {
         match self.fed.get(self.at(table)) {
             Some(Some(fed)) => fed.get(source).is_some_and(|targets| targets.contains(&target)),
@@ -150,12 +163,12 @@ impl<'c> Tables<'c> {
         }
     }
 
-    /// Whether a table is copied from a source: reference tables are copied from the first.
+    /// Returns whether a table is copied from a source: reference tables are copied from the first.
     pub(in crate::cluster) fn is_copied(source: usize, table: &Table) -> bool {
         source == 0 || !table.is_reference()
     }
 
-    /// The child tables of a table, with their places among those of a source.
+    /// Returns the child tables of a table, with their indexes among all tables.
     pub(super) fn children_of(
         &self,
         parent: &'static Table,
@@ -172,10 +185,10 @@ impl<'c> Tables<'c> {
 
     pub(super) fn shape(&self, source: usize, table: &Table) -> Result<&Shape> {
         let shape = self.shapes.get(source).and_then(|shapes| shapes.get(self.at(table)));
-        shape.ok_or_else(super::no_target)
+        shape.ok_or_else(|| self.unknown())
     }
 
-    /// Visits the next rows of a table on a source, by id, each with its id. Returns how many they were.
+    /// Visits the next rows of a table on a source, by id, each with its id. Returns their number.
     pub(in crate::cluster) fn visit_after(
         &self,
         reader: &dyn Connection,
@@ -217,7 +230,7 @@ impl<'c> Tables<'c> {
         params: &[Param<'_>],
         visit: &mut Visit<'_>,
     ) -> Result<u64> {
-        let Some(&site) = self.sources.get(source) else { return Err(super::no_target()) };
+        let Some(&endpoint) = self.sources.get(source) else { return Err(self.unknown()) };
         let shape = self.shape(source, table)?;
         let mut run = || -> Result<u64> {
             let mut statement = reader.prepare(sql)?;
@@ -242,7 +255,7 @@ impl<'c> Tables<'c> {
             }
             Ok(count)
         };
-        run().map_err(|error| error.in_table(table.name).on_shard(site.name))
+        run().map_err(|error| error.in_table(table.name).on_shard(endpoint.name))
     }
 
     /// Reads the next rows of a table on a source, by id.
@@ -279,12 +292,12 @@ impl<'c> Tables<'c> {
         child: &'static Table,
         parents: &[Value<'static>],
     ) -> Result<Vec<Value<'static>>> {
-        let (Some(&site), Some(parent)) = (self.sources.get(source), child.parent) else {
+        let (Some(&endpoint), Some(parent)) = (self.sources.get(source), child.parent) else {
             return Ok(Vec::new());
         };
         let shape = self.shape(source, child)?;
         let link = quoted(child.columns.get(parent.column).map_or("", |column| column.name));
-        let (name, is_in) = (site.place.names.table(child.name), site.place.dialect.is_in(1));
+        let (name, is_in) = (endpoint.place.names.table(child.name), endpoint.place.dialect.is_in(1));
         let sql = format!("SELECT {} FROM {name} WHERE {link}{is_in}", shape.id);
         ids(reader, &sql, &[list(parents)], shape.id_kind)
     }
@@ -293,42 +306,42 @@ impl<'c> Tables<'c> {
     pub(in crate::cluster) fn ids_after(
         &self,
         connection: &dyn Connection,
-        site: Site<'_>,
+        endpoint: Endpoint<'_>,
         table: &'static Table,
         (after, limit): (Option<&Value<'_>>, u32),
     ) -> Result<Vec<Value<'static>>> {
         let shape = self.shape(0, table)?;
-        let (condition, params) = between(&shape.id, site.place.dialect, after, None);
-        let from = site.place.names.table(table.name);
+        let (condition, params) = between(&shape.id, endpoint.place.dialect, after, None);
+        let from = endpoint.place.names.table(table.name);
         let sql = format!("SELECT {} FROM {from}{condition} ORDER BY {} LIMIT {limit}", shape.id, shape.id);
         let found = ids(connection, &sql, &params, shape.id_kind);
-        found.map_err(|error| error.in_table(table.name).on_shard(site.name))
+        found.map_err(|error| error.in_table(table.name).on_shard(endpoint.name))
     }
 
     /// Returns those of the ids that a table on a shard has.
     pub(in crate::cluster) fn ids_listed(
         &self,
         connection: &dyn Connection,
-        site: Site<'_>,
+        endpoint: Endpoint<'_>,
         table: &'static Table,
         listed: &[Value<'static>],
     ) -> Result<Vec<Value<'static>>> {
         let shape = self.shape(0, table)?;
-        let (from, is_in) = (site.place.names.table(table.name), site.place.dialect.is_in(1));
+        let (from, is_in) = (endpoint.place.names.table(table.name), endpoint.place.dialect.is_in(1));
         let sql = format!("SELECT {} FROM {from} WHERE {}{is_in}", shape.id, shape.id);
         let found = ids(connection, &sql, &[list(listed)], shape.id_kind);
-        found.map_err(|error| error.in_table(table.name).on_shard(site.name))
+        found.map_err(|error| error.in_table(table.name).on_shard(endpoint.name))
     }
 
     /// Returns the ids of all rows of a table on a shard.
     pub(in crate::cluster) fn all_ids(
         &self,
         connection: &dyn Connection,
-        site: Site<'_>,
+        endpoint: Endpoint<'_>,
         table: &'static Table,
     ) -> Result<Vec<Value<'static>>> {
         let shape = self.shape(0, table)?;
-        let sql = format!("SELECT {} FROM {}", shape.id, site.place.names.table(table.name));
+        let sql = format!("SELECT {} FROM {}", shape.id, endpoint.place.names.table(table.name));
         ids(connection, &sql, &[], shape.id_kind)
     }
 
@@ -340,11 +353,11 @@ impl<'c> Tables<'c> {
         table: &'static Table,
         (after, to): (Option<&Value<'_>>, Option<&Value<'_>>),
     ) -> Result<Rows> {
-        let Some(site) = self.targets.get(target) else { return Err(super::no_target()) };
+        let Some(endpoint) = self.targets.get(target) else { return Err(self.unknown()) };
         let shape = self.shape(source, table)?;
         let columns: Vec<String> = shape.columns.iter().map(|column| quoted(column.name())).collect();
-        let (condition, params) = between(&shape.id, site.place.dialect, after, to);
-        let from = site.place.names.table(table.name);
+        let (condition, params) = between(&shape.id, endpoint.place.dialect, after, to);
+        let from = endpoint.place.names.table(table.name);
         let sql = format!("SELECT {} FROM {from}{condition} ORDER BY {}", columns.join(", "), shape.id);
         Rows::copies(shape, connection, &sql, &params)
     }
@@ -357,15 +370,15 @@ impl<'c> Tables<'c> {
         table: &'static Table,
         ids: &[Value<'static>],
     ) -> Result<Rows> {
-        let Some(site) = self.targets.get(target) else { return Err(super::no_target()) };
+        let Some(endpoint) = self.targets.get(target) else { return Err(self.unknown()) };
         let shape = self.shape(source, table)?;
         let columns: Vec<String> = shape.columns.iter().map(|column| quoted(column.name())).collect();
-        let (from, is_in) = (site.place.names.table(table.name), site.place.dialect.is_in(1));
+        let (from, is_in) = (endpoint.place.names.table(table.name), endpoint.place.dialect.is_in(1));
         let sql = format!("SELECT {} FROM {from} WHERE {}{is_in}", columns.join(", "), shape.id);
         Rows::copies(shape, connection, &sql, &[list(ids)])
     }
 
-    /// Whether a row and its copy have the same values.
+    /// Returns whether a row and its copy have the same values.
     pub(super) fn are_equal(
         &self,
         source: usize,
@@ -382,10 +395,10 @@ impl<'c> Tables<'c> {
     /// Counts the rows of a table on a shard.
     pub(in crate::cluster) fn count(
         connection: &dyn Connection,
-        site: Site<'_>,
+        endpoint: Endpoint<'_>,
         table: &Table,
     ) -> Result<u64> {
-        let sql = format!("SELECT count(*) FROM {}", site.place.names.table(table.name));
+        let sql = format!("SELECT count(*) FROM {}", endpoint.place.names.table(table.name));
         integer(connection, &sql, &[]).map(|count| u64::try_from(count).unwrap_or_default())
     }
 
@@ -397,11 +410,11 @@ impl<'c> Tables<'c> {
         table: &'static Table,
         ids: &[Value<'static>],
     ) -> Result<()> {
-        let Some(site) = self.targets.get(target) else { return Ok(()) };
+        let Some(endpoint) = self.targets.get(target) else { return Ok(()) };
         let shape = self.shape(0, table)?;
-        let (name, is_in) = (site.place.names.table(table.name), site.place.dialect.is_in(1));
+        let (name, is_in) = (endpoint.place.names.table(table.name), endpoint.place.dialect.is_in(1));
         let sql = format!("DELETE FROM {name} WHERE {}{is_in}", shape.id);
-        for ids in ids.chunks(BATCH) {
+        for ids in ids.chunks(INSERT_ROWS) {
             connection.prepare(&sql)?.execute(&[list(ids)])?;
         }
         Ok(())
@@ -434,7 +447,7 @@ impl<'c> Tables<'c> {
         })
     }
 
-    /// Returns the target of a row with this key, or why it has none.
+    /// Returns the target of a row with this key, or the reason why it has none.
     pub(super) fn target_of_key(
         &self,
         source: usize,
@@ -452,18 +465,18 @@ impl<'c> Tables<'c> {
         match self.targets.iter().position(|target| target.name == name) {
             Some(target) if self.is_fed(source, target, table) => Ok(target),
             Some(_) => Err(format!("the row's key belongs on another shard, whose rows go to `{name}`")),
-            None => Err(format!("the row's key belongs on shard `{name}`, which is no target")),
+            None => Err(format!("the row's key belongs on shard `{name}`, which is not a target")),
         }
     }
 
-    /// Returns the rule that places the rows of a table on the targets; `None` if there is one target, or if the rows belong on
-    /// each.
+    /// Returns the rule that places the rows of a table on the targets. `None` if there is one target, or if every target gets
+    /// all rows.
     pub(super) fn rule(&self, table: &Table) -> Option<&Rule> {
         self.rules.get(self.at(table)).and_then(Option::as_ref).filter(|_| !table.is_reference())
     }
 
     fn dialect(&self, source: usize) -> Dialect {
-        self.sources.get(source).map_or_else(Dialect::default, |site| site.place.dialect)
+        self.sources.get(source).map_or_else(Dialect::default, |endpoint| endpoint.place.dialect)
     }
 }
 
@@ -486,7 +499,7 @@ fn ids(
     Ok(found)
 }
 
-/// The condition that a column is between two values: the first excluded, the second included.
+/// Returns the condition that a column is between two values: the first excluded, the second included.
 pub(super) fn between<'v>(
     column: &str,
     dialect: Dialect,

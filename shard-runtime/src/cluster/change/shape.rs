@@ -1,9 +1,9 @@
-//! The columns of a table that is copied, and the statements that read its rows on a source and insert them on the targets. Uses
-//! `links` and `planner::sql`.
+//! The columns of a copied table, and the statements that read its rows on a source and insert them on the targets. Uses `links`
+//! and `planner::sql`.
 
 use std::cell::Cell;
 
-use super::links::{Links, Site};
+use super::links::{Endpoint, Links};
 use crate::driver::ActualColumn;
 use crate::error::Result;
 use crate::planner::sql::{Dialect, quoted};
@@ -11,36 +11,36 @@ use crate::schema::{KeyColumns, Table};
 use crate::unit_of_work::{Copied, copied_columns};
 use crate::value::ColumnType;
 
-/// How the rows of a table are read from a source, and inserted on each target.
+/// The statements that read the rows of a table from a source, and that insert them on each target.
 pub(super) struct Shape {
     pub(super) columns: Vec<Copied>,
     /// Their names, quoted.
     pub(super) names: Vec<String>,
-    /// The place of the id among the columns.
+    /// The index of the id among the columns.
     pub(super) id_at: usize,
     /// `SELECT` up to the condition; the row's table is `moved`.
     pub(super) select: String,
     pub(super) id: String,
     /// The kind of the id.
     pub(super) id_kind: ColumnType,
-    /// By target.
+    /// The `INSERT` statement of each target.
     pub(super) inserts: Vec<String>,
-    /// The clause with which a row replaces the one with its id.
+    /// The clause that makes an inserted row replace the one with its id.
     pub(super) conflict: String,
     pub(super) key_kinds: Vec<ColumnType>,
     /// The columns of the root's key.
     keys: Vec<String>,
-    /// The tables above, each with the rest of its join.
+    /// The ancestor tables, each with the rest of its join.
     joins: Vec<(String, String)>,
-    /// Whether the targets take the rows as the source stores them, and have not refused any.
+    /// Whether rows can be copied in their stored form: the column types are equal, and no target has refused a row.
     pub(super) is_stored_alike: Cell<bool>,
 }
 
 impl Shape {
     pub(super) fn new(
         links: &Links,
-        source: Site<'_>,
-        targets: &[Site<'_>],
+        source: Endpoint<'_>,
+        targets: &[Endpoint<'_>],
         table: &'static Table,
         routes: bool,
     ) -> Result<Self> {
@@ -98,8 +98,8 @@ impl Shape {
         Ok(shape)
     }
 
-    /// Joins the tables above up to the root. Returns whether the columns of its key have the types of their kinds there.
-    fn join_key(&mut self, links: &Links, source: Site<'_>, table: &'static Table) -> Result<bool> {
+    /// Joins the ancestor tables up to the root. Returns whether the columns of the root's key have the types of their kinds.
+    fn join_key(&mut self, links: &Links, source: Endpoint<'_>, table: &'static Table) -> Result<bool> {
         let names = &source.place.names;
         let (mut at, mut alias, mut depth) = (table, "moved".to_owned(), 0);
         while let (KeyColumns::Parent(_), Some(parent)) = (at.key, at.parent) {
@@ -130,7 +130,7 @@ impl Shape {
         Ok(are_kinds)
     }
 
-    /// Returns the query for columns and the key of rows of a table in a schema, up to the condition.
+    /// Returns the query for columns and keys of rows of a table in a schema, up to the condition.
     pub(super) fn select_from(&self, schema: &str, name: &str, columns: &[String]) -> String {
         let columns: Vec<&str> = columns.iter().chain(&self.keys).map(String::as_str).collect();
         let join = |(name, rest): &(String, String)| format!(" LEFT JOIN {schema}{name}{rest}");
@@ -139,7 +139,7 @@ impl Shape {
     }
 }
 
-/// Whether one table takes the rows of another one as they are stored: all columns have one type.
+/// Returns whether all columns of two tables have the same types, so that rows can be copied in their stored form.
 fn are_alike(
     (here, columns): (Dialect, &[ActualColumn]),
     (there, others): (Dialect, &[ActualColumn]),

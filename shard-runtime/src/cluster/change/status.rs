@@ -1,4 +1,4 @@
-//! How far a change is, as values. Uses `links` and `capture`.
+//! The progress of a change, as values. Uses `links` and `capture`.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ impl fmt::Display for ChangePhase {
     }
 }
 
-/// As its name: `"catching up"`.
+/// Serialises its name: `"catching up"`.
 #[cfg(feature = "serde")]
 impl serde::Serialize for ChangePhase {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -44,7 +44,7 @@ impl serde::Serialize for ChangePhase {
 
 /// One event of a change, or of a copy to another cluster. Prints a line.
 ///
-/// With the feature `serde` it can be serialised, with [`time_to_go`](ChangeProgress::time_to_go) as the number of seconds
+/// With the feature `serde` it can be serialised. [`time_to_go`](ChangeProgress::time_to_go) is then a number of seconds,
 /// `seconds_to_go`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -53,13 +53,14 @@ pub struct ChangeProgress {
     pub phase: ChangePhase,
     /// The table whose rows were copied, or the target whose indexes were made.
     pub what: String,
-    /// How many rows were copied by this call, those that were copied again not counted.
+    /// The number of rows copied by this call, without those that were copied again.
     pub rows: u64,
-    /// How many rows this call has to copy, about: those of the sources, less those that the targets held at its beginning.
+    /// About the number of rows that this call has to copy: the rows of the sources, less those that the targets had at its
+    /// start.
     pub of: u64,
-    /// How many changed rows wait to be copied again; one may count several times.
+    /// The number of changed rows that have yet to be copied again; one may count several times.
     pub dirty: u64,
-    /// How many rows are copied in a second, on average.
+    /// The average number of rows copied in a second.
     pub rows_per_second: f64,
     began: Instant,
 }
@@ -114,8 +115,8 @@ impl ChangeProgress {
         self.dirty = dirty;
     }
 
-    /// Returns how long the first copy is likely to take from now on, at the average rate so far; `None` if no rows are being
-    /// copied. The time for indexes, for rows that change meanwhile, and for the comparison is not part of it.
+    /// Returns the estimated rest of the first copy, at the average rate so far. `None` if no rows are being copied. The time for
+    /// indexes, for rows that change meanwhile, and for the comparison is not included.
     pub fn time_to_go(&self) -> Option<Duration> {
         let left = self.of.saturating_sub(self.rows) as f64;
         let is_copying = self.phase == ChangePhase::Copying && self.rows_per_second > 0.0;
@@ -141,7 +142,7 @@ impl fmt::Display for ChangeProgress {
     }
 }
 
-/// How far a change is; made by [`Change::status`]. Prints a line.
+/// The progress of a change; made by [`Change::status`]. Prints a line.
 ///
 /// With the feature `serde` it can be serialised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,15 +158,16 @@ pub struct ChangeStatus {
     pub sources: Vec<String>,
     /// The shards that get the rows.
     pub targets: Vec<String>,
-    /// How many changed rows wait to be copied again; `None` if it is not copying, or a source cannot be read.
+    /// The number of changed rows that have yet to be copied again. `None` if the change is not copying, or a source cannot be
+    /// read.
     pub dirty: Option<u64>,
 }
 
 serialized! { ChangeStatus { number, attempt, state, sources, targets, dirty } }
 
 impl ChangeStatus {
-    /// Returns whether the change keeps other changes, migrations and `create` away. One that does not has been decided, and
-    /// its sources hold their rows under other names.
+    /// Returns whether the change excludes other changes, migrations and `create`. A change that does not is decided, and its
+    /// sources hold their rows under other names.
     pub fn is_running(&self) -> bool {
         ["copying", "cancelling", "decided"].contains(&self.state)
     }
@@ -188,7 +190,7 @@ impl fmt::Display for ChangeStatus {
 }
 
 impl Change {
-    /// Returns how far the change is now.
+    /// Returns the current progress of the change.
     ///
     /// # Errors
     /// Those of the control database.
@@ -196,9 +198,9 @@ impl Change {
         let now = self.cluster.0.control.change(self.number())?;
         let record = now.as_ref().unwrap_or(&self.record);
         let count = || -> Result<u64> {
-            let sites = self.sources()?;
-            let links = Links::connect(&self.cluster, sites.iter().copied())?;
-            sites.into_iter().map(|source| capture::count(links.at(source)?, source)).sum()
+            let endpoints = self.sources()?;
+            let links = Links::connect(&self.cluster, endpoints.iter().copied())?;
+            endpoints.into_iter().map(|source| capture::count(links.at(source)?, source)).sum()
         };
         Ok(ChangeStatus {
             number: record.number,

@@ -1,12 +1,12 @@
-//! Copies rows as they are stored, without reading them as values: between files in one statement of SQLite, between servers
+//! Copies rows in their stored form, without converting them to values: between files in one statement of SQLite, between servers
 //! by `COPY`. Uses `links`, `rows` and `planner::sql`.
 //!
-//! The tables on both sides have the same types, so that a value that the source holds is one that the target takes. One that
-//! no field of the model can hold is copied as it is, and found when the copies are compared. If the target refuses a row, or
-//! if a row belongs on no target, the portion is copied as values, whose error names the row.
+//! The tables on both sides have the same types, so that the target accepts every stored value. A value that no field of the
+//! model can hold is copied unchanged, and found when the copies are compared. If the target refuses a row, or a row belongs on
+//! no target, the batch is copied as values. That copy's error names the row.
 
 use super::copy::Copier;
-use super::links::{AttachedSource, Site};
+use super::links::{AttachedSource, Endpoint};
 use super::rows::{between, list};
 use super::shape::Shape;
 use crate::driver::{Connection, StoredRowsWriter};
@@ -15,10 +15,10 @@ use crate::planner::sql::{Dialect, Param};
 use crate::schema::{Rule, Table};
 use crate::value::Value;
 
-/// How many bytes for one target are sent at once.
+/// The number of bytes that are sent to one target at once.
 const PIECE: usize = 1 << 19;
 
-/// The result of copying a portion as it is stored.
+/// The result of copying a batch in its stored form.
 pub(super) enum Stored {
     /// The number of rows, and the last id; `None` if there were none.
     Copied(Option<(u64, Value<'static>)>),
@@ -26,13 +26,13 @@ pub(super) enum Stored {
     Refused,
 }
 
-/// The rows that are copied next: those after an id, up to a number.
+/// The next rows to copy: those after an id, up to a number.
 type Range<'r> = (Option<&'r Value<'r>>, u32);
 
 impl Copier<'_> {
     /// Copies the next rows of a table.
     ///
-    /// A row of them that is there already is replaced between files. Between servers the portion is copied as values then.
+    /// Between files, it replaces a row that exists already. Between servers, the batch is then copied as values.
     pub(super) fn copy_stored(
         &self,
         reader: &dyn Connection,
@@ -42,7 +42,7 @@ impl Copier<'_> {
         attached: Option<&AttachedSource<'_>>,
     ) -> Result<Stored> {
         let shape = self.tables.shape(source, table)?;
-        let Some(&from) = self.sources.get(source) else { return Err(super::no_target()) };
+        let Some(&from) = self.sources.get(source) else { return Err(self.tables.unknown()) };
         if !shape.is_stored_alike.get() {
             return Ok(Stored::Refused);
         }
@@ -60,23 +60,23 @@ impl Copier<'_> {
         }
     }
 
-    /// The targets that get rows of a table from any source.
-    fn receivers(&self, table: &Table) -> &[Site<'_>] {
+    /// Returns the targets that get rows of a table from any source.
+    fn receivers(&self, table: &Table) -> &[Endpoint<'_>] {
         let goes_to_all = table.is_reference() || self.tables.rule(table).is_some();
         self.targets.get(..if goes_to_all { self.targets.len() } else { 1 }).unwrap_or_default()
     }
 
-    /// Each target reads the file of the source in a snapshot of its own, which begins after the attempt was locked there. If a
-    /// row has changed between two of them, an entry says so.
+    /// Copies a batch between files. Each target reads the source's file in its own snapshot, which begins after the attempt was
+    /// locked there. If a row has changed between two snapshots, a dirty entry exists for it.
     fn between_files(
         &self,
         attached: &AttachedSource<'_>,
-        (source, from): (usize, Site<'_>),
+        (source, from): (usize, Endpoint<'_>),
         (table, shape): (&'static Table, &Shape),
         range: Range<'_>,
     ) -> Result<Stored> {
         let receivers = self.receivers(table);
-        let Some(&first) = receivers.first() else { return Err(super::no_target()) };
+        let Some(&first) = receivers.first() else { return Err(self.tables.unknown()) };
         let (dialect, name) = (from.place.dialect, from.place.names.table(table.name));
         let (reader, schema) = (self.links.at(first)?, attached.schema(first));
         let Some(last) = last_id(reader, &format!("{schema}.{name}"), shape, dialect, range)? else {
@@ -140,7 +140,7 @@ impl Copier<'_> {
     fn between_servers(
         &self,
         reader: &dyn Connection,
-        (source, from): (usize, Site<'_>),
+        (source, from): (usize, Endpoint<'_>),
         (table, shape): (&'static Table, &Shape),
         range: Range<'_>,
     ) -> Result<Stored> {
@@ -188,27 +188,30 @@ impl Copier<'_> {
     }
 }
 
-/// The statements that take rows, at most one on each connection.
+/// The open `COPY` statements into targets, at most one on each connection.
 struct Writers<'w> {
     copier: &'w Copier<'w>,
     table: &'static Table,
     shape: &'w Shape,
-    open: Vec<(usize, Site<'w>, Box<dyn StoredRowsWriter + 'w>)>,
+    open: Vec<(usize, Endpoint<'w>, Box<dyn StoredRowsWriter + 'w>)>,
     rows: u64,
 }
 
 impl<'w> Writers<'w> {
-    /// Returns the statement of a target; `None` if its connection has none. That of another target on its connection ends.
+    /// Returns the statement of a target; `None` if its connection supports none. It ends that of another target on the same
+    /// connection.
     fn of(&mut self, target: usize) -> Result<Option<&mut (dyn StoredRowsWriter + 'w)>> {
-        let Some(&site) = self.copier.targets.get(target) else { return Ok(None) };
+        let Some(&endpoint) = self.copier.targets.get(target) else { return Ok(None) };
         if !self.open.iter().any(|(at, ..)| *at == target) {
-            if let Some(at) = self.open.iter().position(|(_, other, _)| other.shares_connection(site)) {
+            if let Some(at) = self.open.iter().position(|(_, other, _)| other.shares_connection(endpoint)) {
                 self.rows += self.open.swap_remove(at).2.end()?;
             }
-            let name = site.place.names.table(self.table.name);
-            let Some(sql) = site.place.dialect.copy_in_sql(&name, &self.shape.names) else { return Ok(None) };
-            match self.copier.links.at(site)?.copy_in(&sql)? {
-                Some(writer) => self.open.push((target, site, writer)),
+            let name = endpoint.place.names.table(self.table.name);
+            let Some(sql) = endpoint.place.dialect.copy_in_sql(&name, &self.shape.names) else {
+                return Ok(None);
+            };
+            match self.copier.links.at(endpoint)?.copy_in(&sql)? {
+                Some(writer) => self.open.push((target, endpoint, writer)),
                 None => return Ok(None),
             }
         }
@@ -216,7 +219,7 @@ impl<'w> Writers<'w> {
         Ok(open.map(|(.., writer)| &mut **writer))
     }
 
-    /// Ends all of them. Returns the number of rows.
+    /// Ends all statements. Returns the number of rows.
     fn end(self) -> Result<u64> {
         self.open.into_iter().try_fold(self.rows, |rows, (.., writer)| Ok(rows + writer.end()?))
     }
@@ -233,7 +236,7 @@ fn last_id(
     let (condition, params) = between(&shape.id, dialect, after, None);
     let id = &shape.id;
     let full = format!("ORDER BY {id} LIMIT 1 OFFSET {}", limit.saturating_sub(1));
-    // A range that has fewer rows ends with the table.
+    // A range with fewer rows ends at the end of the table.
     for order in [full, format!("ORDER BY {id} DESC LIMIT 1")] {
         let mut statement = connection.prepare(&format!("SELECT {id} FROM {name}{condition} {order}"))?;
         let mut rows = statement.query(&params)?;
@@ -244,12 +247,13 @@ fn last_id(
     Ok(None)
 }
 
-/// The error of a row without a target, in whose place that of its value is reported.
+/// Returns the error of a row without a target. The copy as values then reports the value's own error in its place.
 fn misplaced(message: String) -> Error {
     Error::new(ErrorKind::Layout, message)
 }
 
-/// Whether a statement can have failed because of rows, or because the database does not run it, and its transaction goes on.
+/// Returns whether the error leaves the transaction usable and the copy as values may succeed: its cause is a row or the
+/// statement.
 fn is_about_rows(error: &Error) -> bool {
     use ErrorKind::{Busy, ConnectionLost, Corrupt, Full, InDoubt, Io, Missing, ReadOnly, TimedOut};
     !matches!(

@@ -1,10 +1,10 @@
-//! The switch of a change: the sources stop serving, and the targets begin. Writers wait for it, so that it gives up by itself
-//! when it takes longer than its budget.
+//! The switch of a change: the sources stop serving, and the targets begin. Writers wait for it, so that a switch that exceeds
+//! its budget gives up.
 
 use std::time::{Duration, Instant};
 
 use super::copy::Copier;
-use super::links::{Site, Wait};
+use super::links::{Endpoint, Wait};
 use super::rows::Tables;
 use super::verify::Touched;
 use super::{Change, target};
@@ -17,10 +17,10 @@ use crate::transaction::change::{
 use crate::transaction::commit::apply_decided_in;
 use crate::transaction::facts;
 
-/// How long the pause between two tries is.
+/// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How a switch is tried.
+/// The limits of a switch: its time budget and the number of tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Switch {
     budget: Duration,
@@ -28,51 +28,55 @@ pub struct Switch {
 }
 
 impl Default for Switch {
-    /// Within half a second, five tries.
+    /// Returns half a second and five tries.
     fn default() -> Self {
         Switch { budget: Duration::from_millis(500), tries: 5 }
     }
 }
 
 impl Switch {
-    /// Lets writers wait at most so long for a try.
+    /// Sets how long a try may make writers wait.
     pub fn within(budget: Duration) -> Self {
         Switch { budget, ..Switch::default() }
     }
 
-    /// Tries so often, at least once.
+    /// Sets the number of tries, at least one.
     pub fn tries(self, tries: u32) -> Self {
         Switch { tries: tries.max(1), ..self }
     }
 }
 
 impl Change {
-    /// Moves the application to the targets: keeps writers away from the sources, copies what is left, compares it, and changes the
-    /// recorded layout. Sessions of this handle use it from then on, others follow when they meet a source.
+    /// Moves the application to the targets: blocks writes on the sources, copies the remaining changes, compares them, and
+    /// changes the recorded layout. Sessions of this handle use the new layout from then on. Other processes follow when one of
+    /// their transactions meets a source.
     ///
-    /// Writers wait while it works. A try that takes longer than its budget is given up, and they go on.
+    /// Writers wait meanwhile. If a try takes longer than its budget, it is given up, and the writers continue.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] if no try was fast enough: for a transaction or a reader that holds a source, for writers that change more
-    /// rows than are copied meanwhile, or because the rows of large tables are counted. [`ErrorKind::Corrupt`] if copies differ
-    /// from their rows. [`ErrorKind::Stale`] if another process has taken the change over, or cancelled it. The sources serve as before.
+    /// - [`ErrorKind::Busy`] if no try was fast enough. A transaction or a reader holds a source, writers change rows faster than
+    ///   they are copied, or large tables take too long to count.
+    /// - [`ErrorKind::Corrupt`] if copies differ from their rows.
+    /// - [`ErrorKind::Stale`] if another process has taken the change over, or cancelled it.
+    ///
+    /// After an error the sources serve as before.
     pub fn switch(&mut self, switch: Switch) -> Result<()> {
         let mut tried = 1;
         while let Err(error) = self.try_switch(switch.budget) {
             self.is_owner = false;
             let now = self.cluster.0.control.change(self.number())?;
             match now {
-                // The error is of something after the decision.
+                // The step that failed came after the decision.
                 Some(now) if now.is_decided() => {
                     self.record = now;
                     break;
                 }
-                // It may be the attempt of sessions, which have given this one up because it took too long for them.
+                // The attempt may belong to a session that gave this one up because the budget was exceeded.
                 Some(now) if now.state == ChangeState::Copying => {}
                 now => return Err(self.has_ended(now.map(|now| now.state))),
             }
             let may_succeed = error.is_retryable() || error.kind() == ErrorKind::TimedOut;
-            // Takes the fences down.
+            // Removes the fences.
             self.take_over()?;
             if tried >= switch.tries || !may_succeed {
                 return Err(error);
@@ -87,7 +91,7 @@ impl Change {
     }
 
     fn try_switch(&mut self, budget: Duration) -> Result<()> {
-        self.own()?;
+        self.ensure_attempt()?;
         // The rows that change from now on are compared under the fence.
         let mut touched = match self.touched.take() {
             Some(touched) => touched,
@@ -110,7 +114,7 @@ impl Change {
                     touched.add(source, entries);
                 }
             }
-            self.settle()?;
+            self.finish_transactions()?;
             self.compare_touched(copier, &touched)?;
             copier.compare_counts()?;
             for target in &copier.targets {
@@ -124,20 +128,20 @@ impl Change {
             let groups = self.cluster.0.recorded.new_groups(&self.cluster.0.layout);
             self.cluster.0.control.decide_change(&self.record, &groups)
         });
-        // For another try: rows that were compared before are not read again.
+        // Another try does not read rows again that were compared before.
         self.touched = Some(touched);
         switched
     }
 
-    /// Copies until the rest is likely to fit in the budget.
+    /// Copies changed rows until the rest is likely to fit in the budget.
     fn approach(&self, copier: &Copier<'_>, budget: Duration, touched: &mut Touched) -> Result<()> {
-        // Rows are counted under the fence: if that alone takes too long, writers need not wait for it.
+        // Rows are counted under the fence: if counting alone exceeds the budget, the switch fails before it blocks writers.
         let began = Instant::now();
         copier.tables.all().iter().try_for_each(|table| copier.counts(table).map(drop))?;
         let counted = began.elapsed();
         if counted > budget {
             let message = format!(
-                "counting the rows takes {} ms, and a try of the switch may take {} ms with all that it does: give it more time",
+                "counting the rows takes {} ms, and a whole try of the switch may take {} ms; give the switch more time",
                 counted.as_millis().max(1),
                 budget.as_millis()
             );
@@ -151,13 +155,13 @@ impl Change {
                 is_idle &= entries.is_empty();
                 touched.add(source, entries);
             }
-            // What is written while this much is copied takes about as long again.
+            // Copying the rows that are written during this pass takes about as long as the pass.
             if began.elapsed() < budget / 4 || is_idle {
                 return Ok(());
             }
         }
-        let message = "the application changes more rows than are copied meanwhile: try again when it writes less, or give the switch \
-                       more time";
+        let message = "the application changes rows faster than they are copied; try again when it writes less, or give the \
+                       switch more time";
         Err(Error::new(ErrorKind::Busy, message))
     }
 
@@ -171,7 +175,7 @@ impl Change {
         }
     }
 
-    fn fence(&self, copier: &Copier<'_>, source: Site<'_>, wait: Wait) -> Result<()> {
+    fn fence(&self, copier: &Copier<'_>, source: Endpoint<'_>, wait: Wait) -> Result<()> {
         let connection = copier.links.at(source)?;
         let (change, attempt) = self.attempt();
         let tables: Vec<&str> = self.tables().iter().map(|table| table.name).collect();
@@ -182,27 +186,31 @@ impl Change {
             make_fence(connection, source.place, &tables, change)?;
             write_part(connection, source.place, Some(Part { role: Role::Fenced, change, attempt }))
         });
-        fenced.map_err(|error| held(error, connection, source))
+        fenced.map_err(|error| with_lock_holders(error, connection, source))
     }
 
     /// Locks the part of a source, which must have this role.
-    fn claim(&self, connection: &dyn Connection, source: Site<'_>, role: Role) -> Result<()> {
+    fn claim(&self, connection: &dyn Connection, source: Endpoint<'_>, role: Role) -> Result<()> {
         let part = claim_part(connection, source.place, self.attempt())?;
         if part.role == role {
             return Ok(());
         }
-        let message = format!("the source is not as change {} has left it; cancel the change", self.number());
+        let message = format!(
+            "the role of the source is not the one that change {} has recorded; cancel the change",
+            self.number()
+        );
         Err(Error::new(ErrorKind::Stale, message))
     }
 
-    /// Finishes global transactions that have a part on a source, or are decided there: no session finds it there afterwards.
-    fn settle(&self) -> Result<()> {
+    /// Finishes global transactions that have a participant on a source or are decided there: after the switch no session would
+    /// find it there.
+    fn finish_transactions(&self) -> Result<()> {
         let recovered = self.cluster.recover()?;
         match recovered.left().first() {
             None => Ok(()),
             Some(left) => {
                 let message = format!(
-                    "a transaction over several servers is not finished, and a source may decide it: {left}"
+                    "a global transaction over servers is not finished, and a source may decide it: {left}"
                 );
                 Err(Error::new(ErrorKind::Busy, message))
             }
@@ -222,8 +230,8 @@ impl Change {
         Ok(())
     }
 
-    /// Makes constraints, and has the targets count ids above the sources'. All that was copied is on disk then.
-    fn complete(&self, copier: &Copier<'_>, target: Site<'_>, wait: Wait) -> Result<()> {
+    /// Makes constraints, and makes the targets count ids above those of the sources. Then all copied rows are on disk.
+    fn complete(&self, copier: &Copier<'_>, target: Endpoint<'_>, wait: Wait) -> Result<()> {
         let connection = copier.links.at(target)?;
         let mut counters = Vec::new();
         for table in self.tables().into_iter().filter(|table| table.id_kind == IdKind::Auto) {
@@ -243,7 +251,7 @@ impl Change {
         })
     }
 
-    fn hide(&self, copier: &Copier<'_>, source: Site<'_>, wait: Wait) -> Result<()> {
+    fn hide(&self, copier: &Copier<'_>, source: Endpoint<'_>, wait: Wait) -> Result<()> {
         let connection = copier.links.at(source)?;
         let (change, attempt) = self.attempt();
         let tables: Vec<&str> = self.tables().iter().map(|table| table.name).collect();
@@ -252,7 +260,7 @@ impl Change {
             hide(connection, source.place, &tables, (source.name, change))?;
             write_part(connection, source.place, Some(Part { role: Role::Hidden, change, attempt }))
         });
-        hidden.map_err(|error| held(error, connection, source))
+        hidden.map_err(|error| with_lock_holders(error, connection, source))
     }
 }
 
@@ -260,8 +268,12 @@ pub(in crate::cluster) fn id_of(table: &crate::schema::Table) -> &'static str {
     table.columns.get(table.id).map_or("id", |column| column.name)
 }
 
-/// Adds to an error of a lock which processes of a server hold the source.
-pub(in crate::cluster) fn held(error: Error, connection: &dyn Connection, source: Site<'_>) -> Error {
+/// Adds the server processes that lock the source's tables to an error of a lock.
+pub(in crate::cluster) fn with_lock_holders(
+    error: Error,
+    connection: &dyn Connection,
+    source: Endpoint<'_>,
+) -> Error {
     let sql = source.place.dialect.lock_holders_sql(&source.place.names);
     let Some(sql) = sql.filter(|_| error.is_busy()) else { return error };
     let holders: Vec<String> =
@@ -277,11 +289,11 @@ pub(in crate::cluster) fn held(error: Error, connection: &dyn Connection, source
 /// Returns the last id that a shard has counted for a table.
 pub(in crate::cluster) fn last_id(
     connection: &dyn Connection,
-    site: Site<'_>,
+    endpoint: Endpoint<'_>,
     table: &str,
     id: &str,
 ) -> Result<Option<i64>> {
-    let (names, dialect) = (&site.place.names, site.place.dialect);
+    let (names, dialect) = (&endpoint.place.names, endpoint.place.dialect);
     let counter = facts::texts(connection, &dialect.counter_sql(names, table, id), &[])?;
     let Some(counter) = counter.into_iter().flatten().next() else { return Ok(None) };
     let sql = dialect.last_id_sql(names, table, &counter);
@@ -289,13 +301,13 @@ pub(in crate::cluster) fn last_id(
     Ok(found.into_iter().flatten().next().and_then(|last| last.parse().ok()))
 }
 
-/// Has a target count the ids of a table above this one.
+/// Makes a target count the ids of a table above this one.
 pub(in crate::cluster) fn count_above(
     connection: &dyn Connection,
-    site: Site<'_>,
+    endpoint: Endpoint<'_>,
     table: &str,
     id: &str,
     last: i64,
 ) -> Result<()> {
-    connection.run(&site.place.dialect.count_above_sql(&site.place.names, table, id, last))
+    connection.run(&endpoint.place.dialect.count_above_sql(&endpoint.place.names, table, id, last))
 }

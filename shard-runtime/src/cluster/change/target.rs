@@ -1,7 +1,8 @@
-//! The tables of a target: emptied, without secondary indexes and constraints while rows come, and completed afterwards. What
-//! was dropped is recorded in the target, so that another process can make it again. Uses `driver` and `facts`.
+//! The tables of a target: emptied, without secondary indexes and constraints while rows are copied, and completed afterwards.
+//! The SQL of each dropped index and constraint is recorded in the target, so that another process can make it again. Uses
+//! `driver` and `facts`.
 
-use super::links::{Links, Site};
+use super::links::{Endpoint, Links};
 use crate::driver::{ActualIndex, Connection};
 use crate::error::Result;
 use crate::planner::Layout;
@@ -15,42 +16,42 @@ const INDEX: &str = "index ";
 /// The beginning of the names of the facts with the SQL of constraints.
 const CONSTRAINT: &str = "constraint ";
 
-/// The beginning of the names of the facts with the SQL that makes an index of a source, and the SQL that drops it. They are kept
-/// until the change has ended: a cancelled one leaves no such index.
+/// The beginning of the names of facts for an index of a source: the SQL that makes it, and the SQL that drops it. They are kept
+/// until the change ends, so that a cancelled change leaves no such index.
 const CARRIED: &str = "carried ";
 
-/// The character between the two. No name of an index has it.
+/// The separator of the two. No name of an index has it.
 const BETWEEN: char = '\u{1f}';
 
 /// The beginning of the names of the facts with the cursors of sources.
 const CURSOR: &str = "cursor ";
 
-/// Removes all rows of a target's tables, their indexes and constraints except the primary keys, and all cursors. In a
+/// Removes all rows of a target's tables, their indexes and constraints except the primary keys, and all cursors, in the caller's
 /// transaction.
-pub(super) fn empty(connection: &dyn Connection, site: Site<'_>, layout: &Layout) -> Result<()> {
-    let names = &site.place.names;
+pub(super) fn empty(connection: &dyn Connection, endpoint: Endpoint<'_>, layout: &Layout) -> Result<()> {
+    let names = &endpoint.place.names;
     let tables: Vec<&'static str> = layout.tables().map(|table| table.name).collect();
-    let sql = site.place.dialect.empty_sql(names, &tables);
+    let sql = endpoint.place.dialect.empty_sql(names, &tables);
     sql.iter().try_for_each(|sql| connection.lock(sql))?;
-    for (_, carried) in recorded(connection, site, CARRIED)? {
+    for (_, carried) in recorded(connection, endpoint, CARRIED)? {
         carried.split_once(BETWEEN).map_or(Ok(()), |(_, drop)| connection.lock(drop))?;
     }
-    forget_copy(connection, site)?;
-    drop_secondary(connection, site, layout, &[CONSTRAINT, INDEX])
+    forget_copy(connection, endpoint)?;
+    drop_secondary(connection, endpoint, layout, &[CONSTRAINT, INDEX])
 }
 
-/// Returns the SQL that makes the indexes that the sources' tables have and a target's tables lack, and that drops them: indexes
-/// that another program has made, over columns that the target has, without a condition.
+/// Returns the SQL that makes, and the SQL that drops, indexes that the sources have and a target lacks. These are indexes of
+/// other programs, over columns that the target has, without a condition.
 pub(super) fn indexes_of_sources(
     links: &Links,
-    site: Site<'_>,
-    sources: &[Site<'_>],
+    endpoint: Endpoint<'_>,
+    sources: &[Endpoint<'_>],
     tables: &[&'static Table],
 ) -> Result<Vec<String>> {
-    let (names, dialect) = (&site.place.names, site.place.dialect);
+    let (names, dialect) = (&endpoint.place.names, endpoint.place.dialect);
     let mut found = Vec::new();
     for &table in tables {
-        let connection = links.at(site)?;
+        let connection = links.at(endpoint)?;
         let (columns, own) = (connection.columns(names, table.name)?, connection.indexes(names, table.name)?);
         let has = |name: &String| columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
         for source in sources {
@@ -71,48 +72,56 @@ pub(super) fn indexes_of_sources(
     Ok(found)
 }
 
-/// Records indexes that are made when the rows are copied. In a transaction.
-pub(super) fn record_indexes(connection: &dyn Connection, site: Site<'_>, indexes: &[String]) -> Result<()> {
+/// Records indexes that are made when the rows are copied, in the caller's transaction.
+pub(super) fn record_indexes(
+    connection: &dyn Connection,
+    endpoint: Endpoint<'_>,
+    indexes: &[String],
+) -> Result<()> {
     let mut indexes = indexes.iter().enumerate();
-    indexes.try_for_each(|(number, sql)| record(connection, site, &format!("{CARRIED}{number:06}"), sql))
+    indexes.try_for_each(|(number, sql)| record(connection, endpoint, &format!("{CARRIED}{number:06}"), sql))
 }
 
-/// Drops the indexes and the constraints of a target that is copied to, or copied to again. In a transaction.
+/// Drops the indexes and the constraints of a target before a copy or a repeated copy, in the caller's transaction.
 pub(in crate::cluster) fn drop_all(
     connection: &dyn Connection,
-    site: Site<'_>,
+    endpoint: Endpoint<'_>,
     layout: &Layout,
 ) -> Result<()> {
-    drop_secondary(connection, site, layout, &[CONSTRAINT, INDEX])
+    drop_secondary(connection, endpoint, layout, &[CONSTRAINT, INDEX])
 }
 
-/// Drops the constraints of a target that were made for a switch which was given up: rows come in any order again. In a
-/// transaction.
-pub(super) fn drop_constraints(connection: &dyn Connection, site: Site<'_>, layout: &Layout) -> Result<()> {
-    drop_secondary(connection, site, layout, &[CONSTRAINT])
+/// Drops the constraints of a target that an abandoned switch has made: rows are again inserted in any order. It runs in the
+/// caller's transaction.
+pub(super) fn drop_constraints(
+    connection: &dyn Connection,
+    endpoint: Endpoint<'_>,
+    layout: &Layout,
+) -> Result<()> {
+    drop_secondary(connection, endpoint, layout, &[CONSTRAINT])
 }
 
 fn drop_secondary(
     connection: &dyn Connection,
-    site: Site<'_>,
+    endpoint: Endpoint<'_>,
     layout: &Layout,
     kinds: &[&str],
 ) -> Result<()> {
-    if let Some(sql) = site.place.dialect.qualify_sql() {
+    if let Some(sql) = endpoint.place.dialect.qualify_sql() {
         connection.run(sql)?;
     }
-    let before = recorded(connection, site, "")?;
+    let before = recorded(connection, endpoint, "")?;
     let last = before.iter().filter_map(|(name, _)| name.rsplit(' ').next()?.parse().ok());
     let mut number: usize = last.max().map_or(0, |last: usize| last + 1);
     for table in layout.tables() {
-        for (kind, sql, drop) in secondary(connection, site, table.name)? {
+        for (kind, sql, drop) in secondary(connection, endpoint, table.name)? {
             if !kinds.contains(&kind) {
                 continue;
             }
             connection.lock(&drop)?;
             // `create` may have made it again.
             if !before.iter().any(|(_, known)| *known == sql) {
-                record(connection, site, &format!("{kind}{number:06}"), &sql)?;
+                record(connection, endpoint, &format!("{kind}{number:06}"), &sql)?;
                 number += 1;
             }
         }
@@ -120,53 +129,56 @@ fn drop_secondary(
     Ok(())
 }
 
-/// Makes the indexes that were dropped, and those of the sources. In a transaction.
-pub(in crate::cluster) fn make_indexes(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
-    make(connection, site, INDEX)?;
-    for (_, carried) in recorded(connection, site, CARRIED)? {
+/// Makes the indexes that were dropped, and those of the sources, in the caller's transaction.
+pub(in crate::cluster) fn make_indexes(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Result<()> {
+    make(connection, endpoint, INDEX)?;
+    for (_, carried) in recorded(connection, endpoint, CARRIED)? {
         carried.split_once(BETWEEN).map_or(Ok(()), |(make, _)| connection.lock(make))?;
     }
     Ok(())
 }
 
-/// Makes the constraints that were dropped; on servers those of foreign keys without a check of the rows, see [`validate`].
-/// In a transaction.
-pub(in crate::cluster) fn make_constraints(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
-    make(connection, site, CONSTRAINT)
+/// Makes the constraints that were dropped, in the caller's transaction. On servers foreign keys are made without a check of the
+/// rows, see [`validate`].
+pub(in crate::cluster) fn make_constraints(
+    connection: &dyn Connection,
+    endpoint: Endpoint<'_>,
+) -> Result<()> {
+    make(connection, endpoint, CONSTRAINT)
 }
 
-fn make(connection: &dyn Connection, site: Site<'_>, kind: &str) -> Result<()> {
-    for (name, sql) in recorded(connection, site, kind)? {
+fn make(connection: &dyn Connection, endpoint: Endpoint<'_>, kind: &str) -> Result<()> {
+    for (name, sql) in recorded(connection, endpoint, kind)? {
         connection.lock(&sql)?;
-        facts::forget(connection, &site.place.names, site.place.dialect, Kind::Copied, &name)?;
+        facts::forget(connection, &endpoint.place.names, endpoint.place.dialect, Kind::Copied, &name)?;
     }
     Ok(())
 }
 
-/// Checks the rows of constraints that were made without a check.
-pub(in crate::cluster) fn validate(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
-    let Some(sql) = site.place.dialect.validate_sql(&site.place.names) else { return Ok(()) };
+/// Validates the constraints that were made without a check of the rows.
+pub(in crate::cluster) fn validate(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Result<()> {
+    let Some(sql) = endpoint.place.dialect.validate_sql(&endpoint.place.names) else { return Ok(()) };
     facts::texts(connection, &sql, &[])?.into_iter().flatten().try_for_each(|sql| connection.run(&sql))
 }
 
-/// Has the database count the rows of a target's tables for its plans: of no others, which may be many and large.
+/// Runs `ANALYZE` on a target's tables, and not on other tables of the database, which may be many and large.
 pub(in crate::cluster) fn analyze(
     connection: &dyn Connection,
-    site: Site<'_>,
+    endpoint: Endpoint<'_>,
     tables: &[&'static Table],
 ) -> Result<()> {
-    let analyze = |table: &&'static Table| format!("ANALYZE {}", site.place.names.table(table.name));
+    let analyze = |table: &&'static Table| format!("ANALYZE {}", endpoint.place.names.table(table.name));
     connection.run(&tables.iter().map(analyze).collect::<Vec<_>>().join("; "))
 }
 
-/// The secondary indexes and the constraints of a table: the kind, the SQL that makes it, and the SQL that drops it.
+/// Returns the secondary indexes and the constraints of a table: the kind, the SQL that makes it, and the SQL that drops it.
 fn secondary(
     connection: &dyn Connection,
-    site: Site<'_>,
+    endpoint: Endpoint<'_>,
     table: &str,
 ) -> Result<Vec<(&'static str, String, String)>> {
-    let names = &site.place.names;
-    let dialect = site.place.dialect;
+    let names = &endpoint.place.names;
+    let dialect = endpoint.place.dialect;
     // Foreign keys first: they need unique constraints of other tables, which are dropped later.
     let constraints = dialect.constraints_sql(names, table).map(|sql| (CONSTRAINT, sql));
     let queries = constraints.into_iter().chain([(INDEX, dialect.indexes_sql(names, table))]);
@@ -182,8 +194,12 @@ fn secondary(
 }
 
 /// Returns the recorded SQL of a kind, in its order, with the names of the facts.
-fn recorded(connection: &dyn Connection, site: Site<'_>, kind: &str) -> Result<Vec<(String, String)>> {
-    let table = site.place.names.table(facts::TABLE);
+fn recorded(
+    connection: &dyn Connection,
+    endpoint: Endpoint<'_>,
+    kind: &str,
+) -> Result<Vec<(String, String)>> {
+    let table = endpoint.place.names.table(facts::TABLE);
     let sql = format!(
         "SELECT name, value FROM {table} WHERE kind = '{}' AND name LIKE '{kind}%' ORDER BY {table}.name",
         Kind::Copied.name()
@@ -192,32 +208,36 @@ fn recorded(connection: &dyn Connection, site: Site<'_>, kind: &str) -> Result<V
     Ok(rows.filter_map(|row| <[String; 2]>::try_from(row).ok()).map(Into::into).collect())
 }
 
-fn record(connection: &dyn Connection, site: Site<'_>, name: &str, value: &str) -> Result<()> {
-    facts::write(connection, &site.place.names, site.place.dialect, Kind::Copied, name, value)
+fn record(connection: &dyn Connection, endpoint: Endpoint<'_>, name: &str, value: &str) -> Result<()> {
+    facts::write(connection, &endpoint.place.names, endpoint.place.dialect, Kind::Copied, name, value)
 }
 
-/// The recorded cursor of a source's rows; `None` before the first row.
-pub(super) fn cursor(connection: &dyn Connection, site: Site<'_>, source: &str) -> Result<Option<String>> {
+/// Returns the recorded cursor of a source's rows; `None` before the first row.
+pub(super) fn cursor(
+    connection: &dyn Connection,
+    endpoint: Endpoint<'_>,
+    source: &str,
+) -> Result<Option<String>> {
     let name = format!("{CURSOR}{source}");
-    let found = recorded(connection, site, CURSOR)?;
+    let found = recorded(connection, endpoint, CURSOR)?;
     Ok(found.into_iter().find(|(known, _)| *known == name).map(|(_, cursor)| cursor))
 }
 
 /// Records the cursor of a source's rows.
 pub(super) fn set_cursor(
     connection: &dyn Connection,
-    site: Site<'_>,
+    endpoint: Endpoint<'_>,
     source: &str,
     cursor: &str,
 ) -> Result<()> {
-    record(connection, site, &format!("{CURSOR}{source}"), cursor)
+    record(connection, endpoint, &format!("{CURSOR}{source}"), cursor)
 }
 
 /// Removes the cursors of all sources, and the record of their indexes.
-pub(super) fn forget_copy(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
-    let Site { place, .. } = site;
+pub(super) fn forget_copy(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Result<()> {
+    let Endpoint { place, .. } = endpoint;
     for kind in [CURSOR, CARRIED] {
-        for (name, _) in recorded(connection, site, kind)? {
+        for (name, _) in recorded(connection, endpoint, kind)? {
             facts::forget(connection, &place.names, place.dialect, Kind::Copied, &name)?;
         }
     }

@@ -12,7 +12,7 @@ use crate::planner::sql::Dialect;
 use crate::schema::Table;
 use crate::value::{ColumnType, IdKey, Value};
 
-/// How many rows are compared at a time.
+/// The number of rows that are compared at a time.
 const CHUNK: u32 = 2_000;
 
 /// The result of a comparison of the copies with their sources; made by [`Change::verify`](super::Change::verify). Prints a line.
@@ -21,9 +21,9 @@ const CHUNK: u32 = 2_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChangeReport {
-    /// How many rows were compared.
+    /// The number of rows that were compared.
     pub rows: u64,
-    /// The rows that differ: written since they were copied, or damaged. Those that were written are copied again before the
+    /// The number of rows that differ: written since they were copied, or damaged. Written rows are copied again before the
     /// switch.
     pub different: u64,
 }
@@ -37,7 +37,7 @@ impl fmt::Display for ChangeReport {
     }
 }
 
-/// Rows that are to be compared under the fence.
+/// Rows that have to be compared under the fence.
 #[derive(Default)]
 pub(super) struct Touched {
     /// By source and table.
@@ -64,34 +64,37 @@ impl Touched {
         }
     }
 
-    /// The rows of a table of a source.
+    /// Returns the ids of a table's rows on a source.
     pub(super) fn of(&self, source: usize, table: &Table) -> &[Value<'static>] {
         self.ids.get(&(source, table.name.to_owned())).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
-/// Rows that differ, with what is needed to compare them again.
+/// Rows of one table and source that differ.
 pub(in crate::cluster) struct Different {
     pub(in crate::cluster) source: usize,
     pub(in crate::cluster) table: &'static Table,
     pub(in crate::cluster) ids: Vec<Value<'static>>,
 }
 
-/// Rows that were read to be compared.
-pub(in crate::cluster) struct Seen<'s> {
+/// Rows that were read for the comparison.
+pub(in crate::cluster) struct ComparedRows<'s> {
     pub(in crate::cluster) source: usize,
     pub(in crate::cluster) table: &'static Table,
     pub(in crate::cluster) rows: &'s Rows,
-    /// Whether they are from a target.
+    /// Whether they were read from a target.
     pub(in crate::cluster) are_copies: bool,
 }
 
-/// A function that is given all rows that are compared.
-pub(in crate::cluster) type See<'s> = dyn FnMut(&Seen<'_>) -> Result<()> + 's;
+/// A function that is called with all rows that are compared.
+pub(in crate::cluster) type OnCompared<'s> = dyn FnMut(&ComparedRows<'_>) -> Result<()> + 's;
 
 impl Copier<'_> {
-    /// Compares all rows. Returns how many were compared, and those that differ.
-    pub(in crate::cluster) fn compare(&self, see: &mut See<'_>) -> Result<(u64, Vec<Different>)> {
+    /// Compares all rows. Returns their number, and those that differ.
+    pub(in crate::cluster) fn compare(
+        &self,
+        on_compared: &mut OnCompared<'_>,
+    ) -> Result<(u64, Vec<Different>)> {
         let (mut compared, mut found) = (0, Vec::new());
         for (source, &from) in self.sources.iter().enumerate() {
             for &table in self.tables.all().iter().filter(|table| Tables::is_copied(source, table)) {
@@ -101,11 +104,17 @@ impl Copier<'_> {
                         self.tables.read_after(reader, source, table, (after.as_ref(), CHUNK))
                     })?;
                     let last = rows.last_id().filter(|_| rows.len() == CHUNK as usize);
-                    see(&Seen { source, table, rows: &rows, are_copies: false })?;
-                    // Other sources have rows between these ids, too, so that only the rows that are there are compared.
+                    on_compared(&ComparedRows { source, table, rows: &rows, are_copies: false })?;
+                    // Other sources have rows between these ids, too, so that only the copies of rows that exist here are read.
                     let ids = match self.sources.len() {
-                        1 => self.different(source, table, &rows, (after.as_ref(), last.as_ref()), see)?,
-                        _ => self.different_seen(source, table, &rows.ids(), see)?,
+                        1 => self.different(
+                            source,
+                            table,
+                            &rows,
+                            (after.as_ref(), last.as_ref()),
+                            on_compared,
+                        )?,
+                        _ => self.compare_listed(source, table, &rows.ids(), on_compared)?,
                     };
                     compared += rows.len() as u64;
                     if !ids.is_empty() {
@@ -128,37 +137,37 @@ impl Copier<'_> {
         table: &'static Table,
         rows: &Rows,
         between: (Option<&Value<'_>>, Option<&Value<'_>>),
-        see: &mut See<'_>,
+        on_compared: &mut OnCompared<'_>,
     ) -> Result<Vec<Value<'static>>> {
         let mut different = Vec::new();
         for (at, target) in self.targets.iter().enumerate() {
             let connection = self.links.at(*target)?;
             let copies = self.tables.read_copies(connection, (source, at), table, between)?;
-            see(&Seen { source, table, rows: &copies, are_copies: true })?;
+            on_compared(&ComparedRows { source, table, rows: &copies, are_copies: true })?;
             different.extend(self.unequal(source, at, table, rows, &copies)?);
         }
         Ok(different)
     }
 
-    /// Returns those of the ids whose rows differ now.
+    /// Returns the ids whose rows differ now, of a list.
     pub(in crate::cluster) fn different_listed(
         &self,
         source: usize,
         table: &'static Table,
         ids: &[Value<'static>],
     ) -> Result<Vec<Value<'static>>> {
-        self.different_seen(source, table, ids, &mut |_| Ok(()))
+        self.compare_listed(source, table, ids, &mut |_| Ok(()))
     }
 
-    fn different_seen(
+    fn compare_listed(
         &self,
         source: usize,
         table: &'static Table,
         ids: &[Value<'static>],
-        see: &mut See<'_>,
+        on_compared: &mut OnCompared<'_>,
     ) -> Result<Vec<Value<'static>>> {
         let mut different = Vec::new();
-        let from = self.sources.get(source).copied().ok_or_else(super::no_target)?;
+        let from = self.sources.get(source).copied().ok_or_else(|| self.tables.unknown())?;
         for ids in ids.chunks(1_000) {
             let rows =
                 self.links.snapshot(from, |reader| self.tables.read_listed(reader, source, table, ids))?;
@@ -166,7 +175,7 @@ impl Copier<'_> {
             for at in (0..self.targets.len()).filter(fed) {
                 let Some(target) = self.targets.get(at) else { continue };
                 let copies = self.tables.copies_listed(self.links.at(*target)?, (source, at), table, ids)?;
-                see(&Seen { source, table, rows: &copies, are_copies: true })?;
+                on_compared(&ComparedRows { source, table, rows: &copies, are_copies: true })?;
                 let unequal = self.unequal(source, at, table, &rows, &copies)?;
                 different.extend(self.without_others(source, table, &rows, unequal)?);
             }
@@ -174,7 +183,7 @@ impl Copier<'_> {
         Ok(different)
     }
 
-    /// Removes the ids that a source does not have, and another one has.
+    /// Removes the ids that this source lacks and another source has.
     fn without_others(
         &self,
         source: usize,
@@ -260,20 +269,19 @@ impl Copier<'_> {
         Ok((rows, copies))
     }
 
-    /// The error of copies that are not as their sources.
+    /// Returns the error of copies that differ from their source.
     pub(in crate::cluster) fn differ(&self, table: &Table, what: &str) -> Error {
         let remedy = match self.attempt {
             Attempt::Change(..) => "cancel the change, check both databases, and begin it again",
             Attempt::Copy(_) => "check both databases, and run the copy again",
         };
-        let message = format!(
-            "the copies differ from their source although nothing is left to be copied: {what}; {remedy}"
-        );
+        let message =
+            format!("the copies differ from their source although all changes are copied: {what}; {remedy}");
         Error::new(ErrorKind::Corrupt, message).in_table(table.name)
     }
 }
 
-/// Whether two values of a column are the same, also if their databases write JSON differently.
+/// Returns whether two values of a column are the same, also if their databases write JSON differently.
 pub(super) fn is_same(
     kind: Option<ColumnType>,
     row: &Value<'_>,

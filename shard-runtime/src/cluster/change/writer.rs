@@ -1,14 +1,14 @@
-//! Writes rows to the targets where they belong, as values. Uses `rows`.
+//! Writes rows as values to the targets that they belong on. Uses `rows`.
 
-use super::links::Site;
-use super::rows::{BATCH, Tables};
+use super::links::Endpoint;
+use super::rows::{INSERT_ROWS, Tables};
 use crate::driver::{Connection, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Param;
 use crate::schema::Table;
 use crate::value::Value;
 
-/// Writes rows of one table to the targets where they belong.
+/// Writes rows of one table to the targets that they belong on.
 pub(super) struct Writer<'w> {
     tables: &'w Tables<'w>,
     source: usize,
@@ -18,7 +18,7 @@ pub(super) struct Writer<'w> {
 }
 
 struct WriterOfTarget<'w> {
-    site: Site<'w>,
+    endpoint: Endpoint<'w>,
     statement: Box<dyn Prepared + 'w>,
     /// Rows that are sent together.
     waiting: Vec<Vec<Value<'static>>>,
@@ -27,14 +27,14 @@ struct WriterOfTarget<'w> {
 impl<'w> Writer<'w> {
     pub(super) fn new(
         tables: &'w Tables<'w>,
-        targets: impl Iterator<Item = (Site<'w>, &'w dyn Connection)>,
+        targets: impl Iterator<Item = (Endpoint<'w>, &'w dyn Connection)>,
         source: usize,
         table: &'static Table,
     ) -> Result<Self> {
         let shape = tables.shape(source, table)?;
-        let parts = targets.zip(&shape.inserts).map(|((site, connection), sql)| {
-            let statement = connection.prepare(sql).map_err(|error| error.on_shard(site.name))?;
-            Ok(WriterOfTarget { site, statement, waiting: Vec::new() })
+        let parts = targets.zip(&shape.inserts).map(|((endpoint, connection), sql)| {
+            let statement = connection.prepare(sql).map_err(|error| error.on_shard(endpoint.name))?;
+            Ok(WriterOfTarget { endpoint, statement, waiting: Vec::new() })
         });
         Ok(Writer {
             tables,
@@ -53,17 +53,17 @@ impl<'w> Writer<'w> {
             // `None` is every target.
             if target.is_none_or(|target| target == at) {
                 let added = part.add(values, self.columns);
-                added.map_err(|error| error.in_table(self.table.name).on_shard(part.site.name))?;
+                added.map_err(|error| error.in_table(self.table.name).on_shard(part.endpoint.name))?;
             }
         }
         Ok(())
     }
 
-    /// Writes what waits.
+    /// Writes the pending rows.
     pub(super) fn end(mut self) -> Result<()> {
         let (table, columns) = (self.table, self.columns);
         self.parts.iter_mut().try_for_each(|part| {
-            part.send(columns).map_err(|error| error.in_table(table.name).on_shard(part.site.name))
+            part.send(columns).map_err(|error| error.in_table(table.name).on_shard(part.endpoint.name))
         })
     }
 }
@@ -71,16 +71,16 @@ impl<'w> Writer<'w> {
 impl WriterOfTarget<'_> {
     fn add(&mut self, row: &[Value<'_>], columns: usize) -> Result<()> {
         let is_nan = |value: &Value<'_>| matches!(value, Value::Real(real) if real.is_nan());
-        if !self.site.place.dialect.stores_nan() && row.iter().any(is_nan) {
+        if !self.endpoint.place.dialect.stores_nan() && row.iter().any(is_nan) {
             let message =
                 "SQLite would store NaN as NULL; set the value to another one before the row is copied";
             return Err(Error::new(ErrorKind::Value, message));
         }
-        if !self.site.place.dialect.inserts_lists() {
+        if !self.endpoint.place.dialect.inserts_lists() {
             return self.statement.insert(row).map(drop);
         }
         self.waiting.push(row.iter().map(|value| value.borrowed().into_owned()).collect());
-        if self.waiting.len() == BATCH { self.send(columns) } else { Ok(()) }
+        if self.waiting.len() == INSERT_ROWS { self.send(columns) } else { Ok(()) }
     }
 
     fn send(&mut self, columns: usize) -> Result<()> {

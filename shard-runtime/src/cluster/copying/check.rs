@@ -1,13 +1,13 @@
-//! The checks of two clusters before anything is copied from one to the other.
+//! The checks of two clusters before a copy.
 
-use crate::cluster::change::links::{Links, Site};
+use crate::cluster::change::links::{Endpoint, Links};
 use crate::cluster::migrate::RecordedSteps;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Table;
 use crate::transaction::Cluster;
 use crate::transaction::change::is_running;
 
-/// Refuses clusters whose rows cannot be the same.
+/// Refuses a source and a target that are the same cluster, or whose models differ.
 pub(super) fn clusters(source: &Cluster, target: &Cluster) -> Result<()> {
     if source.0.control.cluster == target.0.control.cluster {
         let message = "the source and the target of the copy are the same cluster; make another one with `create`, with databases of \
@@ -26,14 +26,14 @@ pub(super) fn clusters(source: &Cluster, target: &Cluster) -> Result<()> {
     [source, target].into_iter().try_for_each(whole)
 }
 
-/// Refuses a cluster of which this program does not know all rows, or which no other connection can read.
+/// Refuses a cluster with rows of models that this program lacks, and databases in memory, which no other connection can read.
 fn whole(cluster: &Cluster) -> Result<()> {
     let declared = cluster.0.layout.tables().map(|table| table.name);
     cluster.0.recorded.lines.refuse_undeclared(declared, ("would not be copied", "copy"))?;
-    for site in super::sites(cluster, false)? {
-        if site.is_private() {
+    for endpoint in super::endpoints(cluster, false)? {
+        if endpoint.is_private() {
             let message = "a shard in memory cannot be copied, nor be copied to; keep the cluster in files or on servers";
-            return Err(Error::new(ErrorKind::Configuration, message).on_shard(site.name));
+            return Err(Error::new(ErrorKind::Configuration, message).on_shard(endpoint.name));
         }
     }
     Ok(())
@@ -51,33 +51,37 @@ pub(super) fn changes(source: &Cluster, target: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Refuses shards whose migrations are not at the same step. Returns the steps that the target takes over: if it has run none,
-/// its tables were made as the models are now.
-pub(super) fn steps(links: &Links, sources: &[Site<'_>], targets: &[Site<'_>]) -> Result<RecordedSteps> {
-    let read = |site: &Site<'_>| {
-        let steps = RecordedSteps::read(links.at(*site)?, site.place);
-        steps.map_err(|error| error.on_shard(site.name))
+/// Refuses shards whose migrations are not at the same step. Returns the steps that the target records as its own. A target that
+/// has run no step has tables of the current models.
+pub(super) fn steps(
+    links: &Links,
+    sources: &[Endpoint<'_>],
+    targets: &[Endpoint<'_>],
+) -> Result<RecordedSteps> {
+    let read = |endpoint: &Endpoint<'_>| {
+        let steps = RecordedSteps::read(links.at(*endpoint)?, endpoint.place);
+        steps.map_err(|error| error.on_shard(endpoint.name))
     };
     let mut all: Option<RecordedSteps> = None;
-    for site in sources {
-        let steps = read(site)?;
+    for endpoint in sources {
+        let steps = read(endpoint)?;
         if let Some(step) = steps.unfinished() {
             let message = format!(
                 "the migration step {step} has not ended on the source; run `migrate` there, and copy it then"
             );
-            return Err(Error::new(ErrorKind::Schema, message).on_shard(site.name));
+            return Err(Error::new(ErrorKind::Schema, message).on_shard(endpoint.name));
         }
         let first = all.get_or_insert_with(|| steps.clone());
         if let Some(step) = first.other_than(&steps) {
             let message = format!(
                 "the migration step {step} was run on some shards of the source only; run `migrate` there"
             );
-            return Err(Error::new(ErrorKind::Schema, message).on_shard(site.name));
+            return Err(Error::new(ErrorKind::Schema, message).on_shard(endpoint.name));
         }
     }
     let all = all.unwrap_or_default();
-    for site in targets {
-        let steps = read(site)?;
+    for endpoint in targets {
+        let steps = read(endpoint)?;
         if let Some(step) = all.other_than(&steps).filter(|_| !steps.is_empty()) {
             let message = format!(
                 "the migration step {step} was run on only one of the clusters: the source has run {}, this shard {}; run `migrate` \
@@ -85,7 +89,7 @@ pub(super) fn steps(links: &Links, sources: &[Site<'_>], targets: &[Site<'_>]) -
                 all.names(),
                 steps.names()
             );
-            return Err(Error::new(ErrorKind::Schema, message).on_shard(site.name));
+            return Err(Error::new(ErrorKind::Schema, message).on_shard(endpoint.name));
         }
     }
     Ok(all)

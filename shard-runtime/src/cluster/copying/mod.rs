@@ -3,17 +3,17 @@
 //!
 //! | step | where | what |
 //! |---|---|---|
-//! | 1 | both | what cannot be copied is refused ([`check`], [`placing`]) |
+//! | 1 | both | impossible copies are refused ([`check`], [`placing`]) |
 //! | 2 | source | one snapshot of each database, all of one moment ([`snapshot`]) |
-//! | 3 | target | the copy is recorded in control; triggers refuse writes of others; indexes are dropped ([`target`]) |
+//! | 3 | target | the copy is recorded in control; triggers refuse other writes; indexes are dropped ([`target`]) |
 //! | 4 | target | rows are copied by id, with a cursor in the transaction of the rows |
-//! | 5 | target | rows that an earlier, stopped attempt has copied and that differ are copied again ([`repair`]) |
+//! | 5 | target | rows that an earlier, interrupted attempt has copied and that differ are copied again ([`repair`]) |
 //! | 6 | target | indexes, constraints, counters of ids; then all rows are compared ([`target`], [`report`]) |
 //! | 7 | target | entries of lookups, sequences |
 //! | 8 | target | control records the copy as complete: the cluster can be opened |
 //!
-//! A copy that was stopped is continued by running it again. It has another snapshot then, so that step 5 compares all rows that
-//! were copied before.
+//! An interrupted copy continues when it is run again. It then has another snapshot, so that step 5 compares all rows that were
+//! copied before.
 
 mod check;
 mod placing;
@@ -27,7 +27,7 @@ use std::fmt;
 pub use report::{CopiedTable, CopyReport};
 
 use super::change::copy::{Attempt, Copier};
-use super::change::links::{Links, Site, Wait, site_apart};
+use super::change::links::{Endpoint, Links, Wait, endpoint_apart};
 use super::change::rows::Tables;
 use super::migrate::MigrationLock;
 use super::{ChangePhase, ChangeProgress, Pace};
@@ -53,11 +53,11 @@ impl fmt::Debug for ClusterCopy<'_> {
 }
 
 impl Cluster {
-    /// Prepares a copy of all rows to another cluster, which has the same models and no rows: a test system, servers in place of
-    /// files, another number of shards. [`ClusterCopy::run`] makes it.
+    /// Prepares a copy of all rows to another cluster, which has the same models and no rows. It can be a test system, have
+    /// servers in place of files, or another number of shards. [`ClusterCopy::run`] copies the rows.
     ///
-    /// Each row is put where the recorded layout of the other cluster has its key. Ids, versions and values stay as they are,
-    /// and generated ids continue above those of this cluster. The other cluster has its own id, its own epoch and its own
+    /// The recorded layout of the other cluster decides the shard of each row. Ids, versions and values stay unchanged, and
+    /// generated ids continue above those of this cluster. The other cluster has its own id, its own epoch and its own
     /// transactions.
     ///
     /// ```
@@ -103,27 +103,34 @@ impl ClusterCopy<'_> {
 
     /// Copies all rows, and compares each with its copy. `progress` is called after each transaction.
     ///
-    /// The copy is as this cluster was at one moment, also if it is written meanwhile: each transaction is in it whole or not at
-    /// all. Writers wait at the beginning, until each database has a snapshot, and not longer. The snapshots are kept until all
-    /// rows are compared, so that the WAL of a file grows meanwhile, and a server keeps dead rows.
+    /// The copy has this cluster's state at one moment, also if it is written meanwhile: it holds each transaction whole or not
+    /// at all. Writers wait only at the beginning, until each database has a snapshot. The snapshots are kept until all rows are
+    /// compared. Meanwhile the WAL of a file grows, and a server keeps dead rows.
     ///
-    /// Until it has ended, the other cluster refuses all other writes with [`ErrorKind::ReadOnly`], and
+    /// Until the copy has ended, the other cluster refuses all other writes with [`ErrorKind::ReadOnly`], and
     /// [`open`](crate::Builder::open) refuses it with [`ErrorKind::Layout`]. If the copy fails or its process is killed, open the
-    /// other cluster with [`create`](crate::Builder::create) and run it again: it continues with the rows that are not copied. It
-    /// copies this cluster as it is then: rows that have changed since they were copied are copied again.
+    /// other cluster with [`create`](crate::Builder::create) and run it again. It continues with the remaining rows, and takes a
+    /// new snapshot: rows that have changed since they were copied are copied again.
     ///
     /// JSON that is copied between a SQLite file and a server is compared for NULL only: they write it differently.
     ///
     /// # Errors
-    /// Before anything is written: [`ErrorKind::Configuration`] if both are the same cluster, if a shard is in memory, if the
-    /// other cluster has rows, or if rows of several shards have the same id and belong on one shard there (`#[id(auto)]`);
-    /// [`ErrorKind::UnknownModel`] if the models differ; [`ErrorKind::Schema`] if the tables or the steps of their migrations
-    /// differ; [`ErrorKind::Layout`] if a change of a layout runs, or a copy of a third cluster has not ended;
-    /// [`ErrorKind::Busy`] if transactions hold this cluster, or a migration runs.
+    /// Before anything is written:
     ///
-    /// Later: [`ErrorKind::Layout`] if the other layout has no shard for a key; [`ErrorKind::Unique`], [`ErrorKind::NotNull`]
-    /// and others if its database refuses a row; [`ErrorKind::Stale`] if another process has continued the copy;
-    /// [`ErrorKind::Corrupt`] if copies differ; those of the databases.
+    /// - [`ErrorKind::Configuration`] if both are the same cluster, if a shard is in memory, or if the other cluster has rows.
+    /// - [`ErrorKind::Configuration`] if rows of several shards have the same id and belong on one shard there (`#[id(auto)]`).
+    /// - [`ErrorKind::UnknownModel`] if the models differ.
+    /// - [`ErrorKind::Schema`] if the tables or the steps of their migrations differ.
+    /// - [`ErrorKind::Layout`] if a change of a layout runs, or a copy of a third cluster has not ended.
+    /// - [`ErrorKind::Busy`] if transactions hold this cluster, or a migration runs.
+    ///
+    /// Later:
+    ///
+    /// - [`ErrorKind::Layout`] if the other layout has no shard for a key.
+    /// - [`ErrorKind::Unique`], [`ErrorKind::NotNull`] and others if its database refuses a row.
+    /// - [`ErrorKind::Stale`] if another process has continued the copy.
+    /// - [`ErrorKind::Corrupt`] if copies differ.
+    /// - Those of the databases.
     pub fn run(self, mut progress: impl FnMut(&ChangeProgress)) -> Result<CopyReport> {
         self.source.reload()?;
         let (source, target) = (self.source.latest().clone(), self.target.latest().clone());
@@ -133,13 +140,13 @@ impl ClusterCopy<'_> {
         let control = &target.0.control;
         let _own = MigrationLock::take(&*control.driver, &control.cluster, target.0.timeout, || {})?;
         check::changes(&source, &target)?;
-        let (sources, targets) = (sites(&source, true)?, sites(&target, false)?);
+        let (sources, targets) = (endpoints(&source, true)?, endpoints(&target, false)?);
         let links = Links::connect(&source, sources.iter().chain(&targets).copied())?;
         snapshot::take(&source, &links, &sources)?;
         let steps = check::steps(&links, &sources, &targets)?;
         let Placing { all, rules, fed } = placing::placing(&source, &target, &sources, &targets)?;
-        let sites = (sources.clone(), targets.clone());
-        let tables = Tables::placed(&links, sites, target.0.layout.shards(), all, rules, fed)?;
+        let endpoints = (sources.clone(), targets.clone());
+        let tables = Tables::placed(&links, endpoints, target.0.layout.shards(), all, rules, fed)?;
         placing::check_ids(&links, &tables, &sources)?;
         let is_begun = CopyRecord::is_unfinished(&control.facts()?);
         if !is_begun {
@@ -172,10 +179,10 @@ fn reworded(error: Error, message: &str) -> Error {
     }
 }
 
-/// The shards that serve.
-fn sites(cluster: &Cluster, is_source: bool) -> Result<Vec<Site<'_>>> {
+/// Returns the shards that serve.
+fn endpoints(cluster: &Cluster, is_source: bool) -> Result<Vec<Endpoint<'_>>> {
     let serving = cluster.0.layout.shards().serving().map(Shard::name);
-    serving.map(|name| site_apart(cluster, name, is_source)).collect()
+    serving.map(|name| endpoint_apart(cluster, name, is_source)).collect()
 }
 
 /// The parts of a copy that has begun.
@@ -190,10 +197,10 @@ impl Work<'_> {
     fn copy(&self, is_continued: bool, progress: &mut impl FnMut(&ChangeProgress)) -> Result<CopyReport> {
         let copier = self.copier;
         let mut state = ChangeProgress::new(self.rows()?);
-        let (portion, rest) = self.pace.portion();
+        let (limit, rest) = self.pace.rows_and_rest();
         copier.align(&self.target.0.layout)?;
         for source in 0..copier.sources.len() {
-            while let Some(copied) = copier.portion(source, portion)? {
+            while let Some(copied) = copier.copy_batch(source, limit)? {
                 state.add(ChangePhase::Copying, copied.table.name, copied.rows);
                 progress(&state);
                 std::thread::sleep(rest);
@@ -227,7 +234,7 @@ impl Work<'_> {
         target::validate(copier)?;
         self.target.fill_lookups()?;
         self.advance_sequences()?;
-        // Control records next that the copy is complete: all that was committed on the shards is on disk then.
+        // Control records next that the copy is complete: the commits on the shards have to be on disk before.
         copier.write(Wait::Durable, || Ok(()))?;
         Ok(CopyReport { rows, repaired, tables })
     }
@@ -235,10 +242,10 @@ impl Work<'_> {
     /// Counts the rows of the sources.
     fn rows(&self) -> Result<u64> {
         let mut rows = 0;
-        for (at, site) in self.copier.sources.iter().enumerate() {
+        for (at, endpoint) in self.copier.sources.iter().enumerate() {
             for table in self.copier.tables.all().iter().filter(|table| Tables::is_copied(at, table)) {
-                let counted = Tables::count(self.copier.links.at(*site)?, *site, table);
-                rows += counted.map_err(|error| error.in_table(table.name).on_shard(site.name))?;
+                let counted = Tables::count(self.copier.links.at(*endpoint)?, *endpoint, table);
+                rows += counted.map_err(|error| error.in_table(table.name).on_shard(endpoint.name))?;
             }
         }
         Ok(rows)

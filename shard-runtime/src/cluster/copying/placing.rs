@@ -1,24 +1,24 @@
-//! The shards that the rows of a copy belong to, by the layout that the other cluster has recorded. Rows of several shards with
-//! the same id are refused if they would come together. Uses `change::rows`.
+//! The target shards of a copy's rows, by the recorded layout of the other cluster. Rows of several shards with the same id are
+//! refused if they could belong on one target. Uses `change::rows`.
 
 use std::collections::BTreeMap;
 
-use crate::cluster::change::links::{Links, Site};
+use crate::cluster::change::links::{Endpoint, Links};
 use crate::cluster::change::plan::read_rule;
 use crate::cluster::change::rows::Tables;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{IdKind, KeyColumns, Rule, Table};
 use crate::transaction::Cluster;
 
-/// How many ids are compared at a time.
+/// The number of ids that are compared at a time.
 const CHUNK: u32 = 1_000;
 
-/// The parts that a hash is divided into at most to compare two layouts.
+/// The largest number of parts that a hash is divided into to compare two layouts.
 const MOST_PARTS: u64 = 4_096;
 
-/// The tables that are copied, and where their rows belong.
+/// The tables that are copied, and the targets of their rows.
 pub(super) struct Placing {
-    /// Without the tables of lookups' entries, which name shards: they are made anew.
+    /// Without the tables of lookup entries, which name shards: they are made again.
     pub(super) all: Vec<&'static Table>,
     pub(super) rules: Vec<Option<Rule>>,
     /// By table and source: the targets that get its rows, if each target gets those of one source.
@@ -28,8 +28,8 @@ pub(super) struct Placing {
 pub(super) fn placing(
     source: &Cluster,
     target: &Cluster,
-    sources: &[Site<'_>],
-    targets: &[Site<'_>],
+    sources: &[Endpoint<'_>],
+    targets: &[Endpoint<'_>],
 ) -> Result<Placing> {
     let tables = |cluster: &Cluster| cluster.0.layout.tables().collect::<Vec<&'static Table>>();
     let (here, there) = (tables(source), tables(target));
@@ -44,7 +44,9 @@ pub(super) fn placing(
         let lines = target.0.recorded.current_lines(table, &there, target.0.layout.shards())?;
         placing.rules.push(Some(read_rule(target, table, &lines)?));
         let own = source.0.recorded.current_lines(table, &here, source.0.layout.shards())?;
-        let names = |sites: &[Site<'_>]| sites.iter().map(|site| site.name.to_owned()).collect::<Vec<_>>();
+        let names = |endpoints: &[Endpoint<'_>]| {
+            endpoints.iter().map(|endpoint| endpoint.name.to_owned()).collect::<Vec<_>>()
+        };
         placing.fed.push(match sources.len() {
             1 => None,
             _ => fed((&own, &names(sources)), (&lines, &names(targets))),
@@ -91,14 +93,14 @@ fn least_common_multiple(a: u64, b: u64) -> u64 {
     a.checked_div(divisor).unwrap_or(1).saturating_mul(b)
 }
 
-/// The modulus and the remainder of a line of a hash.
+/// Returns the modulus and the remainder of a line of a hash.
 fn part(line: &str) -> Option<(u64, u64)> {
     let (head, _) = line.rsplit_once(" => ")?;
     let (modulus, remainder) = head.strip_prefix("hash modulus ")?.split_once(" remainder ")?;
     Some((modulus.parse().ok().filter(|modulus| *modulus > 0)?, remainder.parse().ok()?))
 }
 
-/// The shard of each line, a hash in parts of this modulus.
+/// Returns the shard of each line, with a hash divided into parts of this modulus.
 fn parts(lines: &[String], all: u64) -> BTreeMap<String, &str> {
     let mut parts = BTreeMap::new();
     for line in lines {
@@ -119,7 +121,7 @@ fn parts(lines: &[String], all: u64) -> BTreeMap<String, &str> {
 ///
 /// # Errors
 /// [`ErrorKind::Configuration`]
-pub(super) fn check_ids(links: &Links, tables: &Tables<'_>, sources: &[Site<'_>]) -> Result<()> {
+pub(super) fn check_ids(links: &Links, tables: &Tables<'_>, sources: &[Endpoint<'_>]) -> Result<()> {
     for &table in tables.all() {
         let is_unique = match table.key {
             // The same id is the same key, on the same shard.
@@ -150,7 +152,7 @@ pub(super) fn check_ids(links: &Links, tables: &Tables<'_>, sources: &[Site<'_>]
 
 fn shared(table: &Table, (one, other): (&str, &str), id: &str) -> Error {
     let why = match table.id_kind {
-        IdKind::Auto => "the shards have counted the table's ids (`#[id(auto)]`) each for itself",
+        IdKind::Auto => "each shard has counted the table's ids itself (`#[id(auto)]`)",
         _ => "the table's ids are not unique over the shards",
     };
     let message = format!(

@@ -1,4 +1,4 @@
-//! Copies of an earlier, stopped attempt that differ from the snapshot of this one: they are made again, or deleted. Uses
+//! Copies of an earlier, interrupted attempt that differ from the snapshot of this one are copied again, or deleted. Uses
 //! `change::verify` and `change::copy`.
 
 use std::collections::HashSet;
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::schema::Table;
 use crate::value::{IdKey, Value};
 
-/// Makes all copies as their rows are. Returns how many rows were written again, or deleted.
+/// Makes all copies equal to their rows. Returns the number of rows that were copied again or deleted.
 pub(super) fn repair(copier: &Copier<'_>, pace: Pace, progress: &mut dyn FnMut(u64)) -> Result<u64> {
     let (_, different) = copier.compare(&mut |seen| {
         if !seen.are_copies {
@@ -20,10 +20,10 @@ pub(super) fn repair(copier: &Copier<'_>, pace: Pace, progress: &mut dyn FnMut(u
         }
         Ok(())
     })?;
-    let ((portion, rest), mut repaired) = (pace.portion(), 0);
+    let ((limit, rest), mut repaired) = (pace.rows_and_rest(), 0);
     for Different { source, table, ids } in different {
         let Some(&from) = copier.sources.get(source) else { continue };
-        for ids in ids.chunks(portion as usize) {
+        for ids in ids.chunks(limit as usize) {
             copier.write(Wait::Timeout, || {
                 copier.links.snapshot(from, |reader| copier.replace(reader, source, &[(table, ids)]))
             })?;
@@ -41,10 +41,10 @@ pub(super) fn repair(copier: &Copier<'_>, pace: Pace, progress: &mut dyn FnMut(u
 
 /// Deletes the rows of a table that no source has, or that belong on another target.
 fn delete_others(copier: &Copier<'_>, pace: Pace, table: &'static Table) -> Result<u64> {
-    let (mut deleted, (portion, rest)) = (0, pace.portion());
+    let (mut deleted, (limit, rest)) = (0, pace.rows_and_rest());
     for (at, &target) in copier.targets.iter().enumerate() {
         let connection = copier.links.at(target)?;
-        for ids in copier.tables.all_ids(connection, target, table)?.chunks(portion as usize) {
+        for ids in copier.tables.all_ids(connection, target, table)?.chunks(limit as usize) {
             let mut others: HashSet<IdKey> = ids.iter().map(IdKey::of).collect();
             for (source, &from) in
                 copier.sources.iter().enumerate().filter(|(at, _)| Tables::is_copied(*at, table))

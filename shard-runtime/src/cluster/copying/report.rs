@@ -7,7 +7,7 @@ use crate::cluster::administration::serialized;
 use crate::cluster::administration::text::table as aligned;
 use crate::cluster::change::copy::Copier;
 use crate::cluster::change::rows::Tables;
-use crate::cluster::change::verify::Seen;
+use crate::cluster::change::verify::ComparedRows;
 use crate::error::Result;
 use crate::schema::hash::hash_bytes;
 use crate::value::{ColumnType, Value};
@@ -19,10 +19,10 @@ use crate::value::{ColumnType, Value};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CopyReport {
-    /// How many rows were copied and compared, by this call and by earlier ones that were stopped. A row of a reference table
-    /// counts once.
+    /// The number of rows that were copied and compared, by this call and by earlier ones that were interrupted. A row of a
+    /// reference table counts once.
     pub rows: u64,
-    /// How many rows an earlier call had copied that were copied again, or deleted, because the source has changed since.
+    /// The number of rows that an earlier call had copied and that were copied again, or deleted, because the source has changed.
     pub repaired: u64,
     /// By table, in the order in which they were copied.
     pub tables: Vec<CopiedTable>,
@@ -36,10 +36,10 @@ pub struct CopyReport {
 pub struct CopiedTable {
     /// The name of the table.
     pub table: &'static str,
-    /// How many rows it has; those of a reference table count once.
+    /// The number of rows; those of a reference table count once.
     pub rows: u64,
-    /// A checksum of its rows, which is the same in both clusters, whatever their shards are. It covers all columns but JSON. Two
-    /// copies of the same rows have the same.
+    /// A checksum of the rows, over all columns but JSON. Two copies of the same rows have the same checksum, whatever their
+    /// shards are.
     pub checksum: String,
 }
 
@@ -79,7 +79,7 @@ struct Sum {
 }
 
 impl Sums {
-    pub(super) fn add(&mut self, tables: &Tables<'_>, seen: &Seen<'_>) -> Result<()> {
+    pub(super) fn add(&mut self, tables: &Tables<'_>, seen: &ComparedRows<'_>) -> Result<()> {
         let columns = tables.columns(seen.source, seen.table)?;
         let mut order: Vec<(usize, String)> = columns
             .iter()
@@ -102,7 +102,7 @@ impl Sums {
         Ok(())
     }
 
-    /// Compares the sums of the rows with those of their copies.
+    /// Returns the checksums of all tables, and fails if those of the rows and of their copies differ.
     pub(super) fn compared(self, copier: &Copier<'_>) -> Result<Vec<CopiedTable>> {
         let mut tables = Vec::new();
         for &table in copier.tables.all() {

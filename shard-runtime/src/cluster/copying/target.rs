@@ -1,8 +1,8 @@
-//! The other cluster of a copy: its tables are guarded and emptied of indexes before rows come, and completed afterwards. Uses
-//! `change::target` and `transaction::change`.
+//! The other cluster of a copy: before the copy its tables refuse other writes and lose their indexes, and afterwards they are
+//! completed. Uses `change::target` and `transaction::change`.
 
 use crate::cluster::change::copy::{Attempt, Copier};
-use crate::cluster::change::links::{Links, Site, Wait};
+use crate::cluster::change::links::{Endpoint, Links, Wait};
 use crate::cluster::change::rows::Tables;
 use crate::cluster::change::switch::{count_above, id_of, last_id};
 use crate::cluster::change::target;
@@ -17,25 +17,25 @@ use crate::transaction::facts::{self, Kind, UNFILLED};
 ///
 /// # Errors
 /// [`ErrorKind::Configuration`]
-pub(super) fn check_empty(links: &Links, tables: &Tables<'_>, targets: &[Site<'_>]) -> Result<()> {
-    for site in targets {
+pub(super) fn check_empty(links: &Links, tables: &Tables<'_>, targets: &[Endpoint<'_>]) -> Result<()> {
+    for endpoint in targets {
         for table in tables.all() {
-            let sql = format!("SELECT 'one' FROM {} LIMIT 1", site.place.names.table(table.name));
-            let found = facts::texts(links.at(*site)?, &sql, &[]);
-            let found = found.map_err(|error| error.in_table(table.name).on_shard(site.name))?;
+            let sql = format!("SELECT 'one' FROM {} LIMIT 1", endpoint.place.names.table(table.name));
+            let found = facts::texts(links.at(*endpoint)?, &sql, &[]);
+            let found = found.map_err(|error| error.in_table(table.name).on_shard(endpoint.name))?;
             if !found.is_empty() {
                 let message = "the other cluster has rows already, and rows of two clusters are never mixed; copy to a new cluster, or \
                                delete its databases and run `create` again";
                 return Err(Error::new(ErrorKind::Configuration, message)
                     .in_table(table.name)
-                    .on_shard(site.name));
+                    .on_shard(endpoint.name));
             }
         }
     }
     Ok(())
 }
 
-/// Enters the attempt on the targets, keeps others from writing there, and drops indexes and constraints.
+/// Records the attempt on the targets, blocks other writes there, and drops indexes and constraints.
 pub(super) fn begin(
     copier: &Copier<'_>,
     cluster: &Cluster,
@@ -44,7 +44,7 @@ pub(super) fn begin(
     steps: &RecordedSteps,
 ) -> Result<()> {
     let layout = &cluster.0.layout;
-    // Rows have no entries until all of them are copied.
+    // Lookup entries are made when all rows are copied.
     let lookups = layout.lookups().iter();
     let unfilled = lookups.map(|lookup| (Kind::Lookup, lookup.entries.name, UNFILLED.to_owned()));
     cluster.0.control.record(&unfilled.collect::<Vec<_>>())?;
@@ -55,7 +55,7 @@ pub(super) fn begin(
             guard(connection, target.place, &tables)
         })?;
         if !is_continued {
-            // Under the locks of the triggers, which wait for writers.
+            // While the triggers' locks are held, which wait for writers.
             check_empty(copier.links, copier.tables, &copier.targets)?;
         }
         copier.each_target(|connection, target| {
@@ -65,7 +65,7 @@ pub(super) fn begin(
     })
 }
 
-/// Makes indexes and constraints, and has the targets count ids above the sources'.
+/// Makes indexes and constraints, and makes the targets count ids above those of the sources.
 ///
 /// # Errors
 /// [`ErrorKind::Unique`] and others if rows violate one.
@@ -98,7 +98,7 @@ pub(super) fn complete(copier: &Copier<'_>) -> Result<()> {
     })
 }
 
-/// Checks the constraints that were made without a check, and has the databases count their rows.
+/// Validates the constraints that were made without a check of the rows, and runs `ANALYZE`.
 pub(super) fn validate(copier: &Copier<'_>) -> Result<()> {
     copier.each_target(|connection, target| {
         target::validate(connection, target)?;

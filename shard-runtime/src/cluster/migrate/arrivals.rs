@@ -1,6 +1,6 @@
-//! The rows that arrive in a table after a backfill has passed their ids: programs of the earlier release add them, or move
-//! them from a shard on which the backfill has not run yet. A trigger records their ids from before the first portion on; once
-//! every shard has run the backfill, the recorded rows are changed, too.
+//! The rows that arrive in a table after a backfill has passed their ids. Programs of the earlier release add them, or move them
+//! from a shard on which the backfill has not run yet. A trigger records their ids before the first batch. Once every shard has
+//! run the backfill, it changes the recorded rows.
 
 use super::expand::Work;
 use crate::driver::Connection;
@@ -20,7 +20,7 @@ pub(super) struct Arrivals<'a> {
     backfill: (u32, usize),
 }
 
-/// Recorded arrivals: the numbers of the records, and the ids of the rows, each once.
+/// Recorded arrivals: the numbers of the records, and the distinct ids of the rows.
 #[derive(Default)]
 pub(super) struct Arrived {
     records: Vec<Value<'static>>,
@@ -33,14 +33,14 @@ impl Arrived {
     }
 }
 
-/// Returns the backfills of which a shard records arrivals.
+/// Returns the backfills whose arrivals a shard records.
 pub(super) fn recorded(connection: &dyn Connection, place: &Place) -> Result<Vec<(u32, usize)>> {
     let beginning = place.names.plain(own_tables::ARRIVED);
     let sql = match &place.names.schema {
         _ if !place.dialect.is_on_server() => {
             "SELECT name FROM sqlite_schema WHERE type = 'table'".to_owned()
         }
-        // By the index of the names: the catalog may have many tables.
+        // An index scan over the names: the catalog may have many tables.
         schema => format!(
             "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE c.relname BETWEEN '{beginning}_' AND '{beginning}_~' AND c.relkind = 'r' AND n.nspname = {}",
@@ -86,7 +86,7 @@ impl<'a> Arrivals<'a> {
         schema.map_or_else(String::new, |schema| format!("{}.", quoted(schema))) + &quoted(&name)
     }
 
-    /// Returns the SQL that begins to record.
+    /// Returns the SQL that begins the record.
     pub(super) fn begin(&self) -> Work {
         let (on, records, trigger) =
             (self.place.names.table(self.table.name), self.records(), self.trigger());
@@ -94,7 +94,7 @@ impl<'a> Arrivals<'a> {
         let (column, kind) = (quoted(id.name), type_sql(id, self.place.dialect));
         let index = |name: &str| format!("CREATE INDEX {name} ON {records} (id)");
         let insert = format!("INSERT INTO {records} (id) VALUES (NEW.{column})");
-        // The records have no unique id: on SQLite, an OR IGNORE of the statement that fires the trigger would hold in it, too.
+        // The records have no unique id: on SQLite, an OR IGNORE of the statement that fires the trigger would apply in it, too.
         if !self.place.dialect.is_on_server() {
             let strict = self.place.dialect.strict();
             return Work::together(vec![
@@ -110,7 +110,7 @@ impl<'a> Arrivals<'a> {
                 "CREATE TABLE {records} (record {integer} GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id {kind} NOT NULL)"
             ),
             index(&quoted(&format!("{} id", self.name()))),
-            // It runs with the rights of the role that migrates: the roles that add rows have none to the records.
+            // It runs with the rights of the role that migrates: the roles that add rows have no right to the records.
             format!(
                 "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
                  SET search_path = pg_catalog, pg_temp AS $sharded$ BEGIN {insert}; RETURN NULL; END $sharded$"
@@ -122,7 +122,7 @@ impl<'a> Arrivals<'a> {
         ])
     }
 
-    /// Returns the SQL that stops to record.
+    /// Returns the SQL that ends the record.
     pub(super) fn end(&self) -> Work {
         let (on, records, trigger) =
             (self.place.names.table(self.table.name), self.records(), self.trigger());
@@ -138,15 +138,15 @@ impl<'a> Arrivals<'a> {
         })
     }
 
-    /// Returns what is done with the rows, for a plan.
+    /// Returns the description of this work for a plan.
     pub(super) fn describe(&self) -> String {
         let on = self.place.names.table(self.table.name);
         format!("-- rows of {on} that have arrived since the backfill has begun are changed by the program")
     }
 
-    /// Waits until no other transaction writes to the table, prepared ones included, and keeps others from it. A row that moves
-    /// between two servers may be seen on neither for a moment: on the new one its participant is prepared then. A SQLite
-    /// transaction that writes has the database to itself.
+    /// Blocks other writers of the table, and waits until no other transaction writes to it, prepared ones included. A row that
+    /// moves between two servers may be visible on neither for a moment: on the new one its participant is prepared then. A
+    /// SQLite transaction that writes locks the whole database.
     pub(super) fn lock(&self, connection: &dyn Connection) -> Result<()> {
         if !self.place.dialect.is_on_server() {
             return Ok(());
@@ -171,12 +171,12 @@ impl<'a> Arrivals<'a> {
         Ok(arrived)
     }
 
-    /// Removes exactly these records: a row that arrives meanwhile has one of its own.
+    /// Removes exactly these records: a row that arrives meanwhile has its own record.
     pub(super) fn remove(&self, connection: &dyn Connection, arrived: &Arrived) -> Result<()> {
         self.delete(connection, "record", &arrived.records)
     }
 
-    /// Removes the records of rows that the transaction has changed: their locks keep new ones from being recorded.
+    /// Removes the records of rows that the transaction has changed: its row locks prevent new records of them.
     pub(super) fn remove_changed(&self, connection: &dyn Connection, ids: &[Value<'static>]) -> Result<()> {
         self.delete(connection, "id", ids)
     }

@@ -1,4 +1,4 @@
-//! Changes the rows of a table in portions by id.
+//! Changes the rows of a table in batches by id.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,7 +16,7 @@ use crate::value::{Value, codec};
 pub(super) trait BackfillRows: fmt::Debug + Send + Sync {
     fn table(&self) -> &'static Table;
 
-    /// Returns what the change does, for a plan.
+    /// Returns the description of the change for a plan.
     fn describe(&self, place: &Place) -> String;
 
     /// Changes the next rows after an id.
@@ -29,12 +29,12 @@ pub(super) trait BackfillRows: fmt::Debug + Send + Sync {
     ) -> Result<Portion>;
 }
 
-/// The rows of a portion.
+/// The rows of a batch.
 #[derive(Clone, Copy)]
 pub(super) struct Next<'n> {
-    /// The last id of the portion before.
+    /// The last id of the previous batch.
     pub(super) after: Option<&'n Value<'static>>,
-    /// How many rows are read at most.
+    /// The largest number of rows to read.
     pub(super) limit: u32,
     /// Only rows that have NULL in this column.
     pub(super) null: Option<&'n ColumnDef>,
@@ -42,7 +42,7 @@ pub(super) struct Next<'n> {
     pub(super) among: Option<&'n [Value<'static>]>,
 }
 
-/// The result of a portion.
+/// The result of a batch.
 pub(super) struct Portion {
     /// The ids of the rows, ascending.
     pub(super) ids: Vec<Value<'static>>,

@@ -24,13 +24,13 @@ impl<M> OnShard<'_, M> {
         })
     }
 
-    /// Changes the rows that have arrived on the shard while backfills ran. Returns whether every recorded row is still there:
-    /// one that has left may have moved to a shard whose rows were changed just before.
+    /// Changes the rows that have arrived on the shard while backfills ran. Returns whether every recorded row still exists here:
+    /// a missing one may have moved to a shard that was visited just before.
     pub(super) fn change_arrived(&self) -> Result<bool> {
         let mut are_there = true;
         self.with_recorded(|connection, arrivals, (step, index, rows)| {
             self.tell_arrived(step, 0, Some(&arrivals.describe()));
-            // Backfills after this one have seen the row as this one has not left it.
+            // Later backfills of the table have seen these rows as they were before this one: they run on them again.
             let later = self.backfills().filter(|(of, at, later)| {
                 (of.number, *at) >= (step.number, index) && later.table().is(rows.table())
             });
@@ -62,7 +62,7 @@ impl<M> OnShard<'_, M> {
         Ok(are_there)
     }
 
-    /// Ends the records of rows that arrive.
+    /// Ends the records of arriving rows.
     pub(super) fn end_arrivals(&self) -> Result<()> {
         self.with_recorded(|connection, arrivals, (step, ..)| {
             let end = arrivals.end();

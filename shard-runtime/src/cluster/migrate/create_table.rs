@@ -1,5 +1,5 @@
-//! Changes single columns in the text of a `CREATE TABLE`, as SQLite keeps it. Everything else keeps its text: constraints,
-//! comments, options, columns that no model has. Pure.
+//! Changes single columns in the text of a `CREATE TABLE`, as SQLite keeps it. The rest keeps its text: constraints, comments,
+//! options, columns that no model has. Pure.
 
 use std::ops::Range;
 
@@ -30,8 +30,8 @@ impl Edit {
     }
 }
 
-/// Returns the statement for a table of another name (as SQL) with these changes; `None` if the text cannot be read, or if it
-/// does not define one of the columns.
+/// Returns the statement for a table of another name (as SQL) with these changes. `None` if the text cannot be parsed, or does
+/// not define one of the columns.
 pub(super) fn edited(sql: &str, name: &str, edits: &[Edit]) -> Option<String> {
     let tokens = tokens(sql);
     let text = |token: &Range<usize>| sql.get(token.clone()).unwrap_or_default();
@@ -155,7 +155,7 @@ fn unquoted(name: &str) -> String {
     }
 }
 
-/// Returns the places of words, quoted texts and single signs; comments and spaces are left out.
+/// Returns the ranges of words, quoted texts and single signs, without comments and spaces.
 fn tokens(sql: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut at = 0;

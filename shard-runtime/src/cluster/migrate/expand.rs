@@ -1,5 +1,5 @@
-//! The SQL of tables and columns that the models have and a shard lacks, and the differences that no migration can remove.
-//! Uses `cluster::schema`.
+//! The SQL of tables and columns that the models have and a shard lacks, and the differences that no migration can remove. Uses
+//! `cluster::schema`.
 
 use super::create_table::Edit;
 use super::rebuild;
@@ -14,21 +14,21 @@ use crate::schema::{Shard, Table};
 use crate::transaction::facts::texts;
 use crate::value::{ColumnType, Value};
 
-/// SQL of one unit of work on a shard.
+/// SQL of one transaction, or of statements outside of one, on a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Work {
     pub(super) sql: Vec<String>,
     pub(super) how: How,
 }
 
-/// How the statements run.
+/// The transaction of the statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     /// In one transaction, which also records them.
     Together,
     /// The same, on a SQLite connection that does not enforce foreign keys: they are checked before the commit.
     Rebuild,
-    /// Each by itself, outside of a transaction.
+    /// Each statement alone, outside of a transaction.
     Alone,
 }
 
@@ -38,7 +38,8 @@ impl Work {
     }
 }
 
-/// Returns the SQL that adds the tables and columns that a shard lacks. Columns that a step renames are left to it.
+/// Returns the SQL that adds the tables and columns that a shard lacks. Columns that a step renames are not included: the step
+/// adds them.
 pub(super) fn pending(
     connection: &dyn Connection,
     place: &Place,
@@ -127,11 +128,11 @@ pub(super) fn refused(
     Ok(found)
 }
 
-/// Returns the SQL that gives a column a default, if it is NOT NULL without one: rows are added without it from now on, and
+/// Returns the SQL that gives a column a default, if it is NOT NULL without one. From now on rows are added without it, and
 /// earlier releases still read it.
 ///
 /// # Errors
-/// [`ErrorKind::Schema`] if no default is known for its type, or if a unique index would refuse the second row with it.
+/// [`ErrorKind::Schema`] if its type has no default here, or if a unique index would refuse a second row with it.
 pub(super) fn defaulted(
     connection: &dyn Connection,
     place: &Place,
@@ -179,7 +180,7 @@ pub(super) fn defaulted(
     rebuild::work(connection, place, table, &edits, Vec::new()).map(Some)
 }
 
-/// Returns a unique index that the column is part of.
+/// Returns a unique index that includes the column.
 fn unique_index(
     connection: &dyn Connection,
     place: &Place,

@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::planner::sql::{indexes, quoted};
 use crate::planner::{Layout, Place};
 
-/// Returns the SQL that makes the missing indexes of tables that exist. On PostgreSQL they are made while the table is
-/// written, and one that is left invalid, by a migration that was stopped, is dropped before.
+/// Returns the SQL that makes the missing indexes of existing tables. On PostgreSQL the table can be written meanwhile. An
+/// invalid index, which an interrupted migration has left, is dropped before.
 pub(super) fn pending(connection: &dyn Connection, place: &Place, layout: &Layout) -> Result<Vec<Work>> {
     let Place { names, dialect, .. } = place;
     let mut works = Vec::new();

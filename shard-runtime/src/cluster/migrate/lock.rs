@@ -1,5 +1,4 @@
-//! Keeps two migrators of one cluster apart, in any process, and a migrator and a backup. A process that ends, however, gives the
-//! lock up.
+//! The lock that excludes two migrators of one cluster, in any process, and a migrator and a backup. It ends with its process.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -10,12 +9,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::literal;
 use crate::transaction::facts::texts;
 
-/// How long a migrator waits before it tries again.
+/// The pause of a migrator before the next try.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The right to migrate a cluster, until it is dropped.
+/// The lock for migrating a cluster, until it is dropped.
 pub(in crate::cluster) struct MigrationLock {
-    /// Its lock ends with it.
+    /// Its file lock ends when it is closed.
     _file: Option<File>,
     /// Its transaction holds an advisory lock and ends with it.
     _connection: Option<Box<dyn Connection>>,
@@ -35,7 +34,7 @@ impl MigrationLock {
         if control.dialect().is_on_server() {
             let connection = control.connect_waiting(Mode::Open, timeout)?;
             let key = literal(&format!("sharded migration {cluster}"));
-            // READ COMMITTED: a snapshot that is kept would make CREATE INDEX CONCURRENTLY wait for it.
+            // READ COMMITTED: CREATE INDEX CONCURRENTLY would wait for a transaction with a snapshot.
             let sql = format!(
                 "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '100ms'; \
                  SET LOCAL idle_in_transaction_session_timeout = 0; \
@@ -65,7 +64,7 @@ impl MigrationLock {
                 Err(TryLockError::WouldBlock) => waiting(),
                 Err(TryLockError::Error(error)) => return Err(cannot_lock(&path, error)),
             }
-            // A migrator that tries to take the lock shares it for a moment, too.
+            // A migrator that tries to take the lock also shares it for a moment.
             if began.elapsed() > timeout && shares(&file, &path)? {
                 let message = "a backup of the cluster runs, and a migration would change the tables that it copies; run \
                                `migrate` again when the backup has ended";
@@ -75,7 +74,7 @@ impl MigrationLock {
         }
     }
 
-    /// Takes the lock for a backup, which other backups share.
+    /// Takes the lock for a backup, which several backups can share.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if a migration runs.
@@ -110,7 +109,7 @@ fn runs() -> Error {
     Error::new(ErrorKind::Busy, message)
 }
 
-/// Returns whether the file is locked by others that share their lock.
+/// Returns whether other processes hold a shared lock on the file.
 fn shares(file: &File, path: &Path) -> Result<bool> {
     match file.try_lock_shared() {
         Ok(()) => file.unlock().map(|()| true).map_err(|error| cannot_lock(path, error)),

@@ -1,8 +1,8 @@
-//! Schema migrations: tables and columns that a release's models have and the shards lack are added, and numbered steps are run, on one shard
-//! after the other. Uses `transaction`, `driver`, `planner` and the layers below.
+//! Schema migrations: adds tables and columns that a release's models have and the shards lack, and runs numbered steps, on one
+//! shard after the other. Uses `transaction`, `driver`, `planner` and the layers below.
 //!
-//! The state is recorded in each shard ([`state`]), in the transaction of the step that it describes. Columns, tables and
-//! indexes are added by what each shard has ([`expand`]), so that this part has no history.
+//! The state is recorded in each shard ([`state`]), in the transaction of the step that it describes. Additions of columns,
+//! tables and indexes depend only on the tables of each shard ([`expand`]), so that this part needs no history.
 
 mod arrivals;
 pub(super) mod backfill;
@@ -43,20 +43,20 @@ impl Builder {
     /// Compares a cluster that exists with these models and the numbered steps, and returns the migration that makes the
     /// shards fit. Nothing is changed before [`Migration::run`].
     ///
-    /// Additions need no step: a new model's table, a field that is an `Option` or has a
-    /// `#[sharded(default = ..)]`, a new index. Everything else is a step of [`Migrations`]. [`Migration::contract`] runs what
-    /// programs of the earlier release would not survive.
+    /// Additions need no step: a new model's table, a field that is an `Option` or has a `#[sharded(default = ..)]`, a new index.
+    /// Every other change is a step of [`Migrations`]. [`Migration::contract`] runs the changes with which programs of the
+    /// earlier release cannot run.
     ///
-    /// Until then they can run, and be started again, also while the migration runs and after it has stopped. They add rows
-    /// without the new columns. A row that one of them adds while [`Migration::run`] works, or moves to another shard with
-    /// [`Session::relocate`](crate::Session::relocate), does not miss a backfill: each shard records the rows that arrive, and
-    /// they are changed once all shards have run the steps. There are four limits:
+    /// Until then these programs can run and be restarted, also while the migration runs and after it was interrupted. They add
+    /// rows without the new columns. A backfill also reaches rows that they add while [`Migration::run`] works, or move to
+    /// another shard with [`Session::relocate`](crate::Session::relocate). Each shard records the rows that arrive, and they are
+    /// changed once all shards have run the steps. There are four limits:
     ///
-    /// - A row that they add after [`Migration::run`] has succeeded gets the values of a backfill only with the contract, and
-    ///   only if the column has a [`Step::require`].
+    /// - A row that they add after [`Migration::run`] has succeeded gets the values of a backfill only with the contract. The
+    ///   column must have a [`Step::require`] for this.
     /// - A row that moves while steps run may miss SQL of the application ([`Step::sqlite`], [`Step::postgres`]).
     /// - A new unique index also holds for their rows.
-    /// - SQL of the application must leave the tables as their models need them.
+    /// - SQL of the application must keep the tables as their models need them.
     ///
     /// ```
     /// use shard_runtime::{Cluster, Migrations, Sharded};
@@ -120,19 +120,19 @@ impl Builder {
     /// # }
     /// ```
     ///
-    /// A `#[lookup]` on a column with rows gets its entries from [`Migration::run`], or from [`Builder::create`], which both fail
-    /// with [`ErrorKind::Unique`](crate::ErrorKind::Unique) if rows share a value. Programs of the earlier release make no
-    /// entries: once they have ended, call [`Cluster::repair`](crate::Cluster::repair). The values of a new column with a
-    /// lookup are given by SQL of a step: a backfill cannot write it.
+    /// A `#[lookup]` on a column with rows gets its entries from [`Migration::run`], or from [`Builder::create`]. Both fail with
+    /// [`ErrorKind::Unique`](crate::ErrorKind::Unique) if rows share a value. Programs of the earlier release make no entries:
+    /// once they have ended, call [`Cluster::repair`](crate::Cluster::repair). To set the values of a new column with a lookup,
+    /// use SQL in a step: a backfill cannot write it.
     ///
-    /// A `#[version]` on a table with rows does not count the updates of programs of the earlier release: they do not raise it.
+    /// A `#[version]` on a table with rows does not count updates by programs of the earlier release: they do not increment it.
     /// While they run, an update of this release can overwrite one of theirs without
     /// [`ErrorKind::Stale`](crate::ErrorKind::Stale).
     ///
     /// # Errors
-    /// [`ErrorKind::Schema`](crate::ErrorKind::Schema), with all differences, if a shard differs in what no migration can do:
-    /// a new field that is neither an `Option` nor has a default, another type. Those of [`Builder::open`] about the
-    /// databases and the layout.
+    /// [`ErrorKind::Schema`](crate::ErrorKind::Schema), with all differences, if no migration can remove a difference: a new
+    /// field that is neither an `Option` nor has a default, another type. Those of [`Builder::open`] about the databases and the
+    /// layout.
     pub fn migrate<M: Models>(self, migrations: &Migrations) -> Result<Migration<M>> {
         migrations.check()?;
         let cluster = self.clone().open_to_migrate::<M>()?;
@@ -153,7 +153,7 @@ pub(super) fn rebuild_sql(
     let work = rebuild::work(connection, place, table, edits, Vec::new())?;
     // A view that names the table would refuse the renaming otherwise.
     let begin = ["PRAGMA foreign_keys = OFF", "PRAGMA legacy_alter_table = ON", "BEGIN IMMEDIATE"];
-    // A table that is left of a script that failed may hold the only copy of the rows.
+    // A table that a failed script has left may hold the only copy of the rows.
     let sql = work.sql.into_iter().filter(|sql| !sql.starts_with("DROP TABLE IF EXISTS"));
     let end = ["COMMIT", "PRAGMA legacy_alter_table = OFF", "PRAGMA foreign_keys = ON"];
     Ok(begin.into_iter().map(str::to_owned).chain(sql).chain(end.map(str::to_owned)).collect())

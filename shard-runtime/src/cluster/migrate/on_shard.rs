@@ -20,7 +20,7 @@ use crate::planner::sql::quoted;
 use crate::schema::{ColumnDef, Shard, Table};
 use crate::transaction::commit::apply_decided_in;
 
-/// How long a statement waits for a lock on a server before its transaction is tried again: later statements wait behind it.
+/// The time that a statement waits for a lock on a server before its transaction is retried: later statements queue behind it.
 const LOCK_WAIT: Duration = Duration::from_millis(200);
 
 /// The migration of one shard.
@@ -87,7 +87,7 @@ impl<M> OnShard<'_, M> {
                 _ => format!("step {number} `{name}`: {error}"),
             };
             state.error = error.to_string();
-            // The shard may be full, or gone: then nothing is recorded.
+            // The shard may be full or unreachable: then nothing is recorded.
             let _ = self.record(connection, state, state, How::Together, |_| Ok(()));
             let kind = error.kind();
             Error::new(kind, message).with_source(error)
@@ -105,7 +105,7 @@ impl<M> OnShard<'_, M> {
         });
     }
 
-    /// Runs in a transaction of the shard, after the decided transactions that it misses. On a server it tries again while
+    /// Runs a transaction on the shard, after decided transactions that are not applied there. On a server it is retried while
     /// another transaction holds a lock.
     pub(super) fn transaction<R>(
         &self,
@@ -151,7 +151,7 @@ impl<M> OnShard<'_, M> {
         result
     }
 
-    /// Runs a part of a step in a transaction, and records `next` in it. Another migrator cannot run the part, too.
+    /// Runs a part of a step in a transaction, and records `next` in it. No other migrator can run the part, too.
     fn record(
         &self,
         connection: &dyn Connection,
@@ -172,7 +172,7 @@ impl<M> OnShard<'_, M> {
         if state.number == 0 { Ok(()) } else { state::claim(connection, self.place, state) }
     }
 
-    /// Runs SQL and records it. `next` is what is recorded, if it differs from the state.
+    /// Runs SQL and records it. `next` is the recorded state, if it differs from the current one.
     fn work(
         &self,
         connection: &dyn Connection,
@@ -191,7 +191,7 @@ impl<M> OnShard<'_, M> {
             self.record(connection, state, &next, How::Together, |_| Ok(()))?;
         } else {
             self.record(connection, state, &next, work.how, |connection| {
-                // A refused lock must leave a connection with which the transaction can be tried again.
+                // After a refused lock, the connection must still be able to retry the transaction.
                 let mut each = work.sql.iter();
                 each.try_for_each(|sql| connection.lock(sql).map_err(|error| failed(error, sql)))
             })?;
@@ -200,7 +200,7 @@ impl<M> OnShard<'_, M> {
         Ok(())
     }
 
-    /// Changes rows portion by portion. After the last one `next` is recorded.
+    /// Changes rows batch by batch. After the last one `next` is recorded.
     fn backfill(
         &self,
         connection: &dyn Connection,
@@ -316,7 +316,7 @@ impl<M> OnShard<'_, M> {
         Ok(())
     }
 
-    /// Returns how SQL of the application runs.
+    /// Returns the work of an action's SQL: in a transaction, or outside of one.
     fn raw(&self, sql: String) -> Work {
         if !self.place.dialect.is_on_server() {
             return Work::together(vec![sql]);
@@ -406,7 +406,7 @@ pub(super) fn new_state(step: &Step) -> StepState {
     StepState { number: step.number, name: step.name.clone(), does: does(step), ..StepState::default() }
 }
 
-/// Returns the columns that a step is about, for [`state::Tolerated`].
+/// Returns the columns that a step changes, for [`state::Tolerated`].
 fn does(step: &Step) -> String {
     let name =
         |table: &Table, column: usize| table.columns.get(column).map_or("", |column| column.name).to_owned();

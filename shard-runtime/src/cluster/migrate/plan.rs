@@ -34,7 +34,7 @@ pub struct MigrationPlan {
 pub(super) struct ShardPlan {
     shard: String,
     parts: Vec<Part>,
-    /// Why the spare shard cannot be migrated.
+    /// The reason why the spare shard cannot be migrated.
     left_out: Option<String>,
 }
 
@@ -46,7 +46,7 @@ struct Part {
 }
 
 impl MigrationPlan {
-    /// Returns whether every shard has everything.
+    /// Returns whether no shard needs a change.
     pub fn is_empty(&self) -> bool {
         self.shards.iter().flat_map(|shard| &shard.parts).all(|part| part.is_contract && !self.contracts)
     }
@@ -58,7 +58,7 @@ impl MigrationPlan {
         self.shards.iter().filter(is_changed).map(|shard| shard.shard.as_str()).collect()
     }
 
-    /// Makes the plan, and refuses what no migration can do, with all differences of all shards.
+    /// Makes the plan, and refuses differences that no migration can remove, of all shards at once.
     pub(super) fn new(cluster: &Cluster, migrations: &Migrations) -> Result<Self> {
         let layout = cluster.layout();
         let (mut plan, mut refused) = (MigrationPlan::default(), Vec::new());
@@ -144,8 +144,8 @@ fn shard_plan(
     Ok(ShardPlan { shard: shard.name().to_owned(), parts, left_out: None })
 }
 
-/// Refuses to rename the column of a lookup: programs of both releases would have entries in tables of their own. Returns whether
-/// a step that has not run has SQL.
+/// Refuses to rename the column of a lookup: each release would have entries in its own table. Returns whether a step that has
+/// not run has SQL.
 fn refuse_or_find_sql(
     connection: &dyn Connection,
     place: &Place,
@@ -182,7 +182,7 @@ pub(super) fn phase_of(states: &[StepState], step: &Step) -> StepPhase {
     states.iter().find(|state| state.number == step.number).map(|state| state.phase).unwrap_or_default()
 }
 
-/// Refuses a shard that has run a step which the program does not have, but has higher ones: a number was given twice.
+/// Refuses a shard that has run a step which the program lacks, although the program has higher ones: a number was used twice.
 fn refuse_other_steps(states: &[StepState], migrations: &Migrations) -> Result<()> {
     for state in states.iter().filter(|state| state.number > 0) {
         let known = migrations.steps().iter().find(|step| step.number == state.number);
@@ -286,7 +286,7 @@ fn describe_contract(
     })
 }
 
-/// Returns the SQL of an action for a shard, with the shard's tables in the place of braces.
+/// Returns the SQL of an action for a shard, with the names of the shard's tables in place of those in braces.
 pub(super) fn sql_of(action: &Action, place: &Place, layout: &Layout) -> Result<Option<String>> {
     let Action::Sql { sqlite, postgres } = action else { return Ok(None) };
     let sql = if place.dialect.is_on_server() { postgres } else { sqlite };

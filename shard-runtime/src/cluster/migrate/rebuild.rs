@@ -1,4 +1,4 @@
-//! SQLite's way to change a column: a new table with the rows of the old one, which then takes its name.
+//! The rebuild that changes a column in SQLite: a new table gets the rows of the old one, and then its name.
 
 use super::create_table::{Edit, edited, has_word};
 use super::expand::{How, Work};
@@ -11,7 +11,7 @@ use crate::transaction::facts::texts;
 use crate::value::Value;
 
 /// Returns the statements that rebuild a table with these changes of its columns, and then run `also`. Indexes and triggers are
-/// made again, but for indexes on a removed column. Views, children and the last generated id stay as they are.
+/// made again, except indexes on a removed column. Views, children and the last generated id stay unchanged.
 pub(super) fn work(
     connection: &dyn Connection,
     place: &Place,
@@ -37,7 +37,7 @@ pub(super) fn work(
     let removed = |column: &str| {
         edits.iter().any(|edit| matches!(edit, Edit::Remove(removed) if removed.eq_ignore_ascii_case(column)))
     };
-    // Generated columns are not among them.
+    // The result has no generated columns.
     let columns = connection.columns(names, table.name)?;
     let columns: Vec<String> =
         columns.iter().filter(|column| !removed(&column.name)).map(|column| quoted(&column.name)).collect();
@@ -80,7 +80,7 @@ fn indexed(connection: &dyn Connection, index: &str) -> Result<Vec<String>> {
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Returns how many rows break a foreign key.
+/// Counts the rows that violate a foreign key.
 pub(super) fn broken_foreign_keys(connection: &dyn Connection) -> Result<usize> {
     texts(connection, "SELECT \"table\" FROM pragma_foreign_key_check", &[]).map(|rows| rows.len())
 }

@@ -1,4 +1,4 @@
-//! The steps that a shard has run, for a copy to another cluster: both have to be at the same one.
+//! The steps that a shard has run, for a copy to another cluster: both have to have run the same ones.
 
 use super::state::{self, StepState};
 use super::status::StepPhase;
@@ -19,12 +19,12 @@ impl RecordedSteps {
         self.0.is_empty()
     }
 
-    /// A step that is not done, the contract aside.
+    /// Returns a step that is not done, apart from its contract.
     pub(in crate::cluster) fn unfinished(&self) -> Option<String> {
         self.0.iter().find(|step| step.phase < StepPhase::Ready).map(name)
     }
 
-    /// The first step that only one of the two has run. Additions that are derived from the models are no step.
+    /// Returns the first step that only one of the two has run. Additions that are derived from the models are not steps.
     pub(in crate::cluster) fn other_than(&self, other: &Self) -> Option<String> {
         let lacks = |steps: &Self, step: &StepState| {
             !steps.0.iter().any(|own| (own.number, &own.name) == (step.number, &step.name))
@@ -39,7 +39,8 @@ impl RecordedSteps {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
-    /// Records the steps on a shard that has run none: its tables are as the last one leaves them. In a transaction.
+    /// Records the steps on a shard that has run none, because its tables have the schema after the last step. It runs in the
+    /// caller's transaction.
     pub(in crate::cluster) fn record(&self, connection: &dyn Connection, place: &Place) -> Result<()> {
         if self.is_empty() || !state::read(connection, place)?.is_empty() {
             return Ok(());

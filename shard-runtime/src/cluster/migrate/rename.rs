@@ -1,8 +1,8 @@
-//! A column under a new name: both exist, and triggers give each what is written to the other, until the contract drops the
+//! A column with a new name. Both columns exist, and triggers copy each write from one to the other, until the contract drops the
 //! old one.
 //!
-//! While the rows are copied, the new column has another name ([`copying`]), so that no program can open the cluster and
-//! read what is not copied yet.
+//! While the rows are copied, the new column has a temporary name ([`copying`]). So no program can open the cluster and read rows
+//! that are not copied yet.
 
 use super::backfill::CopyColumn;
 use super::create_table::Edit;
@@ -22,16 +22,16 @@ pub(super) struct Rename<'r> {
     from: &'r str,
 }
 
-/// How far a rename is, by the columns that the table has.
+/// The progress of a rename, by the columns of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// The table has the old column alone.
+    /// The table has only the old column.
     Old,
     /// The new column has its temporary name.
     Copying,
     /// The table has both columns.
     Both,
-    /// The table has the new column alone.
+    /// The table has only the new column.
     New,
 }
 
@@ -112,7 +112,7 @@ impl<'r> Rename<'r> {
         }
     }
 
-    /// Returns the copy of the old column.
+    /// Returns the backfill that copies the old column.
     pub(super) fn copy(&self) -> CopyColumn {
         CopyColumn { table: self.table, from: self.from.to_owned(), to: self.copying() }
     }
@@ -128,8 +128,8 @@ impl<'r> Rename<'r> {
                 format!("ALTER TABLE {on} ADD CONSTRAINT {check} CHECK ({copying} IS NOT NULL) NOT VALID"),
             ]));
             works.push(Work::together(vec![format!("ALTER TABLE {on} VALIDATE CONSTRAINT {check}")]));
-            // No scan: the constraint proves it. In the transaction of the new name: no release knows the temporary one, and a
-            // column that is NOT NULL under it would be refused.
+            // No scan: the constraint proves it. In the transaction of the new name: a release does not have the temporary one,
+            // and would refuse a NOT NULL column of that name.
             sql.push(format!("ALTER TABLE {on} ALTER COLUMN {copying} SET NOT NULL"));
             sql.push(format!("ALTER TABLE {on} DROP CONSTRAINT {check}"));
         }

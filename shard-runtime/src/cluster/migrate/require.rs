@@ -10,6 +10,8 @@ use crate::planner::sql::{quoted, shortened};
 use crate::schema::{ColumnDef, Table};
 use crate::transaction::facts::texts;
 
+/// Checks that no row has NULL in the column.
+///
 /// # Errors
 /// [`ErrorKind::NotNull`] if a row has NULL in the column.
 pub(super) fn validate(
@@ -30,7 +32,7 @@ pub(super) fn validate(
     Err(Error::new(ErrorKind::NotNull, message).in_table(table.name).at_column(column.name))
 }
 
-/// Returns the SQL that makes a column NOT NULL; none if it is.
+/// Returns the SQL that makes a column NOT NULL; none if it is NOT NULL already.
 pub(super) fn contract(
     connection: &dyn Connection,
     place: &Place,
@@ -53,7 +55,7 @@ pub(super) fn contract(
             format!("ALTER TABLE {on} DROP CONSTRAINT IF EXISTS {check}"),
             format!("ALTER TABLE {on} ADD CONSTRAINT {check} CHECK ({name} IS NOT NULL) NOT VALID"),
         ]),
-        // It reads the rows while they are written.
+        // The table can be written while it reads the rows.
         Work::together(vec![format!("ALTER TABLE {on} VALIDATE CONSTRAINT {check}")]),
         Work::together(vec![
             // No scan: the constraint proves it.

@@ -43,16 +43,15 @@ impl<M> fmt::Debug for Migration<M> {
 pub struct MigrationProgress {
     /// The shard's name.
     pub shard: String,
-    /// The step's number; 0 for what is added without a step.
+    /// The step's number; 0 for additions without a step.
     pub step: u32,
     /// The step's name.
     pub name: String,
-    /// How far the step is.
+    /// The progress of the step.
     pub phase: StepPhase,
-    /// How many rows its backfills have read.
+    /// The number of rows that its backfills have read.
     pub rows: u64,
-    /// The SQL that is about to run; `None` after a portion, at the end of a step, and while another migrator or a backup is
-    /// waited for.
+    /// The SQL that runs next. `None` after a batch, at the end of a step, and during a wait for another migrator or a backup.
     pub sql: Option<String>,
 }
 
@@ -86,13 +85,13 @@ impl<M: Models> Migration<M> {
         })
     }
 
-    /// Returns the statements that would be run, as they were when the migration was made. Each is for the tables as they are
-    /// now: if several steps change one table, a later one runs on the table that the earlier ones have left.
+    /// Returns the statements that would run, as they were when the migration was made. They are for the current tables: if
+    /// several steps change one table, a later one runs on the table that the earlier ones have made.
     pub fn plan(&self) -> &MigrationPlan {
         &self.plan
     }
 
-    /// Returns how far every shard is.
+    /// Returns the progress of every shard.
     ///
     /// # Errors
     /// As [`Cluster::migration_status`].
@@ -100,15 +99,15 @@ impl<M: Models> Migration<M> {
         self.cluster.migration_status()
     }
 
-    /// Runs contracts, too: drops columns, makes columns NOT NULL. Programs of earlier releases that use these columns then
-    /// fail. Without it, contracts wait.
+    /// Runs contracts, too: drops columns, makes columns NOT NULL. Programs of earlier releases that use these columns then fail.
+    /// Without this call no contract runs.
     pub fn contract(mut self) -> Self {
         self.plan.contracts = true;
         self
     }
 
-    /// Sets how many rows a backfill changes in one transaction, and how long it rests after each. Default: 1,000 rows, no
-    /// rest. While a portion is written, a SQLite shard is locked for other writers.
+    /// Sets how many rows a backfill changes in one transaction, and how long it rests after each. Default: 1,000 rows, no rest.
+    /// While a batch is written, a SQLite shard is locked for other writers.
     pub fn pace(mut self, rows: u32, rest: Duration) -> Self {
         (self.rows, self.rest) = (rows.max(1), rest);
         self
@@ -120,24 +119,29 @@ impl<M: Models> Migration<M> {
         self
     }
 
-    /// Migrates up to so many shards at the same time, after the canary. Default: one after the other, in the cluster's order.
+    /// Migrates up to this number of shards at the same time, after the canary. Default: one after the other, in the cluster's
+    /// order.
     pub fn at_once(mut self, shards: usize) -> Self {
         self.at_once = shards.max(1);
         self
     }
 
-    /// Runs the migration, and returns how far every shard is. `progress` is called for each statement and after each portion.
+    /// Runs the migration, and returns the progress of every shard. `progress` is called for each statement and after each batch.
     ///
-    /// It waits for another migrator of the cluster. A spare shard whose database is missing is left out, and the returned
-    /// status says so: the next migration makes up for it. Decided transactions are applied first. It stops at the first failure;
-    /// running it again continues there. If it fails before a contract, programs of the earlier release can still run.
+    /// It waits for another migrator of the cluster. Decided transactions are applied first. It stops at the first failure;
+    /// running it again continues there. If it fails before a contract, programs of the earlier release can still run. A spare
+    /// shard with a missing database is left out, as the returned status shows, and the next migration includes it.
     ///
     /// # Errors
-    /// They name the shard, the step and the SQL. [`ErrorKind::Stale`] if another migrator has continued a step: the server
-    /// has ended the connection that holds the migration lock. [`ErrorKind::Busy`] if a [backup](Cluster::backup) runs longer than
-    /// the [`busy_timeout`](Builder::busy_timeout), if a lock or a server's connection is not obtained within it, or if rows move
-    /// too fast for a backfill. [`ErrorKind::UnknownShard`] if the canary is not configured. Those of
-    /// [`Builder::create`], which is called at the end, to make what new models need.
+    /// They name the shard, the step and the SQL.
+    ///
+    /// - [`ErrorKind::Stale`] if another migrator has continued a step: the server has ended the connection that holds the
+    ///   migration lock.
+    /// - [`ErrorKind::Busy`] if a [backup](Cluster::backup) runs longer than the [`busy_timeout`](Builder::busy_timeout), or if a
+    ///   lock or a server's connection is not obtained within it.
+    /// - [`ErrorKind::Busy`] if rows move too fast for a backfill.
+    /// - [`ErrorKind::UnknownShard`] if the canary is not configured.
+    /// - Those of [`Builder::create`], which is called at the end to make everything that new models need.
     pub fn run(self, progress: impl Fn(&MigrationProgress) + Send + Sync) -> Result<MigrationStatus> {
         let cluster = &self.cluster;
         let layout = cluster.layout();
@@ -204,7 +208,7 @@ impl<M: Models> Migration<M> {
         // Records the layout of new models, and fills new reference tables.
         let builder = self.builder.clone().without(|shard| status.is_left_out(shard));
         match builder.create::<M>() {
-            // A model may declare a column already as the contract will make it.
+            // A model may already declare a column with its type after the contract.
             Err(error)
                 if error.kind() == ErrorKind::Schema
                     && !self.plan.contracts
@@ -214,10 +218,10 @@ impl<M: Models> Migration<M> {
         Ok(status)
     }
 
-    /// Changes the rows that have arrived on shards while backfills ran, and ends the records of them.
+    /// Changes the rows that have arrived on shards while backfills ran, and ends their records.
     ///
-    /// A row that programs of the earlier release move while one shard after the other is visited could be missed by all
-    /// visits. It leaves its record behind: the shards are visited again until every recorded row was there.
+    /// Programs of the earlier release may move a row while the shards are visited one after the other, so that every visit
+    /// misses it. Its record remains, however: the shards are visited again until every recorded row was found.
     fn change_arrived(&self, progress: &(dyn Fn(&MigrationProgress) + Send + Sync)) -> Result<()> {
         if !self.migrations.backfills() {
             return Ok(());

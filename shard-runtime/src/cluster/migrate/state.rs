@@ -1,5 +1,5 @@
-//! `sharded_migration`: which steps a shard has run, and how far. Each row is written in the transaction of the work that it
-//! describes.
+//! `sharded_migration`: the steps that a shard has run, and their progress. Each row is written in the transaction of the work
+//! that it describes.
 
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,21 +20,21 @@ pub(super) struct StepState {
     pub(super) number: u32,
     pub(super) name: String,
     pub(super) phase: StepPhase,
-    /// The index of the action that is next.
+    /// The index of the next action.
     pub(super) action: usize,
     /// The id after which a backfill continues; empty at its beginning.
     pub(super) cursor: String,
-    /// How many rows were read by backfills.
+    /// The number of rows that backfills have read.
     pub(super) rows: u64,
     /// The last error, empty after a success.
     pub(super) error: String,
-    /// The columns that the step is about, as [`renames_to`], [`renames_from`], [`requires`] and [`drops`] write them.
+    /// The columns that the step changes, as [`renames_to`], [`renames_from`], [`requires`] and [`drops`] write them.
     pub(super) does: String,
-    /// The record on the shard, as this migrator has read or written it last; `None` if there was none.
+    /// The record on the shard that this migrator has read or written last; `None` if there was none.
     pub(super) recorded: Option<Recorded>,
 }
 
-/// The part of a record by which another migrator's progress is noticed: phase, action, cursor, rows.
+/// The part of a record that shows another migrator's progress: phase, action, cursor, rows.
 pub(super) type Recorded = (StepPhase, usize, String, u64);
 
 impl StepState {
@@ -45,22 +45,22 @@ impl StepState {
     }
 }
 
-/// How [`StepState::does`] names the new name of a column.
+/// Returns the entry of [`StepState::does`] for the new name of a column.
 pub(super) fn renames_to(table: &str, column: &str) -> String {
     format!("rename to {table}({column});")
 }
 
-/// How [`StepState::does`] names the old name of a column.
+/// Returns the entry of [`StepState::does`] for the old name of a column.
 pub(super) fn renames_from(table: &str, column: &str) -> String {
     format!("rename from {table}({column});")
 }
 
-/// How [`StepState::does`] names a column that becomes NOT NULL.
+/// Returns the entry of [`StepState::does`] for a column that becomes NOT NULL.
 pub(super) fn requires(table: &str, column: &str) -> String {
     format!("require {table}({column});")
 }
 
-/// How [`StepState::does`] names a column that is dropped.
+/// Returns the entry of [`StepState::does`] for a column that is dropped.
 pub(super) fn drops(table: &str, column: &str) -> String {
     format!("drop {table}({column});")
 }
@@ -103,8 +103,8 @@ pub(super) fn read(connection: &dyn Connection, place: &Place) -> Result<Vec<Ste
     Ok(rows.into_iter().filter_map(parse).map(StepState::kept).collect())
 }
 
-/// Locks the record of a step until the transaction ends, so that its work is done once: a server ends the lock that keeps
-/// migrators apart with the connection that holds it.
+/// Locks the record of a step until the transaction ends, so that its work is done once. The migration lock alone does not
+/// guarantee this: a server ends it together with its connection.
 ///
 /// # Errors
 /// [`ErrorKind::Stale`] if another migrator has changed the record.
@@ -181,8 +181,8 @@ impl Tolerated {
         read(connection, place).map(Tolerated)
     }
 
-    /// Returns whether triggers fill this column until the contract, whatever its constraint is: the old one, and the new one,
-    /// which has its name once every row is copied.
+    /// Returns whether triggers fill this column until the contract, whatever its constraint is. These are the old column of a
+    /// rename and the new one, which has its name once every row is copied.
     pub(in crate::cluster) fn is_filled(&self, table: &str, column: &str) -> bool {
         let (to, from) = (renames_to(table, column), renames_from(table, column));
         self.has(|step| {

@@ -1,4 +1,4 @@
-//! The state of every shard's migrations as a value.
+//! The state of every shard's migrations, as a value.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::planner::Place;
 use crate::schema::Shard;
 use crate::transaction::Cluster;
 
-/// How far a step is on a shard.
+/// The progress of a step on a shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum StepPhase {
@@ -18,16 +18,16 @@ pub enum StepPhase {
     Pending,
     /// Tables, columns and triggers are added.
     Expand,
-    /// Rows are changed, in portions.
+    /// Rows are changed, in batches.
     Backfill,
-    /// Everything is done but the contract.
+    /// Everything is done except the contract.
     Ready,
     /// Everything is done.
     Done,
 }
 
 impl StepPhase {
-    /// Returns the name of the phase, as it is recorded.
+    /// Returns the name of the phase in the shard's record.
     pub fn name(self) -> &'static str {
         match self {
             StepPhase::Pending => "pending",
@@ -64,11 +64,11 @@ pub struct MigrationStatus {
 pub struct ShardMigrations {
     /// The shard's name.
     pub shard: String,
-    /// The version of its schema: the last step up to which all are done but for contracts; 1 if none is recorded.
+    /// The version of its schema: the last step up to which all are done, apart from contracts; 1 if none is recorded.
     pub version: u32,
-    /// The steps that it has recorded. Step 0 is what was added without a step.
+    /// The recorded steps. Step 0 has the additions without a step.
     pub steps: Vec<StepStatus>,
-    /// Why a spare shard is not migrated: it cannot be opened.
+    /// The reason why a spare shard is not migrated: it cannot be opened.
     pub left_out: Option<String>,
 }
 
@@ -80,11 +80,11 @@ pub struct StepStatus {
     pub number: u32,
     /// The step's name.
     pub name: String,
-    /// How far it is.
+    /// Its progress.
     pub phase: StepPhase,
-    /// How many rows its backfills have read.
+    /// The number of rows that its backfills have read.
     pub rows: u64,
-    /// The error with which it stopped last, if it did.
+    /// The error of its last run, if that failed.
     pub error: Option<String>,
 }
 
@@ -180,7 +180,8 @@ mod serialize {
 }
 
 impl Cluster {
-    /// Returns why a shard is left out of migrations; `None` if it is not. Only a spare shard that cannot be opened is.
+    /// Returns the reason why a shard is left out of migrations; `None` if it is not. Only a spare shard that cannot be opened is
+    /// left out.
     pub(in crate::cluster) fn left_out(&self, shard: &Shard) -> Option<&str> {
         self.0.absent.iter().find(|(name, _)| name == shard.name()).map(|(_, why)| why.as_str())
     }
@@ -190,7 +191,7 @@ impl Cluster {
         self.layout().shards().iter().filter(|shard| self.left_out(shard).is_none())
     }
 
-    /// Returns how far every shard's migrations are. It reads the shards and changes nothing.
+    /// Returns the progress of every shard's migrations. It reads the shards and changes nothing.
     ///
     /// # Errors
     /// Those of connecting to a shard, with its name.
@@ -216,7 +217,7 @@ impl Cluster {
 }
 
 impl MigrationStatus {
-    /// Returns whether a step has stopped with an error that is not made up for.
+    /// Returns whether a step has failed and was not run again with success.
     pub fn has_failed(&self) -> bool {
         self.shards.iter().flat_map(|shard| &shard.steps).any(|step| step.error.is_some())
     }
@@ -225,7 +226,7 @@ impl MigrationStatus {
         self.shards.iter().any(|of| of.shard == shard && of.left_out.is_some())
     }
 
-    /// Returns whether a step is done but for its contract.
+    /// Returns whether a step is done except its contract.
     pub fn waits_for_contract(&self) -> bool {
         self.shards.iter().flat_map(|shard| &shard.steps).any(|step| step.phase == StepPhase::Ready)
     }

@@ -11,8 +11,8 @@ use crate::schema::Table;
 
 /// The numbered steps that change a schema from release to release: see [`Builder::migrate`](crate::Builder::migrate).
 ///
-/// Version 1 of a schema is what [`Builder::create`](crate::Builder::create) made, so that numbers begin at 2. A step keeps its
-/// number for ever. New steps have higher numbers.
+/// Version 1 of a schema is the one that [`Builder::create`](crate::Builder::create) made, so that numbers begin at 2. A step
+/// keeps its number for ever. New steps have higher numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Migrations {
     steps: Vec<Step>,
@@ -39,6 +39,8 @@ impl Migrations {
         self.steps.iter().flat_map(|step| &step.actions).any(|action| matches!(action, Action::Backfill(_)))
     }
 
+    /// Checks the numbers and actions of the steps.
+    ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if the numbers do not ascend from 2, or if a step does nothing.
     pub(super) fn check(&self) -> Result<()> {
@@ -81,7 +83,7 @@ impl fmt::Display for Step {
 #[derive(Clone, Debug)]
 pub(super) enum Action {
     Backfill(Arc<dyn BackfillRows>),
-    /// SQL for one kind of database, as it is written.
+    /// SQL for one kind of database, with the application's text.
     Sql {
         sqlite: Option<String>,
         postgres: Option<String>,
@@ -111,12 +113,12 @@ impl Action {
 }
 
 impl Step {
-    /// Changes every row of a model, in portions by id, each in a transaction of its own. After an interruption it continues
-    /// after the last portion.
+    /// Changes every row of a model, in batches by id, each in its own transaction. After an interruption it continues after the
+    /// last batch.
     ///
-    /// Only the columns are written that the closure has changed. It can run again for a row, and for one that a program of
-    /// this release has changed meanwhile: let it keep values that are set. It must not change the id, the shard key, the
-    /// parent or a lookup.
+    /// Only columns that the closure has changed are written. It can run again for a row, also for one that a program of this
+    /// release has changed meanwhile. Therefore keep values that are set. It must not change the id, the shard key, the parent or
+    /// a lookup.
     pub fn backfill<T: Sharded>(self, change: impl Fn(&mut T) + Send + Sync + 'static) -> Self {
         self.and(Action::Backfill(Arc::new(Backfill::new(change))))
     }
@@ -150,29 +152,29 @@ impl Step {
 
     /// Renames a column: `m.rename(User::FULL_NAME, "name")`. The model has the new name; `from` is the old one.
     ///
-    /// The new column is added beside the old one, and triggers give each the value that a program writes to the other. The
+    /// The new column is added beside the old one, and triggers copy each value that a program writes to one into the other. The
     /// contract drops the old column and the triggers.
     pub fn rename<T: Sharded, V: Storable, K>(self, column: Column<T, V, K>, from: &str) -> Self {
         self.and(Action::Rename { table: T::TABLE, column: column.index(), from: from.to_owned() })
     }
 
-    /// Makes a column NOT NULL, with the contract. Rows that have NULL there by then, because an earlier release has added
-    /// them, are given to the backfills of the table once more; if one still has NULL, the contract fails.
+    /// Makes a column NOT NULL, with the contract. Rows of an earlier release can have NULL there by then: the backfills of the
+    /// table run once more for these rows. If a row still has NULL, the contract fails.
     ///
     /// The model declares the field as an `Option` in the release with this step. Later releases can declare it without.
     pub fn require<T: Sharded, V: Storable, K>(self, column: Column<T, V, K>) -> Self {
         self.and(Action::Require { table: T::TABLE, column: column.index() })
     }
 
-    /// Drops a column that the model does not have any more, with the contract. If it is NOT NULL without a default, it gets
-    /// one before: the new release adds rows without it (`''`, 0, false), and earlier releases read them. A column of a unique
+    /// Drops a column that the model no longer has, with the contract. If it is NOT NULL without a default, it gets one before
+    /// (`''`, 0, false). Then the new release can add rows without it, and earlier releases can read them. A column of a unique
     /// index must be nullable: two rows with the default would violate it.
     pub fn drop_column<T: Sharded>(self, column: &str) -> Self {
         self.and(Action::Drop { table: T::TABLE, column: column.to_owned() })
     }
 
-    /// Does nothing. For a step of an earlier release that does not compile with the models of this one any more. It fails on
-    /// a shard that has rows and did not run the step.
+    /// Does nothing. It replaces the actions of an earlier release's step that no longer compile with the models of this one. It
+    /// fails on a shard that has rows and did not run the step.
     pub fn finished(self) -> Self {
         self.and(Action::Finished)
     }

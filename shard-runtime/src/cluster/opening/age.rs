@@ -1,4 +1,4 @@
-//! Older copies: a database that was restored alone would contradict the others.
+//! The check of each database's age: an older copy that was restored alone would contradict the others.
 
 use super::Opening;
 use crate::driver::Connection;
@@ -44,7 +44,7 @@ impl Opening<'_> {
         if found < recorded {
             return older(format!("expected last writer {recorded} or later, found {found}"));
         }
-        // Raised in control before it is raised in a shard.
+        // Control raises the number before a shard does.
         let issued = if found > 0 { self.control.last_writer()? } else { 0 };
         if found > issued {
             let message = format!(
@@ -54,8 +54,8 @@ impl Opening<'_> {
             );
             return Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(name));
         }
-        // A decided transaction that is not applied yet leaves the database behind the record. The version is read after it is
-        // certain that there is none: its owner may have committed meanwhile.
+        // If a decided transaction is not applied yet, the database is behind the record. The version is read only after it is
+        // certain that there is none: its session may have committed meanwhile.
         let recorded = self.facts.number(Kind::Version, name).unwrap_or_default();
         if recorded > 0 && !self.control.has_decided_for(name)? {
             let own = names.table(own_tables::SHARD);

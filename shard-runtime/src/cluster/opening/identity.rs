@@ -12,8 +12,8 @@ use crate::transaction::change;
 use crate::transaction::facts::{self, Kind};
 use crate::transaction::{CLUSTER, Database};
 
-/// Returns the check of each transaction: on servers of the identity of the shard, and everywhere whether keys have left it.
-/// Other processes cannot reach a database in memory.
+/// Returns the check of each transaction: on servers the identity of the shard, and everywhere whether keys have left it.
+/// Databases in memory need none, because no other process can access them.
 pub(in super::super) fn expected(
     layout: &Layout,
     databases: &[Database],
@@ -56,7 +56,7 @@ pub(in super::super) fn check_control(
     }
 }
 
-/// Checks the name of a shard whose cluster is not known: the control database cannot be read.
+/// Checks the name of a shard without its cluster's id: the control database cannot be read.
 pub(in super::super) fn check_name(
     connection: &dyn Connection,
     shard: &Shard,

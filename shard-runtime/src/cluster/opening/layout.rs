@@ -17,12 +17,12 @@ use crate::transaction::recorded::{
 };
 use crate::value::Value;
 
-/// The only line in `sharded_layout` of a shard whose layout is recorded in the control database. An older release compares
-/// it with the layout that it declares, which never has it, and refuses the shard. Without a line it would record its own.
+/// The only line in `sharded_layout` of a shard whose layout is recorded in the control database. An older release compares it
+/// with its declared layout, which never has this line, and refuses the shard. Without a line it would record its own layout.
 pub(super) const MOVED: (&str, &str) = (SHARDS, "recorded in the control database");
 
 impl Opening<'_> {
-    /// Adds to an error of reading the recorded layout which right the role needs.
+    /// Adds the right that the role needs to an error of reading the recorded layout.
     fn unreadable_record(&self, error: Error) -> Error {
         if error.kind() != ErrorKind::Denied {
             return error;
@@ -50,8 +50,8 @@ impl Opening<'_> {
         Ok(self.set_record(facts.layout()))
     }
 
-    /// Compares the epoch of a shard's copy with that of the record. An older copy is in order: the process that has changed
-    /// the layout had no time to renew it.
+    /// Compares the epoch of a shard's copy with that of the record. An older copy is accepted: the process that has changed the
+    /// layout may have had no time to update it.
     fn check_epoch(&self, copy: Option<&Stamp>) -> Result<()> {
         let of = |stamp: Option<&Stamp>| stamp.map_or(1, |stamp| stamp.epoch);
         let is_known = |record: &RecordedLayout| {
@@ -87,13 +87,13 @@ impl Opening<'_> {
         Err(Error::new(ErrorKind::WrongDatabase, message))
     }
 
-    /// Returns the copy of the layout that a shard with these lines should have, if it is another one.
+    /// Returns the copy of the layout that a shard with these lines should have, if it differs.
     fn renewed(&self, copy: &str, lines: &LinesOfShard) -> Option<String> {
         let renewed = copy_text(&lines.digest, self.record().stamp().as_ref());
         (renewed != copy).then_some(renewed)
     }
 
-    /// Rewrites the older copy of a shard that is opened. If the shard cannot be written, a later process does it.
+    /// Updates an older copy in a shard. If the shard cannot be written, a later process does it.
     pub(super) fn renew_copy(
         &self,
         connection: &dyn Connection,
@@ -130,7 +130,7 @@ impl Opening<'_> {
         if let Some(found) = digest.and_then(|digest| self.record().lines.at(digest)) {
             return Ok(found);
         }
-        // A shard of an older release holds the lines itself.
+        // A shard of an older release has the lines itself.
         let own = Arc::new(Lines::of_shard(recorded_layout(connection, names)?));
         if !own.lines().is_empty()
             && let Some(found) = own.at(digest.unwrap_or(own.digest()))
@@ -166,8 +166,8 @@ impl Opening<'_> {
         Err(Error::new(ErrorKind::Layout, message))
     }
 
-    /// Records the layout in the control database, if it is not recorded there, and in the shards of a database, at the end of
-    /// the transaction that made them.
+    /// Records the layout in the control database, if it is not recorded there, and in the shards of a database. It runs at the
+    /// end of the transaction that made the shards.
     pub(super) fn record_layout(&self, connection: &dyn Connection, database: usize) -> Result<()> {
         for shard in self.layout.shards_in(database) {
             let Place { names, dialect, .. } = self.layout.place(shard.index())?;
@@ -202,7 +202,7 @@ impl Opening<'_> {
             }
             return mark_as_moved(connection, names, dialect);
         }
-        // An older release may have added lines after the shard had taken part in a step of the record.
+        // An older release may have added lines after the shard had copied a step of the record.
         let own = Lines::of_shard(own_lines);
         has_all(own.lines(), own.digest())?;
         let mut record = self.record();
@@ -210,7 +210,7 @@ impl Opening<'_> {
         if !own.lines().is_empty() || record.is_empty() || !has_all(all.lines(), all.digest())? {
             record = self.set_record(self.control.extend_record(self.declared, own.lines())?);
         }
-        // Tables of models that are recorded and not declared now.
+        // Tables of models that are recorded and no longer declared.
         let mut known = Lines::tables(lines);
         known.extend(Lines::tables(own.lines()));
         let declared: HashSet<&str> = self.layout.tables().map(|table| table.name).collect();

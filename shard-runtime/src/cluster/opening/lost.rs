@@ -37,7 +37,7 @@ impl Opening<'_> {
         Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name())
     }
 
-    /// Adds the remedy to an error of connecting to a database that does not exist.
+    /// Adds the remedy to the error of a database that does not exist.
     pub(in super::super) fn unreachable(&self, error: Error, database: usize) -> Error {
         let Some(first) = self.layout.shards_in(database).next() else { return error };
         if error.kind() != ErrorKind::Missing {

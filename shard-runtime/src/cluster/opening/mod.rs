@@ -1,10 +1,10 @@
 //! Makes a cluster's tables and records the identity of each shard; compares both when a cluster is opened.
 //!
-//! Every shard holds two small tables beside the models': `sharded_shard`, one row with the cluster's id, the shard's name
-//! and its version; and `sharded_state`, see [`facts`], with a digest of the cluster's layout and its epoch, see
-//! [`recorded`](crate::transaction::recorded). A shard of an older release holds the layout's lines itself, in
-//! `sharded_layout`, until `create` moves them to the control database. The table then holds one row, with which the `create`
-//! and the `open` of an older release fail: see [`layout::MOVED`].
+//! Every shard holds two small tables beside the models' tables. `sharded_shard` has one row with the cluster's id, the shard's
+//! name and its version. `sharded_state`, see [`facts`], has a digest of the cluster's layout and its epoch, see
+//! [`recorded`](crate::transaction::recorded). A shard of an older release holds the layout's lines itself, in `sharded_layout`,
+//! until `create` moves them to the control database. The table then has one row that makes the `create` and the `open` of an
+//! older release fail: see [`layout::MOVED`].
 
 mod age;
 mod identity;
@@ -36,34 +36,34 @@ use crate::transaction::{Control, Database};
 use crate::value::{ColumnType, Value};
 use layout::recorded_layout;
 
-/// The key of the lock on a server that a `create` holds from before it records lines of the layout until its shards are made.
+/// The key of the lock on a server that `create` holds from before it records lines of the layout until its shards are made.
 pub(super) const MAKING_SHARDS: &str = "sharded create";
 
-/// The data that opening the databases of a cluster needs.
+/// The values that opening the databases of a cluster needs.
 pub(super) struct Opening<'o> {
     pub(super) layout: &'o Layout,
     pub(super) declared: &'o Declared,
     pub(super) control: &'o Control,
     pub(super) facts: &'o Facts,
-    /// The recorded layout, as it was read last.
+    /// The recorded layout that was read last.
     pub(super) record: &'o Mutex<Arc<RecordedLayout>>,
-    /// Set if the layout was changed since it was read: opening has to begin again.
+    /// Set if the layout was changed since it was read: opening has to start again.
     pub(super) is_outdated: &'o AtomicBool,
     pub(super) databases: &'o [Database],
-    /// The lost shards that are made anew.
+    /// The lost shards that are made again.
     pub(super) replaced: &'o [String],
     /// Whether a migration follows: models may be new, and tables may differ from them.
     pub(super) migrates: bool,
-    /// Whether the tables of the models are there already, with rows.
+    /// Whether the tables of the models exist already, with rows.
     pub(super) adopts: bool,
     /// The differences between tables and models that were found so far, on all shards.
     pub(super) differences: Mutex<Vec<Difference>>,
-    /// The spare shards that could not be opened, and why.
+    /// The spare shards that could not be opened, and the reasons.
     pub(super) absent: Mutex<Vec<(String, String)>>,
 }
 
 impl Opening<'_> {
-    /// Returns whether a shard has to exist: it is recorded as made, and is not to be replaced.
+    /// Returns whether a shard has to exist: it is recorded as made, and is not replaced.
     pub(super) fn must_exist(&self, shard: &Shard) -> bool {
         self.facts.is_made(shard.name()) && !self.is_replaced(shard)
     }
@@ -72,15 +72,15 @@ impl Opening<'_> {
         self.replaced.iter().any(|name| name == shard.name())
     }
 
-    /// Makes everything that does not exist yet on the shards of one database, in one transaction, and records which shards
-    /// they are. Everything that exists must be as declared.
+    /// Makes everything that does not exist yet on the shards of one database, in one transaction, and records these shards.
+    /// Everything that exists must be as declared.
     ///
-    /// Decided transactions are applied first: their statements are for the tables as they were.
+    /// Decided transactions are applied first: their statements are for the old tables.
     pub(super) fn create(&self, connection: &dyn Connection, database: usize) -> Result<Option<Position>> {
         let layout = self.layout;
         let shards = || layout.shards_in(database);
         for shard in shards() {
-            // Read before the transaction: on a server, a statement that fails would abort it.
+            // Read before the transaction: on a server, a failed statement would abort it.
             let names = &layout.place(shard.index())?.names;
             let checked = match identity(connection, names)? {
                 None if self.must_exist(shard) => Err(self.absent(connection, shard, database)),
@@ -124,7 +124,7 @@ impl Opening<'_> {
         self.refuse(found)
     }
 
-    /// Notes differences between tables and models, and fails if there are any.
+    /// Records differences between tables and models, and fails if there are any.
     fn refuse(&self, found: Vec<Difference>) -> Result<()> {
         if found.is_empty() {
             return Ok(());
@@ -139,7 +139,7 @@ impl Opening<'_> {
         if error.kind() == ErrorKind::Schema && !found.is_empty() { schema::error(found) } else { error }
     }
 
-    /// Compares the tables that exist on the shards of one database, and notes the differences.
+    /// Compares the existing tables on the shards of one database, and records the differences.
     pub(super) fn compare_existing(&self, connection: &dyn Connection, database: usize) -> Result<()> {
         let mut found = Vec::new();
         for shard in self.layout.shards_in(database) {
@@ -205,8 +205,8 @@ impl Opening<'_> {
         schema::differences(connection, place, layout, shard, Compared::All)
     }
 
-    /// Checks the identity, the layout and the tables of the shards of one database. A spare shard that is not in order is
-    /// noted: no query needs it.
+    /// Checks the identity, the layout and the tables of the shards of one database. If a spare shard fails, it is recorded as
+    /// absent: no query needs it.
     pub(super) fn check(&self, connection: &dyn Connection, database: usize) -> Result<Option<Position>> {
         let mut differences = Vec::new();
         for shard in self.layout.shards_in(database) {
@@ -248,13 +248,13 @@ impl Opening<'_> {
         Ok(differences)
     }
 
-    /// Notes that a spare shard cannot be used.
+    /// Records that a spare shard cannot be used.
     pub(super) fn note_absent(&self, shard: &Shard, why: &Error) {
         let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
         absent.push((shard.name().to_owned(), why.to_string()));
     }
 
-    /// Whether a spare shard was noted to be unusable.
+    /// Returns whether a spare shard was recorded as unusable.
     pub(super) fn is_absent(&self, shard: &Shard) -> bool {
         let absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
         absent.iter().any(|(name, _)| name == shard.name())

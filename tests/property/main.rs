@@ -10,8 +10,7 @@
 //!
 //! That what may go wrong is made often enough is counted (`generated`).
 //!
-//! `SHARDED_CASES` is how many cases are run in all (the default is 4,000, or 1,000 without the feature `servers`), and
-//! `SHARDED_SEED` the seed of the first.
+//! `SHARDED_CASES` is how many cases are run in all (the default is 4,000), and `SHARDED_SEED` the seed of the first.
 //! Every case has a seed of its own, which a failure prints together with the command that runs it again.
 
 mod aggregates;
@@ -113,7 +112,6 @@ mod families_of_rows {
     }
 
     #[test]
-    #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
     fn with_servers_beside() {
         let worlds = with_servers::<exact::Models>(1);
         exact::run("families_of_rows::with_servers_beside", 12, worlds);
@@ -172,21 +170,18 @@ mod with_servers {
     use crate::world::{Kind, with_servers};
 
     #[test]
-    #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
     fn reads() {
         let worlds = with_servers::<ByTextRange>(4);
         crate::reading::run_on::<ByTextRange>("with_servers::reads", 4, worlds);
     }
 
     #[test]
-    #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
     fn writes() {
         let worlds = with_servers::<ByTextHash>(3);
         crate::writing::run_on::<ByTextHash>("with_servers::writes", 4, worlds);
     }
 
     #[test]
-    #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
     fn changes() {
         let kinds = [(Kind::Schemas, 4), (Kind::FilesAndSchemas, 4)];
         crate::changes::run_on::<ByTextHash>("with_servers::changes", 1, &kinds);

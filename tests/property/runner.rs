@@ -8,7 +8,7 @@ use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 /// How many cases are run in all without `SHARDED_CASES`.
-const CASES: u64 = if cfg!(feature = "servers") { 4_000 } else { 1_000 };
+const CASES: u64 = 4_000;
 
 /// The result of a property for one case.
 pub type Verdict = Result<(), TestCaseError>;
@@ -58,7 +58,7 @@ pub fn run_shrinking<S>(
             Err(TestError::Abort(reason)) => format!("gave up: {reason}"),
         };
         panic!(
-            "{name}: {reason}\nrun this case again with\n    SHARDED_SEED={seed} SHARDED_CASES=1 cargo test --test property -- --exact {name}\n"
+            "{name}: {reason}\nrun this case again with\n    SHARDED_SEED={seed} SHARDED_CASES=1 cargo test --all-features --test property -- --exact {name}\n"
         );
     }
 }

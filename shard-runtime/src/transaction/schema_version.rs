@@ -29,6 +29,10 @@ impl Cluster {
     fn contracted(&self, shard: &str, error: &Error) -> Option<(String, String)> {
         let place = self.layout().place(self.layout().shards().get(shard)?.index()).ok()?;
         let database = self.0.databases.get(place.database)?;
+        // A database in memory has one program, and a second connection to it waits for the transaction.
+        if database.driver.is_private() {
+            return None;
+        }
         let connection = database.driver.connect_waiting(Mode::Open, self.0.timeout).ok()?;
         let table = place.names.table(own_tables::MIGRATION);
         let sql = format!(

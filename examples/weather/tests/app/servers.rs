@@ -103,9 +103,9 @@ impl OnServers {
 
 /// The output of the app, except for what is the machine's or the database's own: how long it took, and of the SQL that it
 /// explains where its lines are broken, how a parameter is written, and a list, and a limit, and where NULLs come.
-fn but_for_time_and_dialect(said: &str) -> String {
+fn but_for_time_and_dialect(output: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
-    for line in said.lines() {
+    for line in output.lines() {
         let rest = line.strip_prefix("  │      ").or(line.strip_prefix("         "));
         match (rest, lines.last_mut()) {
             (Some(rest), Some(sql)) if sql.contains("SELECT ") || sql.contains("UPDATE ") => {
@@ -140,16 +140,16 @@ fn same(on_servers: &str, on_files: &str) {
 
 #[test]
 #[cfg_attr(not(feature = "postgres"), ignore = "needs PostgreSQL: `--features weather/postgres`")]
-fn the_tour_says_on_four_servers_what_it_says_on_files() {
+fn the_tour_prints_on_four_servers_the_same_as_on_files() {
     let place = OnServers::new("tour");
     let folder = place.folder.path();
     fs::copy(FILES, folder.join("files.toml")).expect("the app's file");
     let on_files =
         |arguments: &[&str]| stdout(&weather(folder, &[arguments, &["--shards", "files.toml"]].concat()));
     let on_servers = |arguments: &[&str]| {
-        let said = stdout(&place.weather(&[arguments, &["--shards", "shards.toml"]].concat()));
-        assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
-        said
+        let output = stdout(&place.weather(&[arguments, &["--shards", "shards.toml"]].concat()));
+        assert!(output.lines().all(|line| line.chars().count() <= 80), "{output}");
+        output
     };
 
     let tour = on_servers(&[]);
@@ -184,20 +184,20 @@ fn rows_on_servers_that_are_not_the_sources_are_refused() {
     assert_eq!(refusal(&weather("report")), nothing);
     stdout(&weather("import"));
     place.psql("europe", "DELETE FROM cities WHERE name = 'Dublin'");
-    let said = refusal(&weather("import"));
-    assert!(said.starts_with("cities of Europe: 1 rows are there, the source has 2; "), "{said}");
+    let output = refusal(&weather("import"));
+    assert!(output.starts_with("cities of Europe: 1 rows are there, the source has 2; "), "{output}");
     // A server that lost its tables.
     place.psql("asia", "DROP TABLE observations, cities");
-    let said = refusal(&weather("report"));
+    let output = refusal(&weather("report"));
     for table in ["cities", "observations"] {
-        assert!(said.contains(&format!("shard `asia`, table `{table}`: no such table")), "{said}");
+        assert!(output.contains(&format!("shard `asia`, table `{table}`: no such table")), "{output}");
     }
-    assert!(said.contains("run `weather import"), "{said}");
+    assert!(output.contains("run `weather import"), "{output}");
 }
 
 #[test]
 #[cfg_attr(not(feature = "postgres"), ignore = "needs PostgreSQL: `--features weather/postgres`")]
-fn servers_that_cannot_be_used_are_said_without_passwords() {
+fn servers_that_cannot_be_used_are_named_without_passwords() {
     let place = OnServers::new("refused");
     let folder = place.folder.path();
     let path = folder.join("shards.toml");
@@ -208,10 +208,10 @@ fn servers_that_cannot_be_used_are_said_without_passwords() {
     let say = |password: Option<&str>, texts: &[&str]| {
         for command in [&[][..], &["import"], &["report"]] {
             let arguments = [command, &["--shards", "shards.toml"]].concat();
-            let said = refusal(&weather_with("WEATHER_PASSWORD", password, folder, &arguments));
-            assert!(!said.contains("s3cret"), "{said}");
+            let output = refusal(&weather_with("WEATHER_PASSWORD", password, folder, &arguments));
+            assert!(!output.contains("s3cret"), "{output}");
             for text in texts {
-                assert!(said.contains(text), "`{text}` is missing in: {said}");
+                assert!(output.contains(text), "`{text}` is missing in: {output}");
             }
         }
         fs::write(&path, &whole).expect("the cluster file");

@@ -114,7 +114,7 @@ fn only_a_large_flush_of_several_shards_starts_workers() {
 
 #[test]
 fn a_partial_answer_has_the_shards_that_were_quick_enough() {
-    in_its_own_process("a_partial_answer_does_without_what_is_too_slow");
+    in_its_own_process("a_partial_answer_leaves_out_slow_shards");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn answers_are_those_of_one_thread() {
 }
 
 #[test]
-fn what_was_written_is_read() {
+fn written_rows_are_read() {
     let Made { cluster, .. } = &made();
     let mut session = cluster.session();
     session.add_all((ROWS..ROWS + 100).map(measurement)).unwrap();
@@ -481,7 +481,7 @@ fn async_sessions_never_wait_for_a_worker() {
 
 /// The first row may be enough before the other shards' workers have begun. Their statements are interrupted then, too.
 #[test]
-fn what_is_stopped_before_it_begins_stays_stopped() {
+fn a_read_that_is_stopped_before_it_begins_stays_stopped() {
     let Made { cluster, .. } = &made();
     let mut session = cluster.session();
     let on_a = session.first(Measurement::select().on_shard("a")).unwrap().unwrap().id;
@@ -500,7 +500,7 @@ fn what_is_stopped_before_it_begins_stays_stopped() {
 
 #[test]
 #[ignore = "runs in a process of its own"]
-fn a_partial_answer_does_without_what_is_too_slow() {
+fn a_partial_answer_leaves_out_slow_shards() {
     let Made { cluster, .. } = &made();
     let mut session = cluster.session();
     let has_rows = session.first(Measurement::select().on_shard("c")).unwrap().unwrap().id;

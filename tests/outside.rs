@@ -87,7 +87,7 @@ fn errors(package: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn a_crate_without_a_feature_is_told_which_one_it_needs() {
+fn the_error_of_a_crate_without_a_feature_names_the_feature() {
     copy();
     let errors = errors("featureless");
     let expected = [
@@ -114,7 +114,7 @@ fn a_crate_without_a_feature_is_told_which_one_it_needs() {
 }
 
 #[test]
-fn a_crate_that_renames_the_runtime_is_told_to_name_it() {
+fn the_error_of_a_crate_that_renames_the_runtime_names_the_remedy() {
     copy();
     let expected = "error: this crate's name for `shard-runtime` is `sharding`: write `#[sharded(crate = sharding)]` on each \
                     type with a derive";

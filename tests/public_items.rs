@@ -450,7 +450,7 @@ fn is_sealed(item: &ItemTrait) -> bool {
 }
 
 #[test]
-fn every_sealed_trait_says_why() {
+fn every_sealed_trait_gives_a_reason() {
     let source = repository().join("shard-runtime/src");
     let mut modules = Modules::new();
     read(&source.join("lib.rs"), &source, &[], &mut modules);

@@ -72,7 +72,7 @@ fn w32_the_error_of_a_lookup_does_not_quote_the_value() {
 
 #[test]
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
-fn w32_passwords_of_shards_are_not_in_a_coordinators_log() {
+fn w32_passwords_of_shards_are_not_in_the_log_of_the_foreign_tables_server() {
     let settings = ["log_statement=all", "log_min_duration_statement=0", "log_min_error_statement=debug1"];
     let (shard, coordinator) = (Server::start(), Server::start_with(&settings));
     let builder = Cluster::builder()

@@ -224,7 +224,7 @@ fn an_answer_to_a_commit_that_is_lost_is_in_doubt() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_said_without_secrets() {
+fn errors_of_opening_hold_no_secrets() {
     let server = server();
     let place = Place::new(&server.url());
     drop(filled(&place));
@@ -308,7 +308,7 @@ fn a_refused_create_leaves_no_control_database() {
 }
 
 #[test]
-fn a_server_that_lets_nobody_in_is_not_waited_for_without_end() {
+fn connecting_to_a_server_that_accepts_no_login_ends() {
     let server = server();
     let place = Place::new(&server.url());
     // It is reached, and does not answer.
@@ -507,7 +507,7 @@ fn servers_prepare_and_answer_a_scattered_read_at_the_same_time() {
 }
 
 #[test]
-fn rows_that_nobody_reads_any_more_are_not_made() {
+fn a_stopped_read_makes_no_more_rows() {
     let server = server();
     let place = Place::new(&server.url());
     let cluster = filled(&place);
@@ -532,7 +532,7 @@ fn rows_that_nobody_reads_any_more_are_not_made() {
 }
 
 #[test]
-fn a_row_that_somebody_else_changes_is_waited_for() {
+fn a_statement_waits_for_a_row_that_another_transaction_changes() {
     let server = server();
     let place = Place::new(&server.url());
     drop(filled(&place));
@@ -560,7 +560,7 @@ fn a_row_that_somebody_else_changes_is_waited_for() {
 }
 
 #[test]
-fn who_waits_for_each_other_on_one_server_is_told() {
+fn sessions_that_wait_for_each_other_on_one_server_fail() {
     let server = server();
     let place = Place::new(&server.url());
     let cluster = filled(&place);

@@ -150,7 +150,7 @@ fn without_a_word_of_it_connections_are_as_they_are_without_the_feature() {
 }
 
 #[test]
-fn who_is_not_trusted_is_not_spoken_to() {
+fn an_untrusted_server_gets_no_login() {
     let world = World::get();
     let server = &world.server;
     for mode in ["require", "verify-full", "prefer"] {
@@ -197,7 +197,7 @@ fn a_server_without_tls_is_refused_where_it_is_required() {
 }
 
 #[test]
-fn what_a_url_says_wrong_is_named() {
+fn the_error_names_the_wrong_part_of_a_url() {
     let world = World::get();
     let wrong = |more: &str, texts: &[&str]| {
         let url = world.url("x", more);
@@ -242,7 +242,7 @@ fn a_way_that_is_cut_is_no_matter_of_trust() {
 }
 
 #[test]
-fn a_coordinator_asks_no_less_of_its_shards() {
+fn foreign_tables_verify_certificates_as_shards_do() {
     let world = World::get();
     let more = format!("&sslmode=require&sslrootcert={}", world.ours());
     let builder = Cluster::builder().shard("a", world.url("coordinated_a", &more));

@@ -177,8 +177,8 @@ fn verbs_and_statements_are_spans() {
     let cluster = Cluster::in_memory::<(Account, Payment)>(["a", "b"]).unwrap();
     listener.take();
     every_verb_has_one(&listener, &mut cluster.session());
-    no_value_is_told(&listener);
-    a_failure_is_told_with_its_kind(&listener, &mut cluster.session());
+    no_value_is_recorded(&listener);
+    a_failure_is_recorded_with_its_kind(&listener, &mut cluster.session());
     the_hook_is_no_part_of_it(&listener);
     on_workers_too(&listener);
 }
@@ -254,13 +254,13 @@ fn every_verb_has_one(listener: &Listener, session: &mut Session) {
     assert_eq!(verb(listener, "commit").1.len(), 1, "with the flush");
 }
 
-fn no_value_is_told(listener: &Listener) {
+fn no_value_is_recorded(listener: &Listener) {
     let state = listener.state();
     let told: Vec<&String> = state.spans.iter().flat_map(|span| span.fields.values()).collect();
     assert!(told.len() > 100 && told.iter().all(|text| !text.contains("secret")), "{told:#?}");
 }
 
-fn a_failure_is_told_with_its_kind(listener: &Listener, session: &mut Session) {
+fn a_failure_is_recorded_with_its_kind(listener: &Listener, session: &mut Session) {
     session.add(Account { id: 1, owner: "another secret".into() }).unwrap();
     assert_eq!(session.flush().unwrap_err().kind(), ErrorKind::Unique);
     let (flush, inserts) = verb(listener, "flush");

@@ -85,7 +85,7 @@ fn r35_participants_are_finished_after_their_schemas_became_one_database() {
 /// The owner of a transaction loses the reply to its commit; before it can ask, others finish the transaction, a day seems
 /// to pass, and its row is collected. It must not be told that the transaction was aborted.
 #[test]
-fn r35_an_owner_whose_row_was_collected_is_in_doubt_and_not_told_aborted() {
+fn r35_an_owner_whose_row_was_collected_is_in_doubt_and_not_aborted() {
     let server = crate::server();
     // The gate is before the decider: shards are declared the other way round.
     let world = Arc::new(World::on([&server.url(), &server.url(), &server.url()], None));

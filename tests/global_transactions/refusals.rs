@@ -56,7 +56,7 @@ fn a_role_that_may_only_read_can_open_a_cluster_and_read() {
 }
 
 #[test]
-fn what_another_role_has_prepared_is_left_and_named() {
+fn participants_of_another_role_are_left_and_named() {
     let world = World::new();
     world.leave("t", 0, 1, 5, true);
     let other = builder(&urls_of(&world, &role(&world, "ALL"))).open::<Account>().unwrap();

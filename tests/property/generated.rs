@@ -156,7 +156,7 @@ fn see_measures(counts: &mut Counts, measures: &Measures) {
 }
 
 #[test]
-fn rows_hold_what_may_go_wrong() {
+fn rows_hold_edge_cases() {
     let mut counts = Counts::default();
     some(&rows(Shape::of::<ByTextHash>())).for_each(|rows| see_rows(&mut counts, &rows));
     let values =

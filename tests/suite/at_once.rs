@@ -13,7 +13,7 @@ use crate::runtimes::Runtime;
 
 on_every_sqlite! {
     a_second_get_is_answered_on_the_tasks_own_thread,
-    what_would_write_goes_to_a_thread,
+    a_write_goes_to_a_thread,
     an_end_without_writes_frees_the_connections_at_once,
 }
 
@@ -62,7 +62,7 @@ fn a_second_get_is_answered_on_the_tasks_own_thread(backend: &Backend) {
     assert_eq!(*threads.lock().unwrap(), [thread::current().id(); 2]);
 }
 
-fn what_would_write_goes_to_a_thread(backend: &Backend) {
+fn a_write_goes_to_a_thread(backend: &Backend) {
     let (cluster, threads) = observed(backend);
     Runtime::TokioHere.block_on(async {
         let mut session = cluster.async_session();

@@ -13,7 +13,7 @@ on_every_sqlite! {
     joins_windows_and_common_tables_run_over_everything,
     databases_are_attached_once,
     nothing_can_be_written,
-    what_is_committed_is_seen,
+    committed_rows_are_seen,
     a_model_with_a_column_named_shard,
     r42_names_are_quoted;
     only Files:
@@ -123,7 +123,7 @@ fn nothing_can_be_written(backend: &Backend) {
     session.commit().unwrap();
 }
 
-fn what_is_committed_is_seen(backend: &Backend) {
+fn committed_rows_are_seen(backend: &Backend) {
     let cluster = made(backend);
     let raw = sqlite::attached(&cluster).unwrap();
     raw.busy_timeout(std::time::Duration::ZERO).unwrap();
@@ -231,7 +231,7 @@ fn r40_another_shards_file_is_refused(backend: &Backend) {
 }
 
 #[test]
-fn names_that_sqlite_does_not_tell_apart() {
+fn names_that_are_one_to_sqlite() {
     for (names, culprit) in
         [(["x", "X"], "shard `X`"), (["a", "Main"], "shard `Main`"), (["temp", "b"], "shard `temp`")]
     {

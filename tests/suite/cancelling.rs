@@ -13,9 +13,9 @@ use crate::models::*;
 use crate::runtimes::{Impatient, Runtime, poll_once};
 
 on_every_backend! {
-    what_has_not_begun_is_not_done,
-    what_has_begun_is_done_to_its_end,
-    r29_a_read_that_nobody_waits_for_is_stopped,
+    a_verb_that_has_not_begun_is_not_run,
+    a_verb_that_has_begun_runs_to_its_end,
+    r29_a_read_whose_reader_is_gone_is_stopped,
     r29_many_steps_are_not_stopped,
     a_session_that_is_dropped_is_rolled_back_and_its_connections_are_free,
     r35_a_commit_that_is_left_comes_to_its_end,
@@ -23,7 +23,7 @@ on_every_backend! {
     r29_a_failure_that_no_future_returned_aborts_the_transaction,
     r28_rows_come_as_they_are_taken,
     r28_rows_that_are_dropped_stop_their_shards,
-    a_stream_that_fails_says_so_after_its_rows,
+    a_stream_that_fails_returns_the_error_after_its_rows,
 }
 
 fn account(id: i64, number: i32) -> Account {
@@ -57,7 +57,7 @@ fn gated<O>(
     (Gate { has_begun, let_go }, run)
 }
 
-fn what_has_not_begun_is_not_done(backend: &Backend) {
+fn a_verb_that_has_not_begun_is_not_run(backend: &Backend) {
     let builder = backend.builder(&LETTERS).async_sessions(1);
     let cluster = builder.create::<Account>().unwrap();
     for runtime in Runtime::ALL {
@@ -84,7 +84,7 @@ fn what_has_not_begun_is_not_done(backend: &Backend) {
     }
 }
 
-fn what_has_begun_is_done_to_its_end(backend: &Backend) {
+fn a_verb_that_has_begun_runs_to_its_end(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     for runtime in Runtime::ALL {
         runtime.block_on(async {
@@ -111,7 +111,7 @@ fn what_has_begun_is_done_to_its_end(backend: &Backend) {
 /// Of bigint, which PostgreSQL counts up for long enough.
 const ENDLESS: &str = "WITH RECURSIVE n(x) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT x + 1 FROM n) SELECT max(x) AS x FROM n";
 
-fn r29_a_read_that_nobody_waits_for_is_stopped(backend: &Backend) {
+fn r29_a_read_whose_reader_is_gone_is_stopped(backend: &Backend) {
     let builder = backend.builder(&LETTERS).async_sessions(1).busy_timeout(Duration::from_secs(600));
     let cluster = builder.create::<Account>().unwrap();
     for runtime in Runtime::ALL {
@@ -341,7 +341,7 @@ fn r28_rows_that_are_dropped_stop_their_shards(backend: &Backend) {
     }
 }
 
-fn a_stream_that_fails_says_so_after_its_rows(backend: &Backend) {
+fn a_stream_that_fails_returns_the_error_after_its_rows(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     let mut session = cluster.session();
     session.add_all(rows(1)).unwrap();

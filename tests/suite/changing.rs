@@ -10,12 +10,12 @@ on_every_backend! {
     r31_no_foreign_key_is_broken_on_the_way,
     r31_of_one_row_everything_is_done_in_its_order,
     r31_a_row_with_the_id_of_a_removed_one,
-    r23_what_waits_is_read,
+    r23_pending_changes_are_read,
     r32_one_row_that_has_moved_on_undoes_all,
     r32_a_refused_change_names_its_row,
-    r32_what_cannot_be_sent_now_waits_on,
+    r32_changes_that_cannot_be_sent_stay_pending,
     r33_a_part_undoes_its_changes,
-    a_rollback_forgets_what_waits;
+    a_rollback_forgets_pending_changes;
     only SQLite:
     r31_many_changes_are_one_prepared_statement,
 }
@@ -181,7 +181,7 @@ fn r31_a_row_with_the_id_of_a_removed_one(backend: &Backend) {
     assert_eq!(cluster.session().get::<Task>(2).unwrap().unwrap().title, "another");
 }
 
-fn r23_what_waits_is_read(backend: &Backend) {
+fn r23_pending_changes_are_read(backend: &Backend) {
     let (cluster, mut tasks) = with_tasks(backend, 20);
     let mut session = cluster.session();
     let (first, rest) = tasks.split_first_mut().unwrap();
@@ -277,7 +277,7 @@ fn r32_a_refused_change_names_its_row(backend: &Backend) {
     assert_eq!(cluster.session().one(placed).unwrap(), 1);
 }
 
-fn r32_what_cannot_be_sent_now_waits_on(backend: &Backend) {
+fn r32_changes_that_cannot_be_sent_stay_pending(backend: &Backend) {
     backend.does_not_wait_long();
     let (cluster, mut tasks) = with_tasks(backend, 30);
     let mut holder = cluster.session();
@@ -317,7 +317,7 @@ fn r33_a_part_undoes_its_changes(backend: &Backend) {
     assert_eq!(other.get::<Task>(2).unwrap().unwrap().place, None);
 }
 
-fn a_rollback_forgets_what_waits(backend: &Backend) {
+fn a_rollback_forgets_pending_changes(backend: &Backend) {
     let (cluster, mut tasks) = with_tasks(backend, 10);
     let mut session = cluster.session();
     tasks[0].title = "x".into();

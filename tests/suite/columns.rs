@@ -15,11 +15,11 @@ on_every_dialect! {
     r25_columns_that_are_ordered_by_need_not_be_read,
     r25_distinct_rows_come_once_over_all_shards,
     r26_bounds_of_distinct_rows_are_of_the_whole,
-    distinct_rows_are_ordered_by_what_they_are_made_of,
+    distinct_rows_are_ordered_by_selected_columns,
     a_column_that_does_not_fit_is_named,
     r28_rows_are_visited_until_the_visitor_has_enough;
     only lasting:
-        r28_what_is_not_wanted_is_not_read,
+        r28_columns_that_are_not_selected_are_not_read,
 }
 
 /// Six cities: two names are on two shards, and two populations.
@@ -118,7 +118,7 @@ fn r26_bounds_of_distinct_rows_are_of_the_whole(backend: &Backend) {
     );
 }
 
-fn distinct_rows_are_ordered_by_what_they_are_made_of(backend: &Backend) {
+fn distinct_rows_are_ordered_by_selected_columns(backend: &Backend) {
     let cluster = cities(backend);
     let query = City::select().all_shards().order_by(City::POPULATION.asc()).columns(City::NAME).distinct();
     let (result, asked) = cluster.asked(|| cluster.session().all(query));
@@ -166,7 +166,7 @@ fn r28_rows_are_visited_until_the_visitor_has_enough(backend: &Backend) {
     assert_eq!(count, 300);
 }
 
-fn r28_what_is_not_wanted_is_not_read(backend: &Backend) {
+fn r28_columns_that_are_not_selected_are_not_read(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     let mut session = cluster.session();
     session.add_all((0..300).map(|id| Account { id, number: (id as i32) * 10, owner: "x".into() })).unwrap();

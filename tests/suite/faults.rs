@@ -21,7 +21,7 @@ on_every_backend! {
         r44_a_file_that_is_no_database_is_corrupt,
         r44_a_file_that_goes_away_loses_nothing_on_the_others,
         r44_a_file_that_is_removed_under_a_running_cluster_is_not_written,
-        r44_what_may_not_be_written_is_read_only,
+        r44_a_file_that_may_not_be_written_is_read_only,
         r44_a_device_that_takes_no_more_loses_nothing;
     only on_disk:
         r44_a_transaction_that_the_database_ends_ends_the_unit,
@@ -206,7 +206,7 @@ fn r44_a_file_that_is_removed_under_a_running_cluster_is_not_written(backend: &B
 
 /// A process of root has all rights.
 #[cfg(unix)]
-fn r44_what_may_not_be_written_is_read_only(backend: &Backend) {
+fn r44_a_file_that_may_not_be_written_is_read_only(backend: &Backend) {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::process::CommandExt;
     const UNPRIVILEGED: u32 = 65_534;
@@ -249,7 +249,7 @@ fn r44_what_may_not_be_written_is_read_only(backend: &Backend) {
 }
 
 #[cfg(not(unix))]
-fn r44_what_may_not_be_written_is_read_only(_: &Backend) {}
+fn r44_a_file_that_may_not_be_written_is_read_only(_: &Backend) {}
 
 #[test]
 #[ignore = "runs in a process of its own"]

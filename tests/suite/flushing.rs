@@ -9,10 +9,10 @@ use crate::models::*;
 on_every_backend! {
     r31_a_large_flush_is_a_statement_per_shard_and_table,
     r32_a_failing_row_of_a_large_flush_leaves_nothing_on_any_shard,
-    r32_of_several_shards_that_fail_the_first_says_why,
+    r32_of_several_shards_that_fail_the_first_gives_the_error,
     r31_many_rows_keep_the_order_in_which_they_were_given,
     r31_counted_ids_of_many_rows_are_those_that_are_stored,
-    r31_portions_come_after_what_waits,
+    r31_batches_follow_pending_changes,
     r32_a_failing_row_of_a_later_portion_undoes_all,
     r32_a_row_that_is_placed_nowhere_undoes_all,
     r36_portions_touch_only_their_shards,
@@ -87,7 +87,7 @@ fn r32_a_failing_row_of_a_large_flush_leaves_nothing_on_any_shard(backend: &Back
     }
 }
 
-fn r32_of_several_shards_that_fail_the_first_says_why(backend: &Backend) {
+fn r32_of_several_shards_that_fail_the_first_gives_the_error(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     let mut session = cluster.session();
     session.add_all([account(5_998, 1), account(2, 2)]).unwrap();
@@ -164,7 +164,7 @@ fn r31_counted_ids_of_many_rows_are_those_that_are_stored(backend: &Backend) {
     }
 }
 
-fn r31_portions_come_after_what_waits(backend: &Backend) {
+fn r31_batches_follow_pending_changes(backend: &Backend) {
     let cluster = backend.create::<Advertising>(&LETTERS);
     let mut session = cluster.session();
     session.add_all((0..10).map(|id| Company { id, name: String::new() })).unwrap();

@@ -8,13 +8,13 @@ use crate::models::*;
 on_every_backend! {
     r38_with_it_the_second_waits_and_then_reads_anew,
     r38_threads_lose_nothing,
-    r38_who_cannot_have_all_shards_has_none,
+    r38_a_session_that_cannot_lock_all_shards_locks_none,
     every_kind_of_reading_can_be_to_write,
     r20_it_is_explained;
     only lasting:
         r38_without_it_an_update_is_lost;
     only separate:
-        r36_only_the_shards_that_are_asked_are_kept;
+        r36_only_the_shards_that_are_read_are_locked;
     only on_disk:
         r36_nothing_is_written_where_nothing_is_changed,
 }
@@ -97,7 +97,7 @@ fn r38_threads_lose_nothing(backend: &Backend) {
     assert_eq!((owner(&cluster, 5), owner(&cluster, 2500)), ("80".to_owned(), "80".to_owned()));
 }
 
-fn r38_who_cannot_have_all_shards_has_none(backend: &Backend) {
+fn r38_a_session_that_cannot_lock_all_shards_locks_none(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = filled(backend);
     let mut holder = cluster.session();
@@ -118,7 +118,7 @@ fn r38_who_cannot_have_all_shards_has_none(backend: &Backend) {
     assert_eq!(second.all(Account::select().all_shards().for_update()).unwrap().len(), 3);
 }
 
-fn r36_only_the_shards_that_are_asked_are_kept(backend: &Backend) {
+fn r36_only_the_shards_that_are_read_are_locked(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = filled(backend);
     let mut holder = cluster.session();

@@ -15,7 +15,7 @@ on_every_dialect! {
     r27_variances_are_of_all_rows,
     r27_several_measures_of_all_rows_are_one_statement_a_shard,
     r27_groups_of_nothing,
-    r27_groups_are_ordered_by_what_they_are_made_by,
+    r27_groups_are_ordered_by_their_columns,
     r27_groups_have_no_limit_of_rows,
 }
 
@@ -204,7 +204,7 @@ fn r27_groups_of_nothing(backend: &Backend) {
     assert!(groups.is_empty() && asked.is_empty());
 }
 
-fn r27_groups_are_ordered_by_what_they_are_made_by(backend: &Backend) {
+fn r27_groups_are_ordered_by_their_columns(backend: &Backend) {
     let cluster = cities(backend);
     let groups = City::select().all_shards().group_by(City::NAME).aggregate(count()).order_by(City::ID.asc());
     let (result, asked) = cluster.asked(|| cluster.session().all(groups));

@@ -8,12 +8,12 @@ use crate::models::*;
 
 on_every_dialect! {
     r24_rows_with_their_parents_are_one_statement_per_shard,
-    r25_joined_rows_are_in_the_order_asked_for,
+    r25_joined_rows_are_in_the_order_of_the_query,
     r26_bounds_of_joined_rows_are_global,
     r21_parents_of_one_id_on_two_shards_are_not_mixed,
     r24_grandparents_are_joined_too,
-    r23_what_waits_is_joined,
-    r14_joins_that_ask_nobody,
+    r23_pending_changes_are_joined,
+    r14_joins_that_read_no_shard,
     joined_rows_of_one_parent_share_it,
     joined_rows_are_changed_like_others,
     rows_with_bare_parents,
@@ -92,7 +92,7 @@ fn r24_grandparents_are_joined_too(backend: &Backend) {
     assert!(asked.0.iter().all(|(.., city)| city.continent == Continent::Asia) && !asked.0.is_empty());
 }
 
-fn r25_joined_rows_are_in_the_order_asked_for(backend: &Backend) {
+fn r25_joined_rows_are_in_the_order_of_the_query(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
     weather(&mut session);
@@ -143,7 +143,7 @@ fn r21_parents_of_one_id_on_two_shards_are_not_mixed(backend: &Backend) {
     }
 }
 
-fn r23_what_waits_is_joined(backend: &Backend) {
+fn r23_pending_changes_are_joined(backend: &Backend) {
     let cluster = backend.create::<Advertising>(&LETTERS);
     let mut session = cluster.session();
     session.add(Company { id: 1, name: "one".into() }).unwrap();
@@ -152,7 +152,7 @@ fn r23_what_waits_is_joined(backend: &Backend) {
     assert_eq!((campaign.title.as_str(), company.name.as_str()), ("x", "one"));
 }
 
-fn r14_joins_that_ask_nobody(backend: &Backend) {
+fn r14_joins_that_read_no_shard(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
     weather(&mut session);

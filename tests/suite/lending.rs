@@ -7,8 +7,8 @@ use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
 use crate::models::*;
 
 on_every_sqlite! {
-    what_is_done_belongs_to_the_session,
-    r23_the_loan_sees_what_waits_and_what_was_known_is_forgotten,
+    writes_of_a_lent_connection_belong_to_the_session,
+    r23_a_lent_connection_sees_pending_changes_and_clears_the_identity_map,
     r32_a_closure_that_fails_has_no_effect,
     a_closure_that_leaves_the_transaction_ends_the_unit,
     errors_are_the_closures_own,
@@ -29,7 +29,7 @@ fn names(cluster: &Watched) -> Vec<String> {
     rows.into_iter().map(|city| city.name.clone()).collect()
 }
 
-fn what_is_done_belongs_to_the_session(backend: &Backend) {
+fn writes_of_a_lent_connection_belong_to_the_session(backend: &Backend) {
     let cluster = made(backend);
     let mut session = cluster.session();
     let rename = format!("UPDATE {} SET name = ?1 WHERE name = 'Tokyo'", backend.table("asia", "cities"));
@@ -45,7 +45,7 @@ fn what_is_done_belongs_to_the_session(backend: &Backend) {
     }
 }
 
-fn r23_the_loan_sees_what_waits_and_what_was_known_is_forgotten(backend: &Backend) {
+fn r23_a_lent_connection_sees_pending_changes_and_clears_the_identity_map(backend: &Backend) {
     let cluster = made(backend);
     let mut session = cluster.session();
     let delhi = session.add(city(Continent::Asia, "Delhi")).unwrap();

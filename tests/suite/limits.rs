@@ -11,14 +11,14 @@ use crate::models::*;
 
 on_every_dialect! {
     r29_a_read_that_takes_too_long_is_stopped,
-    r29_a_timeout_is_no_bound_for_what_is_quick,
+    r29_a_timeout_does_not_end_quick_reads,
     r29_a_partial_answer_locks_no_rows,
-    r28_a_shard_that_is_not_needed_is_not_asked;
+    r28_a_shard_that_is_not_needed_is_not_read;
     only Files:
-        r29_what_answers_is_read_and_what_does_not_is_named,
-        r29_a_partial_count_is_of_what_was_there,
+        r29_shards_that_answer_are_read_and_others_are_named,
+        r29_a_partial_count_is_of_the_shards_that_answered,
         r29_a_wrong_statement_is_never_partial,
-        r29_without_being_asked_for_nothing_is_partial,
+        r29_results_are_partial_only_on_request,
         r29_look_ups_and_children_are_bounded_too,
         r29_look_ups_are_made_at_once_where_they_were_slow_again_and_again,
         r28_a_shard_that_is_not_needed_may_fail,
@@ -61,7 +61,7 @@ fn r29_a_read_that_takes_too_long_is_stopped(backend: &Backend) {
     assert_eq!(cluster.session().all(by_owner().all_shards()).unwrap().len(), 9_000);
 }
 
-fn r29_a_timeout_is_no_bound_for_what_is_quick(backend: &Backend) {
+fn r29_a_timeout_does_not_end_quick_reads(backend: &Backend) {
     let cluster = made(backend);
     let mut session = cluster.session();
     for timeout in [Duration::from_secs(600), Duration::MAX] {
@@ -80,7 +80,7 @@ fn without_b(backend: &Backend) -> Watched {
     cluster
 }
 
-fn r29_what_answers_is_read_and_what_does_not_is_named(backend: &Backend) {
+fn r29_shards_that_answer_are_read_and_others_are_named(backend: &Backend) {
     let cluster = without_b(backend);
     let mut session = cluster.session();
     let by_number = || Account::select().all_shards().order_by(Account::NUMBER.asc());
@@ -112,7 +112,7 @@ fn r29_what_answers_is_read_and_what_does_not_is_named(backend: &Backend) {
     assert!(whole.rows.len() == 9_000 && whole.missing.is_empty());
 }
 
-fn r29_a_partial_count_is_of_what_was_there(backend: &Backend) {
+fn r29_a_partial_count_is_of_the_shards_that_answered(backend: &Backend) {
     let cluster = without_b(backend);
     let mut session = cluster.session();
     let partial = session.all_available(Account::select().all_shards().count()).unwrap();
@@ -155,7 +155,7 @@ fn r29_a_partial_answer_locks_no_rows(backend: &Backend) {
     assert_eq!(session.all(rows()).unwrap().len(), 9_000);
 }
 
-fn r29_without_being_asked_for_nothing_is_partial(backend: &Backend) {
+fn r29_results_are_partial_only_on_request(backend: &Backend) {
     let cluster = without_b(backend);
     let mut session = cluster.session();
     let _ = session.all_available(Account::select().all_shards()).unwrap();
@@ -250,7 +250,7 @@ fn two_and_one(backend: &Backend) -> Watched {
     cluster
 }
 
-fn r28_a_shard_that_is_not_needed_is_not_asked(backend: &Backend) {
+fn r28_a_shard_that_is_not_needed_is_not_read(backend: &Backend) {
     let cluster = two_and_one(backend);
     let mut session = cluster.session();
     let all = || City::select().all_shards();

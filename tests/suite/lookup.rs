@@ -101,7 +101,7 @@ pub fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs
 }
 
-fn r12_a_filter_on_a_lookup_asks_where_its_row_is(backend: &Backend) {
+fn r12_a_filter_on_a_lookup_reads_the_shard_of_its_row(backend: &Backend) {
     let cluster = cluster(backend);
     let mut session = cluster.session();
     for region in LETTERS {
@@ -189,7 +189,7 @@ fn r12_lookups_join_in_the_algebra(backend: &Backend) {
     assert_eq!(session.one(before).unwrap().email, x);
 }
 
-fn r23_a_session_finds_what_it_has_added(backend: &Backend) {
+fn r23_a_session_finds_its_added_rows(backend: &Backend) {
     let cluster = cluster(backend);
     let mut session = cluster.session();
     let added = session.add(user("b", "new")).unwrap();
@@ -314,7 +314,7 @@ fn r20_a_lookup_is_explained(backend: &Backend) {
     assert_eq!(delete.lookups().count(), 1);
 }
 
-fn what_an_entry_says_wrongly_finds_nothing(backend: &Backend) {
+fn a_wrong_entry_finds_no_row(backend: &Backend) {
     let cluster = cluster(backend);
     let mut session = cluster.session();
     session.add_all([user("a", "removed"), user("b", "moved"), user("c", "lost")]).unwrap();
@@ -345,13 +345,13 @@ fn r43_a_value_that_no_column_holds_is_an_error(backend: &Backend) {
 }
 
 on_every_dialect!(
-    r12_a_filter_on_a_lookup_asks_where_its_row_is,
+    r12_a_filter_on_a_lookup_reads_the_shard_of_its_row,
     r16_a_list_is_split_twice,
     r12_lookups_join_in_the_algebra,
-    r23_a_session_finds_what_it_has_added,
+    r23_a_session_finds_its_added_rows,
     every_reader_follows_a_lookup,
     r19_a_pin_wins_over_a_lookup,
     r20_a_lookup_is_explained,
-    what_an_entry_says_wrongly_finds_nothing,
+    a_wrong_entry_finds_no_row,
     r43_a_value_that_no_column_holds_is_an_error,
 );

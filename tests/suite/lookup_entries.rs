@@ -93,7 +93,7 @@ fn a_value_that_changes_is_found_and_the_old_one_is_free(backend: &Backend) {
     assert_eq!(session.all(User::select().filter(User::PHONE.eq(5))).unwrap(), []);
 }
 
-fn what_somebody_else_has_changed_keeps_its_entries_right(backend: &Backend) {
+fn entries_stay_right_after_changes_by_another_session(backend: &Backend) {
     let cluster = cluster(backend);
     let mut session = cluster.session();
     let mut mine = session.add(user("a", "first")).unwrap();
@@ -114,7 +114,7 @@ fn what_somebody_else_has_changed_keeps_its_entries_right(backend: &Backend) {
     assert_eq!(emails(&cluster), pairs(&[("first", "a")]));
 }
 
-fn what_is_removed_frees_its_values(backend: &Backend) {
+fn a_removed_row_frees_its_values(backend: &Backend) {
     let cluster = cluster(backend);
     let mut session = cluster.session();
     let users: Vec<NewUser> = (0..30).map(|n| user(LETTERS[n % 3], &format!("user {n}"))).collect();
@@ -181,7 +181,7 @@ fn a_collation_holds_for_its_lookup(backend: &Backend) {
     assert_eq!(entries(&cluster, "sharded_lookup_nicknames_nickname"), pairs(&[("ada", "a")]));
 }
 
-fn null_is_nobodys_value(backend: &Backend) {
+fn null_has_no_entry(backend: &Backend) {
     let cluster = cluster(backend);
     let mut session = cluster.session();
     session.add_all([user("a", "x"), user("b", "y")]).unwrap();
@@ -377,10 +377,10 @@ on_every_mixture!(
     values_are_unique_over_the_cluster,
     one_of_many_threads_gets_a_value,
     a_value_that_changes_is_found_and_the_old_one_is_free,
-    what_somebody_else_has_changed_keeps_its_entries_right,
-    what_is_removed_frees_its_values,
+    entries_stay_right_after_changes_by_another_session,
+    a_removed_row_frees_its_values,
     saved_rows_have_entries,
-    null_is_nobodys_value,
+    null_has_no_entry,
     r32_counted_ids_and_their_entries_are_one_statement,
     r33_savepoints_undo_entries,
     r11_rows_that_move_are_found_where_they_are,

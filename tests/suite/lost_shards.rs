@@ -21,7 +21,7 @@ on_some! {
     Files Schemas Servers:
         r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed;
     Servers:
-        r47_a_shard_that_decides_what_is_prepared_elsewhere_is_not_replaced,
+        r47_a_shard_that_decides_for_prepared_participants_is_not_replaced,
 }
 
 #[derive(Sharded, Clone, Debug)]
@@ -364,7 +364,7 @@ fn r47_a_lost_control_database_is_not_made_again(backend: &Backend) {
 }
 
 /// The decision of a prepared participant is lost with the shard: it could be rolled back, although others have committed.
-fn r47_a_shard_that_decides_what_is_prepared_elsewhere_is_not_replaced(backend: &Backend) {
+fn r47_a_shard_that_decides_for_prepared_participants_is_not_replaced(backend: &Backend) {
     made(backend);
     let client = backend.client("c");
     let cluster = backend.client("a").text("SELECT id FROM sharded_cluster");
@@ -448,7 +448,7 @@ fn ids_by_shard(cluster: &Cluster) -> Vec<Vec<i64>> {
 }
 
 #[test]
-fn r47_the_other_shards_of_a_file_keep_what_is_decided() {
+fn r47_the_other_shards_of_a_file_keep_decided_transactions() {
     let decided = Decided::new();
     decided.lose("b");
     let cluster = decided.builder().replace_lost("b").create::<Company>().unwrap();

@@ -11,14 +11,14 @@ on_every_mixture! {
     r33_a_part_that_fails_undoes_itself_on_every_shard,
     r33_a_part_that_succeeds_stays,
     r33_parts_may_be_nested,
-    r33_what_waits_belongs_to_the_part_that_added_it,
-    r33_rows_know_what_a_part_has_undone,
+    r33_pending_changes_belong_to_the_savepoint_that_added_them,
+    r33_handles_show_the_values_after_a_savepoint_was_undone,
     r33_a_part_cannot_commit_and_may_roll_back_everything,
     r38_a_transaction_is_committed_or_rolled_back,
     r38_a_transaction_is_tried_again_while_others_are_in_the_way,
     r38_a_transaction_gives_up;
     only Files:
-        r33_what_a_part_undid_is_in_no_decision,
+        r33_undone_statements_are_in_no_decision,
 }
 
 /// The error of a closure that fails on purpose.
@@ -105,7 +105,7 @@ fn r33_parts_may_be_nested(backend: &Backend) {
     assert_eq!(names(&mut cluster.session()), ["0", "0"]);
 }
 
-fn r33_what_waits_belongs_to_the_part_that_added_it(backend: &Backend) {
+fn r33_pending_changes_belong_to_the_savepoint_that_added_them(backend: &Backend) {
     let cluster = backend.create::<Advertising>(&LETTERS);
     let mut session = cluster.session();
     session.add(Company { id: 1, name: "x".into() }).unwrap();
@@ -128,7 +128,7 @@ fn r33_what_waits_belongs_to_the_part_that_added_it(backend: &Backend) {
     assert_eq!(asked.len(), 1);
 }
 
-fn r33_rows_know_what_a_part_has_undone(backend: &Backend) {
+fn r33_handles_show_the_values_after_a_savepoint_was_undone(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let mut session = cluster.session();
     let mut tokyo = session.add(city(Continent::Asia, "0")).unwrap();
@@ -184,7 +184,7 @@ fn r33_a_part_cannot_commit_and_may_roll_back_everything(backend: &Backend) {
     assert_eq!(names(&mut cluster.session()), ["anew"]);
 }
 
-fn r33_what_a_part_undid_is_in_no_decision(backend: &Backend) {
+fn r33_undone_statements_are_in_no_decision(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let mut session = cluster.session();
     session.add_all(Continent::ALL.map(|continent| city(continent, "kept"))).unwrap();

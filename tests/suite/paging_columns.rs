@@ -14,7 +14,7 @@ on_every_dialect! {
     r26_pages_of_a_pinned_session,
     r26_pages_of_one_parents_children,
     r26_a_cursor_beside_columns_needs_an_order,
-    r26_cursors_read_what_they_hold_and_no_more,
+    r26_a_cursor_query_reads_selected_ordered_and_id_columns,
 }
 
 /// Cities full of ties, some without a population.
@@ -195,7 +195,7 @@ fn r26_a_cursor_beside_columns_needs_an_order(backend: &Backend) {
     assert!(asked.is_empty());
 }
 
-fn r26_cursors_read_what_they_hold_and_no_more(backend: &Backend) {
+fn r26_a_cursor_query_reads_selected_ordered_and_id_columns(backend: &Backend) {
     let cluster = cities(backend);
     let query = City::select().all_shards().order_by(City::POPULATION.asc()).columns(City::NAME);
     let explain = cluster.explain(&query.with_cursor()).unwrap();

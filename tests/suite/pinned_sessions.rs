@@ -6,7 +6,7 @@ use crate::backend::{Backend, CONTINENTS, Watched, assert_error, shards_of};
 use crate::models::*;
 
 on_every_backend! {
-    r19_a_pinned_session_asks_its_shard_only,
+    r19_a_pinned_session_reads_its_shard_only,
     r19_a_pinned_session_refuses_other_pins,
     r19_a_pinned_session_refuses_rows_of_other_shards,
     r19_a_pinned_session_takes_its_own_rows,
@@ -28,7 +28,7 @@ fn made(backend: &Backend) -> (Watched, [Stored<City>; 2]) {
     (cluster, cities)
 }
 
-fn r19_a_pinned_session_asks_its_shard_only(backend: &Backend) {
+fn r19_a_pinned_session_reads_its_shard_only(backend: &Backend) {
     let (cluster, [tokyo, bern]) = made(backend);
     let mut session = cluster.session_on_shard("asia").unwrap();
     assert_eq!(session.pinned_to().unwrap().name(), "asia");

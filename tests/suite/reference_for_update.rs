@@ -8,10 +8,10 @@ use crate::models::*;
 on_every_backend! {
     r38_sessions_that_play_on_different_shards_exclude_each_other,
     r38_queries_that_are_pinned_to_different_shards_exclude_each_other,
-    r38_who_only_writes_waits_too,
+    r38_a_session_that_only_writes_waits_too,
     r38_threads_lose_nothing;
     only Schemas Servers:
-        other_rows_are_kept_from_nobody,
+        other_rows_stay_unlocked,
 }
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -90,7 +90,7 @@ fn r38_queries_that_are_pinned_to_different_shards_exclude_each_other(backend: &
     assert_percent(&cluster, 2);
 }
 
-fn r38_who_only_writes_waits_too(backend: &Backend) {
+fn r38_a_session_that_only_writes_waits_too(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = filled(backend);
     let (mut reader, mut writer) = (cluster.session(), cluster.session());
@@ -136,7 +136,7 @@ fn r38_threads_lose_nothing(backend: &Backend) {
     assert_percent(&cluster, 40);
 }
 
-fn other_rows_are_kept_from_nobody(backend: &Backend) {
+fn other_rows_stay_unlocked(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = filled(backend);
     let (mut first, mut second) = (cluster.session(), cluster.session());

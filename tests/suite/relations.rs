@@ -11,11 +11,11 @@ on_every_dialect! {
     r08_a_bare_parents_id_narrows_both,
     r12_children_narrow_their_parent,
     r12_negation_narrows_only_where_it_is_exact,
-    r14_contradictions_over_relations_ask_nobody,
-    r17_columns_of_one_name_are_told_apart,
+    r14_contradictions_over_relations_read_no_shard,
+    r17_columns_of_one_name_are_distinguished,
     r19_pins_win_over_relations,
     r20_relations_are_explained,
-    r23_what_waits_is_found_through_relations,
+    r23_pending_changes_are_found_through_relations,
     r05_an_unplaced_key_of_the_parent_is_an_error,
     r37_bulk_writes_through_relations,
     r43_deep_relations_are_errors_or_answers,
@@ -169,7 +169,7 @@ fn r12_negation_narrows_only_where_it_is_exact(backend: &Backend) {
     assert_eq!((found.join(" "), asked), ("Tokyo".to_owned(), vec!["asia".to_owned()]));
 }
 
-fn r14_contradictions_over_relations_ask_nobody(backend: &Backend) {
+fn r14_contradictions_over_relations_read_no_shard(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
     let cities = weather(&mut session);
@@ -195,7 +195,7 @@ fn r14_contradictions_over_relations_ask_nobody(backend: &Backend) {
     assert!(names(&cluster, nothing.into()).1.is_empty());
 }
 
-fn r17_columns_of_one_name_are_told_apart(backend: &Backend) {
+fn r17_columns_of_one_name_are_distinguished(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
     let cities = weather(&mut session);
@@ -272,7 +272,7 @@ fn r20_relations_are_explained(backend: &Backend) {
     assert!(sql.ends_with(&format!("{within}{}))", backend.param("asia", 1))), "{sql}");
 }
 
-fn r23_what_waits_is_found_through_relations(backend: &Backend) {
+fn r23_pending_changes_are_found_through_relations(backend: &Backend) {
     let cluster = backend.create::<(City, Reading)>(&CONTINENTS);
     let mut session = cluster.session();
     let tokyo = session.add(city(Continent::Asia, "Tokyo")).unwrap();

@@ -11,7 +11,7 @@ on_every_backend! {
     a_row_that_has_moved_on_is_not_deleted,
     a_row_that_is_gone_is_not_found,
     a_bulk_update_raises_versions,
-    what_is_put_into_a_version_is_not_looked_at,
+    a_version_that_the_application_sets_is_ignored,
     a_version_that_is_undone_is_the_one_before,
     a_version_at_its_end_is_refused,
     changes_over_several_shards_are_one_unit,
@@ -182,7 +182,7 @@ fn a_bulk_update_raises_versions(backend: &Backend) {
     assert_error(session.execute(Draft::update().all_shards()), ErrorKind::Query, &["`drafts`"]);
 }
 
-fn what_is_put_into_a_version_is_not_looked_at(backend: &Backend) {
+fn a_version_that_the_application_sets_is_ignored(backend: &Backend) {
     let cluster = made(backend);
     let (mut mine, _) = in_two_hands(&cluster);
     let mut session = cluster.session();

@@ -17,7 +17,7 @@ on_every_mixture! {
     r32_a_missing_value_is_named,
     r32_a_failed_update_keeps_the_change_in_the_row,
     r37_bulk_writes_return_the_total,
-    r37_bulk_writes_go_only_where_they_must,
+    r37_bulk_writes_run_only_on_shards_that_may_match,
     r37_an_update_that_sets_nothing_is_refused,
     unknown_models_are_refused,
 }
@@ -253,7 +253,7 @@ fn r37_bulk_writes_return_the_total(backend: &Backend) {
     assert_eq!(session.one(City::select().all_shards().count()).unwrap(), 15);
 }
 
-fn r37_bulk_writes_go_only_where_they_must(backend: &Backend) {
+fn r37_bulk_writes_run_only_on_shards_that_may_match(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     // The key of Asia's cities stands on every shard.
     let planted =

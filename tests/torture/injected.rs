@@ -90,7 +90,7 @@ fn r35_a_kill_at_any_system_call_leaves_nothing_half_done() {
 }
 
 #[test]
-fn r35_a_kill_while_what_was_killed_is_finished_leaves_nothing_half_done() {
+fn r35_a_kill_during_recovery_leaves_nothing_half_done() {
     let mut tries = Tries::new();
     let mut killed = 0;
     // The first is killed at some of its writes, the next one while it opens what is left.

@@ -23,7 +23,7 @@ fn r35_a_power_loss_at_any_moment_leaves_nothing_half_done() {
 }
 
 #[test]
-fn r35_a_power_loss_while_what_was_killed_is_finished_leaves_nothing_half_done() {
+fn r35_a_power_loss_during_recovery_leaves_nothing_half_done() {
     let mut numbers = Numbers(seed());
     let mut tries = Tries::new();
     // The first process is killed at a write; the second finishes what it has left, and loses its power.

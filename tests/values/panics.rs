@@ -22,7 +22,7 @@ on_every_backend! {
     r57_an_iterator_that_panics_keeps_the_settings_of_its_session,
     r57_a_savepoint_is_undone_by_a_panic,
     r57_a_transaction_is_undone_by_a_panic,
-    r57_what_moves_a_row_may_panic,
+    r57_a_closure_that_moves_a_row_may_panic,
     r57_values_and_iterators_may_panic,
     r57_async_sessions_go_on_after_a_rollback;
     only SQLite: r57_a_lent_connection_is_taken_back;
@@ -403,7 +403,7 @@ fn r57_a_transaction_is_undone_by_a_panic(backend: &Backend) {
     assert_eq!(armed.stored().0.len(), 120);
 }
 
-fn r57_what_moves_a_row_may_panic(backend: &Backend) {
+fn r57_a_closure_that_moves_a_row_may_panic(backend: &Backend) {
     let armed = Armed::new(backend);
     let mut session = armed.cluster.session();
     let mut item = session.one(Item::select().filter(Item::NAME.eq("name 8"))).unwrap();

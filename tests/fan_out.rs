@@ -229,7 +229,7 @@ fn written_rows_are_read() {
     assert_eq!(session.one(high().count()).unwrap(), 0);
 }
 
-/// A value that knows whether a worker has loaded it. 7 cannot be loaded; loading 8 panics.
+/// A value that records whether a worker has loaded it. 7 cannot be loaded; loading 8 panics.
 #[derive(Clone, Debug)]
 struct Picky {
     number: i64,
@@ -362,7 +362,7 @@ fn a_visitor_may_stop_and_fail() {
         assert_eq!(seen, 5);
         let failed = session.for_each(by_remark(), |_| Err(shard_runtime::ValueError::new("enough").into()));
         assert_eq!(failed.unwrap_err().to_string(), "enough");
-        // The connections are back: the session goes on, reads and writes.
+        // The connections are back: the session continues, reads and writes.
         session.add(measurement(-1)).unwrap();
         assert_eq!(session.one(Measurement::select().all_shards().count()).unwrap(), ROWS as u64 + 1);
         session.rollback();
@@ -443,7 +443,7 @@ fn the_first_failure_stops_the_others() {
         // A wrong statement is wrong in a partial answer too.
         let error = session.all_available(sql()).unwrap_err();
         assert_eq!((error.kind(), error.shard()), (ErrorKind::Value, Some(shard)), "{error}");
-        // And the session goes on, on the same connections.
+        // And the session continues, on the same connections.
         assert_eq!(session.one(Measurement::select().all_shards().count()).unwrap(), ROWS as u64);
     }
 }

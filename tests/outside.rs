@@ -1,14 +1,14 @@
 //! Crates outside of the workspace that depend on the runtime by its path alone compile and run.
 //!
-//! They are copied out of the repository, so that nothing of the workspace reaches them, and built with the
-//! workspace's lock file, so that nothing is fetched that the workspace has not.
+//! They are copied out of the repository, so that the workspace does not influence them. They are built with the workspace's
+//! lock file, so that no further package is fetched.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The folder to which the crates are copied and in which they are built; under the target folder, so that a second run finds them built.
+/// The folder in which the crates are copied and built. It is under the target folder, so that a second run finds them built.
 fn workshop() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside")
 }

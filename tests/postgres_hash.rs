@@ -4,9 +4,8 @@
 //! PostgreSQL server gave, and every build must repeat them, with or without
 //! a server at hand.
 //!
-//! R02: it is the hash of `PARTITION BY HASH`. A server that is started here
-//! is asked about those vectors again and about a few thousand other keys,
-//! and must take tables that we filled as partitions of its own.
+//! R02: it is the hash of `PARTITION BY HASH`. A server that is started here computes those vectors again, and the hashes of a
+//! few thousand other keys. It must accept tables of the framework as its own partitions.
 //!
 //! * `SHARDED_SEED=n` repeats a run over the random keys of an earlier one.
 //! * `SHARDED_WRITE_VECTORS=1` makes R02 write the vectors file anew.
@@ -141,8 +140,8 @@ fn attach_our_placement(server: &Server, layout: &[Column], keys: &[Key]) {
     assert_eq!(rows.trim_end(), keys.len().to_string());
 }
 
-/// Asks a server for the hash of every key under every seed, where a key is
-/// one column that is not null, and for its remainder for every modulus.
+/// Reads from a server the hash of every key of one column that is not null, for every seed, and its remainder for every
+/// modulus.
 fn server_answers(
     server: &Server,
     layout: &[Column],

@@ -487,7 +487,7 @@ fn servers_prepare_and_answer_a_scattered_read_at_the_same_time() {
     assert_eq!(session.all(ordered()).unwrap().len(), 3);
     assert!(meeting.has_been());
     session.commit().unwrap();
-    // Where one cannot prepare it, what the other has prepared is given up, and both go on.
+    // Where one cannot prepare it, what the other has prepared is given up, and both continue.
     let wrong = || Sql::new("SELECT id FROM {companies} WHERE id > 1").all_shards();
     place.client("a").run("ALTER TABLE companies RENAME TO others");
     rename(&mut session, 3, "b").unwrap();
@@ -610,8 +610,8 @@ fn a_unit_that_lost_in_a_deadlock_is_tried_again() {
     assert_eq!(tried.into_inner(), 3, "one of them was told, and tried again");
 }
 
-/// Another transaction moves the row to another partition while this one waits for it: the one case in which PostgreSQL has a
-/// statement fail to serialize at the level at which sessions write.
+/// Another transaction moves the row to another partition while this one waits for it. Only in this case PostgreSQL returns a
+/// serialization failure at the isolation level of writing sessions.
 #[test]
 fn a_unit_that_cannot_be_serialized_is_tried_again() {
     let server = server();

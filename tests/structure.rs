@@ -1,4 +1,4 @@
-//! The layers of the runtime (ARCHITECTURE.md): a folder of `shard-runtime/src` uses only the folders below it, and the files of
+//! The layers of the runtime (ARCHITECTURE.md): a folder of `shard-runtime/src` uses only itself and lower layers. The files of
 //! `driver/postgres` use each other without a circle.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -269,7 +269,7 @@ fn a_failure_is_recorded_with_its_kind(listener: &Listener, session: &mut Sessio
     assert!(session.all(Account::select().on_shard("c")).is_err());
     let (all, statements) = verb(listener, "all");
     assert_eq!((all.field("error.type"), statements.len()), ("UnknownShard", 0));
-    // And of the shards that are asked, only the one that fails has failed.
+    // And of the shards that are read, only the one that fails has failed.
     let sql = "SELECT CASE WHEN (SELECT count(*) FROM {accounts} WHERE id = ?1) THEN abs(-9223372036854775807 - 1) END";
     let on_b = session.all(Account::select().on_shard("b")).unwrap()[0].id;
     verb(listener, "all");

@@ -1,4 +1,4 @@
-//! Servers that are stopped where they are: their kernel accepts connections, and nothing answers.
+//! Servers that are frozen: their kernel accepts connections, and no process answers.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};

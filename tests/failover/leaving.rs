@@ -1,4 +1,4 @@
-//! Statements that are left before their end.
+//! Statements that are stopped before their end.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};

@@ -21,7 +21,7 @@ const STAGE: usize = 15;
 /// How long a stage may take.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// The writers of a cluster: each adds rows, on one shard or on both, until it is told to stop.
+/// The writers of a cluster: each adds rows, on one shard or on both, until it is stopped.
 struct Load {
     cluster: Cluster,
     stops: AtomicBool,
@@ -48,8 +48,8 @@ impl Load {
         Load { cluster, stops, acknowledged, stored: Mutex::default(), errors: Mutex::default() }
     }
 
-    /// Writes until it is told to stop. What is worth trying again is tried again, with another number: a run that was cut
-    /// may have left its rows prepared, which others wait for until they are recovered.
+    /// Writes until it is stopped. Retryable errors are retried with another number: a run that was cut may have left its rows
+    /// prepared. Others wait for these until they are recovered.
     fn run(&self, thread: usize) {
         let mut number = thread as i64;
         while !self.stops.load(Ordering::Relaxed) {
@@ -224,7 +224,7 @@ fn a_demoted_server_is_left(cluster: &Cluster, proxies: &Proxies, demoted: &Serv
         session.add(note(number, "a")).unwrap();
         session.commit().unwrap();
     }
-    // A transaction is run again by itself, once.
+    // A transaction is run again automatically, once.
     idle_on_the_demoted();
     let mut runs = 0;
     cluster

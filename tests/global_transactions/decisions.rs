@@ -1,4 +1,4 @@
-//! How long decisions are kept (W21, and the second half of W2).
+//! The time for which decisions are kept (W21, and the second half of W2).
 
 use std::sync::Arc;
 
@@ -82,8 +82,8 @@ fn r35_participants_are_finished_after_their_schemas_became_one_database() {
     assert_eq!([0, 1, 2].map(|shard| (world.cents(shard), world.prepared(shard))), [(0, 0), (5, 0), (0, 0)]);
 }
 
-/// The owner of a transaction loses the reply to its commit; before it can ask, others finish the transaction, a day seems
-/// to pass, and its row is collected. It must not be told that the transaction was aborted.
+/// The owner of a transaction loses the reply to its commit. Before it reads the outcome, others finish the transaction, the
+/// clock advances by a day, and the row is collected. The commit must not return that the transaction was aborted.
 #[test]
 fn r35_an_owner_whose_row_was_collected_is_in_doubt_and_not_aborted() {
     let server = crate::server();

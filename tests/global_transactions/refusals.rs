@@ -69,7 +69,7 @@ fn participants_of_another_role_are_left_and_named() {
     );
     assert!(left.to_string().contains("permission denied to finish prepared transaction"), "{left}");
     assert!(recovered.transactions().is_empty());
-    // Everything else goes on; the row that is locked is waited for in vain.
+    // Everything else continues; the row that is locked is waited for in vain.
     other.transaction(|session| session.add(account(7, Place::B))).unwrap();
     assert_eq!(set(&mut other.session(), 1).unwrap_err().kind(), ErrorKind::Busy);
     // The role that has prepared it finishes it.

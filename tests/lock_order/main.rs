@@ -202,7 +202,7 @@ fn r38_opposite_orders_in_async_transactions() {
     assert_eq!(sum(&cluster), 3_000);
 }
 
-/// Without `transaction` the younger session fails at once, and the older one goes on.
+/// Without `transaction` the younger session fails at once, and the older one continues.
 #[test]
 fn r38_the_younger_session_fails_at_once() {
     let folder = TempDir::new().unwrap();

@@ -551,7 +551,7 @@ impl Changing<'_> {
         Ok(())
     }
 
-    /// Has a handle read all rows: it may not know the last switch, and knows it then.
+    /// Reads all rows with a handle, which then has the layout after the last switch.
     fn follow<T: Subject>(&mut self, handle: usize) -> Verdict {
         if !self.is_behind(handle) {
             return Ok(());
@@ -565,7 +565,7 @@ impl Changing<'_> {
         Ok(())
     }
 
-    /// Every row is where it belongs, and nothing of a change is left.
+    /// Checks that every row is on the shard of its key, and that nothing of a change is left.
     fn end<T: Subject>(&mut self) -> Verdict {
         (0..2).try_for_each(|handle| self.follow::<T>(handle))?;
         let cluster: &Cluster = &self.handles[0].cluster;
@@ -610,7 +610,7 @@ fn by_id(id: i64) -> Tree {
     Tree::Leaf(Column::Id, Test::Equal(Datum::Integer(id)))
 }
 
-/// Writes in a session and in the oracle, and compares what was affected.
+/// Writes in a session and in the oracle, and compares the affected rows.
 fn perform<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, op: &Op, id: i64) -> Verdict {
     let rows = oracle.all();
     match op {

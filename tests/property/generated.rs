@@ -295,8 +295,8 @@ fn changes_are_of_every_kind() {
     }
 }
 
-/// For predicates on the key alone, without `LIKE`, brute force leaves no choice: what must be asked is what may.
-/// Predicates prune: some ask no shard, some one, some several, some all.
+/// For predicates on the key alone, without `LIKE`, brute force leaves no choice: the shards that must be read are those that
+/// may be read. Predicates prune: some read no shard, some one, some several, some all.
 #[test]
 fn predicates_on_the_key_alone_have_one_right_answer() {
     fn check<T: Subject>() {

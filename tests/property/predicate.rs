@@ -1,4 +1,4 @@
-//! Predicates as trees, and what they mean: written for these tests, without the library.
+//! Predicates as trees, and their evaluation, without the library.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -140,7 +140,7 @@ fn a_statement_that_another_program_cancels_is_busy() {
     }
 }
 
-/// The commit of a deferred constraint, a batch, and what is prepared are cancelled, too.
+/// The commit of a deferred constraint, a batch, and a prepared statement are cancelled, too.
 #[test]
 fn a_commit_that_another_program_cancels_is_busy() {
     let server = server();

@@ -1,5 +1,5 @@
-//! Rows of decision logs that grow old, and clocks that jump, beside everything else: recovery must not take a row for
-//! finished because of its age.
+//! Rows of decision logs grow old and clocks jump during other attacks. Recovery must not treat a row as finished because of
+//! its age.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -288,7 +288,7 @@ fn a_thousand_sessions_take_turns(backend: &Backend) {
 }
 
 /// Each unit holds the lock between two verbs, while all the others wait for it, each on a thread. Were a verb of the one
-/// to wait for a thread, no session would go on until the waiting ones had timed out.
+/// to wait for a thread, no session would continue until the waiting ones had timed out.
 fn the_holder_of_a_lock_continues_while_all_others_wait_for_it(backend: &Backend) {
     let builder = backend.builder(&LETTERS).async_sessions(4).connections(3 * 4);
     let cluster = builder.busy_timeout(Duration::from_secs(600)).create::<Account>().unwrap();
@@ -331,7 +331,7 @@ fn r38_waiting_for_a_slot_fails_after_the_timeout(backend: &Backend) {
         assert_error(refused, ErrorKind::Busy, &["async session slot (limit 1)", "`async_sessions`"]);
         let refused = cluster.async_transaction(|session| session.flush()).await;
         assert_error(refused, ErrorKind::Busy, &["async session slot (limit 1)"]);
-        // Who holds it goes on, and once it has ended, so does the other.
+        // Who holds it continues, and once it has ended, so does the other.
         holder.all(Account::select().on_shard("c")).await?;
         holder.rollback().await;
         other.all(Account::select().on_shard("b")).await?;

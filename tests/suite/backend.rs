@@ -469,7 +469,7 @@ impl Watched {
         (result, counts)
     }
 
-    /// Returns the closure's value and the names of the shards that it asked, in the cluster's order.
+    /// Returns the closure's value and the names of the shards that it read, in the cluster's order.
     pub fn asked<T>(&self, run: impl FnOnce() -> T) -> (T, Vec<String>) {
         let (result, counts) = self.counted(run);
         (result, counts.into_iter().map(|(shard, _)| shard).collect())

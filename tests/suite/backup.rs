@@ -47,7 +47,7 @@ fn a_copy_is_a_cluster_of_its_own(backend: &Backend) {
     let mut session = copy.session();
     assert_eq!(session.all(City::select().all_shards()).unwrap().len(), cities.len());
     assert_eq!(session.all(Report::select().all_shards()).unwrap().len(), cities.len());
-    // Its ids go on where they were, and it is no part of the other.
+    // Its ids continue where they were, and it is no part of the other.
     let next = session.add(city(Continent::Asia, "in the copy")).unwrap();
     assert!(cities.iter().all(|city| city.id < next.id));
     session.commit().unwrap();

@@ -166,7 +166,7 @@ fn r43_values_that_do_not_fit_on_the_way_back(backend: &Backend) {
         let all = || Everything::select().all_shards();
         assert_error(session.all(all()), ErrorKind::Value, &texts);
         assert_error(session.first(Everything::select().on_shard("b")), ErrorKind::Value, &texts);
-        // Where the row is not decoded nothing is wrong, and the session goes on.
+        // Where the row is not decoded nothing is wrong, and the session continues.
         assert_eq!(session.one(all().count()).unwrap(), 20);
         assert!(!session.all(Everything::select().on_shard("a")).unwrap().is_empty());
         session.commit().unwrap();

@@ -101,7 +101,7 @@ fn a_verb_that_has_begun_runs_to_its_end(backend: &Backend) {
             gate.let_go.send(()).unwrap();
             let all = all.await.unwrap();
             assert!(all.len() == 3 && all.iter().all(|account| account.owner == "y"));
-            // It belongs to the unit of work, and to nothing else.
+            // It belongs to the transaction, and to nothing else.
             session.rollback().await;
             assert_eq!(count(&cluster), 0);
         });
@@ -125,7 +125,7 @@ fn r29_a_read_whose_reader_is_gone_is_stopped(backend: &Backend) {
                     let nothing = Impatient::new(session.all(endless), 1, after).await;
                     assert!(nothing.is_none());
                 }
-                // Without being stopped it would go on for ever. What was written before is still there.
+                // Without being stopped it would continue for ever. What was written before is still there.
                 assert_eq!(session.one(Account::select().all_shards().count()).await.unwrap(), 3);
             }
             // Nor is the thread kept by a session that is gone.
@@ -308,7 +308,7 @@ fn r28_rows_come_as_they_are_taken(backend: &Backend) {
             for id in 0..1_000 {
                 assert_eq!(accounts.next().await.unwrap().unwrap().id, id);
             }
-            // The statements are not at their end, and will not come there by themselves.
+            // The statements are not at their end, and will not come there automatically.
             std::thread::sleep(Duration::from_millis(20));
             assert_eq!(*read.lock().unwrap(), Vec::<u64>::new());
             let rest: Vec<_> = accounts.collect().await;

@@ -152,7 +152,7 @@ fn one() -> Select<Author, Routed> {
 
 type Selected = fn() -> Select<Author, Routed>;
 
-/// Both of them, each with what it is in SQL and the number of shards that it asks.
+/// Both of them, each with what it is in SQL and the number of shards that it reads.
 fn scattered_and_whole() -> [(Selected, &'static str, usize); 2] {
     [(all, "TRUE", 3), (one, "tenant = 3", 1)]
 }

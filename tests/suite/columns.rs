@@ -149,7 +149,7 @@ fn r28_rows_are_visited_until_the_visitor_has_enough(backend: &Backend) {
         })
         .unwrap();
     assert!(seen.iter().copied().eq((0..120).map(|place| 2_990 - 10 * place)));
-    // The visitor's error is the answer's, and the session goes on.
+    // The visitor's error is the answer's, and the session continues.
     let result = session.for_each(by_number(), |account| {
         u8::try_from(account.number)
             .map(|_| ControlFlow::Continue(()))

@@ -252,7 +252,7 @@ fn r32_a_failed_computation_leaves_nothing_on_any_shard(backend: &Backend) {
     session.add(stock(5, 1)).unwrap();
     let last = Stock::update().set(Stock::PIECES, i64::MAX).filter(Stock::PLACE.eq(2500));
     session.execute(last).unwrap();
-    // What the unit of work wrote before stays.
+    // What the transaction wrote before stays.
     let more = Stock::update().set(Stock::PIECES, Stock::PIECES + 1).all_shards();
     assert_error(session.execute(more), ErrorKind::Value, &["shard `c`", "`stocks`", "`pieces`"]);
     session.commit().unwrap();

@@ -174,7 +174,7 @@ fn r23_a_session_reads_its_own_writes(backend: &Backend) {
     let mut session = cluster.session();
     let tokyo = session.add(city(Continent::Asia, "Tokyo")).unwrap();
     session.add(city(Continent::Europe, "London")).unwrap();
-    // Adding asks no shard; reading the table flushes the pending changes of the shards that are read, and only those.
+    // Adding reads no shard; reading the table flushes the pending changes of the shards that are read, and only those.
     let asia = || City::select().filter(City::CONTINENT.eq(Continent::Asia));
     let (found, counts) = cluster.counted(|| session.all(asia()).unwrap());
     assert_eq!(found[..], *std::slice::from_ref(&tokyo));

@@ -187,7 +187,7 @@ fn in_processes_of_their_own() {
     });
     let patient = builder.busy_timeout(std::time::Duration::from_secs(60)).durability(Durability::Normal);
     let cluster = patient.open::<City>().unwrap();
-    // Those that are to be killed go on until they are.
+    // Those that are to be killed continue until they are.
     let rounds = if name.as_str() < "2" { 5_000 } else { 20 };
     for round in 0..rounds {
         let mut session = cluster.session();

@@ -81,7 +81,7 @@ fn r24_grandparents_are_joined_too(backend: &Backend) {
     let explained = cluster.explain(&joined()).unwrap();
     assert_eq!(explained.shards(), CONTINENTS);
     assert!(explained.to_string().matches("JOIN").count() >= 2, "{explained}");
-    // Pages go on after a remark, and what narrows it narrows the join.
+    // Pages continue after a remark, and what narrows it narrows the join.
     let after = joined().cursor(&rows[3].0).unwrap();
     let rest = session.all(query().offset(0).limit(5).with_parent().with_parent().after(&after)).unwrap();
     assert_eq!(rest, rows[4..]);

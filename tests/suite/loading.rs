@@ -235,7 +235,7 @@ fn r24_grandchildren_come_with_their_parents(backend: &Backend) {
             assert!(remarks.iter().all(|remark| remark.report == report.link()));
         }
     }
-    // No shard is asked for the children of no parents.
+    // No shard is read for the children of no parents.
     let none = City::select().filter(City::NAME.eq("nowhere")).on(Continent::Asia);
     let (with, counts) = cluster.counted(|| session.all_with::<With<Report, Remark>>(none).unwrap());
     assert_eq!((with.len(), counts), (0, vec![("asia".to_owned(), 1)]));

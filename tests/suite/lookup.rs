@@ -176,7 +176,7 @@ fn r12_lookups_join_in_the_algebra(backend: &Backend) {
     assert_eq!(asked(User::EMAIL.eq(&x) & User::VISITS.gt(7)), text("", "ab"));
     assert_eq!(asked(User::EMAIL.eq(&y) & !User::PHONE.eq(5)), text("", "ac"));
     assert_eq!(asked(User::EMAIL.eq(&x) & User::EMAIL.eq(&y)), text("", "a"));
-    // What asks every shard anyway asks no lookup.
+    // What reads every shard anyway asks no lookup.
     let all = User::select().filter(User::EMAIL.eq(&x) | User::VISITS.eq(0)).all_shards();
     let mut session = cluster.session();
     let (rows, counts) = cluster.counted(|| session.all(all).unwrap().len());
@@ -264,7 +264,7 @@ fn every_reader_follows_a_lookup(backend: &Backend) {
     let ordered = || query().order_by(User::VISITS.asc());
     let page = session.all(ordered().columns(User::VISITS).with_cursor()).unwrap();
     assert_eq!(session.all(ordered().after(&page[0].1)).unwrap(), []);
-    // An empty list asks no shard.
+    // An empty list reads no shard.
     assert_eq!(cluster.asked(|| session.all(query().limit(0)).unwrap()).1, Vec::<String>::new());
 }
 

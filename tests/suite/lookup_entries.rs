@@ -1,4 +1,4 @@
-//! The entries of lookups: kept in the same unit of work as their rows, by every verb that writes those, and unique over the
+//! The entries of lookups: kept in the same transaction as their rows, by every verb that writes those, and unique over the
 //! cluster.
 
 use shard_runtime::{ErrorKind, Sharded, Sql};
@@ -28,7 +28,7 @@ fn values_are_unique_over_the_cluster(backend: &Backend) {
         let message = "another row has this value, which is unique over the cluster; store another one";
         let whole = format!("shard `{region}`, table `users`, column `email`: {message}");
         assert_eq!((error.kind(), error.to_string()), (ErrorKind::Unique, whole));
-        // The session goes on, and nothing of the row is left.
+        // The session continues, and nothing of the row is left.
         assert_eq!(session.one(User::select().all_shards().count()).unwrap(), 2);
         session.rollback();
     }

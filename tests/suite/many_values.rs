@@ -1,4 +1,4 @@
-//! More values than a statement takes parameters: lists and loads are split between the shards, and no shard is asked
+//! More values than a statement takes parameters: lists and loads are split between the shards, and no shard is read
 //! more often for that: R16.
 
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Parts of a unit of work that are undone by themselves, R33, and units of work that are tried again, R38.
+//! Parts of a transaction that are undone automatically, R33, and transactions that are tried again, R38.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

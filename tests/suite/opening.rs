@@ -327,7 +327,7 @@ fn r40_a_missing_file_is_refused(backend: &Backend) {
     let mut session = cluster.session();
     assert_error(session.all(Company::select().on_shard("b")), ErrorKind::Missing, &["shard `b`"]);
     assert!(!backend.path("b").exists());
-    // The others go on.
+    // The others continue.
     assert!(!session.all(Company::select().on_shard("c")).unwrap().is_empty());
 }
 

@@ -336,7 +336,7 @@ macro_rules! placement {
                         _ => chosen.names(cluster.shards()),
                     };
                     match question.limit {
-                        // Without an order one shard is asked after the other, until there are rows enough.
+                        // Without an order one shard is read after the other, until there are rows enough.
                         Some(limit) if limit == rows.len() as u64 && question.orders.is_empty() => {
                             let last = rows.last().map(|row| row.shard().name().to_owned());
                             prop_assert!(asked.len() <= allowed.len() && asked == allowed[..asked.len()]);

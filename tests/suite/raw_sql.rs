@@ -92,7 +92,7 @@ fn r23_sql_sees_pending_changes_and_clears_the_identity_map(backend: &Backend) {
     let (cluster, mut session) = made(backend);
     let lima = session.add(city(Continent::SouthAmerica, "Lima")).unwrap();
     session.add(city(Continent::NorthAmerica, "Reno")).unwrap();
-    // The SQL is not parsed: pending changes of every table are flushed, on the shards that are asked.
+    // The SQL is not parsed: pending changes of every table are flushed, on the shards that are read.
     let reports = Sql::new("SELECT count(*) AS n FROM {reports}").on_shard("south_america");
     let (_, sql) = (session.one(reports).unwrap(), cluster.sql());
     let inserts: Vec<&str> =

@@ -1,4 +1,4 @@
-//! Units of work that were decided and whose owner is gone before every shard had its part, R35: they are finished by
+//! Transactions that were decided and whose owner is gone before every shard had its part, R35: they are finished by
 //! the next process that opens the cluster, writes to the shard, or calls `recover`. The owner is played here: a record is planted in
 //! the control database as it would have left one. Real owners are killed in `tests/torture`.
 
@@ -223,7 +223,7 @@ fn in_a_process_that_may_write_little() {
     let [pending] = committed.pending() else { panic!("{committed:?}") };
     assert_eq!(pending.shard(), Some("b"));
     assert!(matches!(pending.kind(), ErrorKind::Io | ErrorKind::Full), "{pending}");
-    // It is decided; the session goes on, and sees what is stored.
+    // It is decided; the session continues, and sees what is stored.
     let changed =
         |owner: &str| Account::select().filter(Account::OWNER.starts_with(owner)).all_shards().count();
     assert_eq!(session.one(changed("changed")).unwrap(), 1);

@@ -533,7 +533,7 @@ fn shards_that_differ_are_named(backend: &Backend) {
         &["currencies", "4 on a, 3 on b, 4 on c"],
     );
     assert_error(session.execute(Currency::delete()), ErrorKind::ReferenceDiverged, &["3 on b"]);
-    // Nothing of it is left on any shard, and the session goes on.
+    // Nothing of it is left on any shard, and the session continues.
     session.add(Clerk { number: 8 }).unwrap();
     session.commit().unwrap();
     let [a, b, c] = <[_; 3]>::try_from(on_each(&cluster)).unwrap();

@@ -69,7 +69,7 @@ fn r08_the_parents_key_narrows_its_children(backend: &Backend) {
     let (reports, asked) = cluster.asked(|| session.all(warm).unwrap());
     assert!(reports.iter().map(|report| report.temperature).eq([23.0, 22.0]));
     assert_eq!(asked, ["north_america", "europe"]);
-    // A query without the key asks every shard, and its type shows it.
+    // A query without the key reads every shard, and its type shows it.
     let named: Filter<Report, Unrouted> = Report::has_parent(City::NAME.eq("Tokyo"));
     let (reports, asked) =
         cluster.asked(|| session.all(Report::select().filter(named).all_shards()).unwrap());

@@ -218,7 +218,7 @@ fn r56_two_processes_begin_at_once(backend: &Backend) {
     session.add_all(rows).unwrap();
     session.commit().unwrap();
     drop((session, cluster));
-    // As two processes do: each opens the cluster by itself, and begins the sequence.
+    // As two processes do: each opens the cluster automatically, and begins the sequence.
     let generated: Vec<i64> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|_| {

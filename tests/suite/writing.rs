@@ -97,7 +97,7 @@ fn r31_a_model_of_an_id_alone(backend: &Backend) {
     session.add(Company { id: 1, name: String::new() }).unwrap();
     let ticks = session.add_all((0..3).map(|_| NewTick { company_id: 1 })).unwrap();
     assert!(ticks.iter().map(|tick| tick.id).eq([1, 2, 3]));
-    // A counter goes on where it was, also after its greatest row is gone.
+    // A counter continues where it was, also after its greatest row is gone.
     session.delete(&ticks[2]).unwrap();
     session.commit().unwrap();
     assert_eq!(session.add(NewTick { company_id: 1 }).unwrap().id, 4);
@@ -121,7 +121,7 @@ fn r32_a_failed_flush_leaves_nothing_on_any_shard(backend: &Backend) {
         session.all(all).unwrap().iter().map(|account| account.id).collect()
     };
     assert_eq!(ids(&mut session), [1, 2]);
-    // The session goes on, with what was written before.
+    // The session continues, with what was written before.
     session.add(account(5, 1600)).unwrap();
     session.commit().unwrap();
     assert_eq!(ids(&mut cluster.session()), [1, 2, 5]);

@@ -2,9 +2,8 @@
 //! feature `servers`.
 //!
 //! The behaviour on PostgreSQL is tested on PostgreSQL, not
-//! on a stand-in. Each [`Server`] has a cluster of its own in a temporary
-//! folder, listens on a free port of the loopback interface only, asks for a
-//! random password, and is gone when the value is dropped.
+//! on a stand-in. Each [`Server`] has its own database cluster in a temporary folder, listens on a free port of the loopback
+//! interface only, and requires a random password. It is stopped and removed when the value is dropped.
 
 use std::collections::hash_map::RandomState;
 use std::env;
@@ -112,8 +111,8 @@ impl Server {
         folder_with(&PROGRAMS).is_some()
     }
 
-    /// Has the server stopped, and its data removed, when this process is gone, however it ends: for a server that is
-    /// never dropped, because it is for all tests of a binary.
+    /// Stops the server and removes its data when this process ends in any way. It is for a server of all tests of a binary,
+    /// which is never dropped.
     pub fn stop_with_the_process(&self) {
         let script = "trap '' INT TERM HUP; cat > /dev/null; \"$0\" stop --silent --mode=immediate --pgdata=data; \
                       cd / && rm -rf \"$1\"";
@@ -167,7 +166,7 @@ impl Server {
     }
 
     /// Stops all processes of the server where they are, as `SIGSTOP` does, until it is [thawed](Server::thaw). Its
-    /// kernel goes on to accept connections.
+    /// kernel continues to accept connections.
     #[cfg(target_os = "linux")]
     pub fn freeze(&self) {
         // The postmaster first: it starts no processes then.
@@ -175,7 +174,7 @@ impl Server {
         self.signal("STOP", &children(self.process.id()));
     }
 
-    /// Lets a server go on that was frozen.
+    /// Lets a server continue that was frozen.
     #[cfg(target_os = "linux")]
     pub fn thaw(&self) {
         self.signal("CONT", &children(self.process.id()));

@@ -1,5 +1,5 @@
-//! Futures of the async session that are dropped at random points, in commits most of all: the same check as after kills,
-//! without a kill to blame, and with nothing left for anybody to finish.
+//! Futures of the async session are dropped at random points, most of them in commits. The check is the same as after kills,
+//! and nothing is left for recovery.
 
 use std::fs::File;
 use std::future::Future;

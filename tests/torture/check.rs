@@ -1,5 +1,5 @@
-//! The conditions after an attack: no transaction on some of its shards only, none lost that was told to be committed, none
-//! there that was told to be aborted, every sum exact, every file sound, and nothing left to be done.
+//! The conditions after an attack. No transaction is on some of its shards only. None that was reported as committed is lost,
+//! and none that was reported as aborted is stored. Every sum is exact, every file is sound, and nothing is left for recovery.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! Commits over several shards under attack: processes are killed at random and at their system calls, and disks
-//! fail, while units of work are written. What must hold afterwards is in `check`.
+//! fail, while transactions are written. What must hold afterwards is in `check`.
 //!
 //! As part of `cargo test --all-features` this is a scaled-down run. It needs `strace`. On request it is a long one:
 //!
@@ -109,8 +109,8 @@ struct Note {
     text: String,
 }
 
-/// A row with a value that is unique over the cluster: of each unit that writes all shards, and of those that write three
-/// with no other process beside them. The value's entry is on a shard of its own.
+/// A row with a value that is unique over the cluster. Each unit that writes all shards has one, and each that writes three
+/// without another process. The value's entry is on a shard of its own.
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "names")]
 struct Name {
@@ -164,7 +164,7 @@ impl Running {
         Running(command.spawn().unwrap())
     }
 
-    /// Kills it; it must not have ended by itself.
+    /// Kills it; it must not have ended automatically.
     fn kill(mut self) {
         assert!(self.0.try_wait().unwrap().is_none(), "a process has ended by itself");
     }

@@ -1,5 +1,5 @@
-//! A decision that its owner has written to control's write-ahead log and not published: running processes do not read it,
-//! but the next recovery of the log does. No process may commit on top of the rows that it was computed on.
+//! A decision that its owner has written to control's write-ahead log and not published. Running processes do not read it, but
+//! the next recovery of the log does. No process may commit on top of the rows that it was computed on.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

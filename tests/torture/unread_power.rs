@@ -1,8 +1,8 @@
-//! A decision that no process reads, two processes, and a power loss: the owner is killed while it waits for the disk, a
-//! process that was open before writes a file, and then the power is lost at any moment of both.
+//! A decision that no process reads, two processes, and a power loss. The owner is killed while it waits for the disk. A
+//! process that was open before writes a file. Then the power is lost at any moment of both.
 //!
-//! The one hazard is the order on the disk: the survivor's commit must not be there without what has overwritten the
-//! decision, because the next recovery of control's log would apply the decision over that commit.
+//! The hazard is the order on the disk. The survivor's commit must not be on disk without the transaction that overwrites the
+//! decision: the next recovery of control's log would apply the decision over that commit.
 
 use std::fs::File;
 use std::io::Write as _;

@@ -1,7 +1,7 @@
-//! The compiler's messages to a user: every mistake has its message, filed by kind, and correct code compiles
-//! under every condition that a user's crate may set.
+//! The compiler's messages to a user: every mistake has its message, sorted by kind. Correct code compiles under every
+//! condition that a user's crate may set.
 //!
-//! The texts are those of the current stable toolchain; after a change that is meant, write them anew with
+//! The texts are those of the current stable toolchain. After an intended change, write them with
 //! `TRYBUILD=overwrite cargo test -p sharded-ui --all-features`, and read them as a user would.
 
 use std::collections::{BTreeMap, BTreeSet};

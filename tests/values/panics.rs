@@ -1,5 +1,5 @@
-//! The state of a call ends with the call, also by a panic of the caller's code: R57. The session is then as after an
-//! error: what the call has begun is undone, what came before it is there, and nothing of its limits is left.
+//! The state of a call ends with the call, also by a panic of the caller's code: R57. The session is then as after an error:
+//! the work of the call is undone, earlier work stays, and none of the call's limits is left.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -296,7 +296,7 @@ fn r57_the_hook_may_panic_at_every_statement(backend: &Backend) {
                     session.rollback();
                     continue;
                 }
-                // Reading goes on, and sees all that was there.
+                // Reading continues, and sees all that was there.
                 let seen = ids(&mut session);
                 match seen {
                     Ok(seen) if waits => {

@@ -154,7 +154,7 @@ fn errors_reach_the_client_or_the_operator() {
     assert_eq!(cluster.session().one(service::City::select().all_shards().count()).unwrap(), 0);
 }
 
-/// Clients that hang up while they are served: each of their reports is there or not, and no other client notices.
+/// Clients disconnect while they are served: each of their reports is stored or not, and no other client is delayed.
 #[test]
 fn clients_that_hang_up_delay_no_other_client() {
     let folder = tempfile::tempdir().unwrap();

@@ -30,7 +30,7 @@ fn everything_is_copied_from_files_to_servers() {
     let report = |option: &str, place_of: &str| stdout(&place.weather(&["report", option, place_of]));
     assert_eq!(report("--shards", "shards.toml"), report("--data", "rows"));
 
-    // Said again, it goes on with what is missing, which is nothing first, and then one shard's cities.
+    // Run again, it copies missing rows: first none, then one shard's cities.
     let output = stdout(&place.weather(&COPY));
     assert_eq!((output.matches("already there").count(), output.matches('→').count()), (8, 0), "{output}");
     place.psql("rest", "DELETE FROM cities");
@@ -46,12 +46,12 @@ fn everything_is_copied_from_files_to_servers() {
     assert!(stdout(&place.weather(&back)).ends_with("All 60,120 rows are in both.\n"));
     place.same_rows(&folder.join("back"));
 
-    // Ids go on after those that were copied: nothing is in the way of new rows.
+    // Ids continue after the copied ones: new rows can be added.
     let observed = "INSERT INTO observations (city_id, station, observed_at, celsius, humidity) \
         SELECT city_id, 'new', observed_at, celsius, humidity FROM observations LIMIT 1";
     place.psql("americas", observed);
 
-    // What is neither nothing nor everything is not touched.
+    // A shard with a part of the rows is not touched.
     let output = refusal(&place.weather(&COPY));
     assert!(
         output.starts_with(

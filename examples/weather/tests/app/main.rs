@@ -1,5 +1,5 @@
-//! The example app `weather`, run as a program: what it prints and stores is compared with what this test reads
-//! from the CSV files and the shards' files by itself, with other code.
+//! The example app `weather`, run as a program. Its output and its rows are compared with the CSV files and the shards' files,
+//! which this test reads with its own code.
 
 #[cfg(feature = "admin")]
 mod administering;
@@ -31,7 +31,7 @@ fn the_tour_imports_everything_and_reports_the_rows_of_the_files() {
     assert!(!output.contains('\u{1b}'));
     assert!(output.lines().all(|line| line.chars().count() <= 80), "{output}");
 
-    // Everything is there, once, and where it belongs.
+    // Every row is stored once, on the shard of its key.
     let source = Path::new(DATA);
     let units = units_of(source);
     assert_eq!((units.values().sum::<usize>(), units["observations"], units.len()), (60_120, 26_114, 8));

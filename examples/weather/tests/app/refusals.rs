@@ -13,7 +13,7 @@ use crate::small_source::{FILES, small_source};
 /// The change of one test to a file's lines.
 type Change = fn(&mut Vec<String>);
 
-/// The mistakes of `cities.csv`, and what is said about each.
+/// The mistakes of `cities.csv`, and the error of each.
 const CITIES: [(Change, &str); 13] = [
     (
         |lines| lines[2] = lines[2].replace("Asia", "Atlantis"),
@@ -112,7 +112,7 @@ fn a_wrong_source_is_refused_with_file_and_line_and_nothing_is_written() {
         assert!(import(&source).starts_with(&format!("{} cannot be read: ", path.display())));
     }
 
-    // The observations are about a city that has to be there.
+    // The city of the observations has to exist.
     let source = small_source();
     let path = source.path().join("cities.csv");
     let cities = fs::read_to_string(&path).expect("cities").replace("North America", "South America");

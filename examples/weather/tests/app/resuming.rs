@@ -17,7 +17,7 @@ fn start(arguments: &[&str]) -> Child {
     command.spawn().expect("the program runs")
 }
 
-/// Waits until the import has come so far.
+/// Waits until the import has reached this moment.
 fn follow(child: &mut Child, moment: Moment, folder: &Path) {
     match moment {
         Moment::Units(units) => {
@@ -37,9 +37,9 @@ fn follow(child: &mut Child, moment: Moment, folder: &Path) {
 
 #[derive(Clone, Copy)]
 enum Moment {
-    /// A file is there, so the shards are being made.
+    /// A file exists, so the shards are being made.
     File(&'static str),
-    /// It said of so many units that they are there, so the next one is being written.
+    /// It has printed this number of units, so the next one is being written.
     Units(usize),
 }
 

@@ -1,4 +1,5 @@
-//! Encrypted connections to PostgreSQL servers: what encrypts also verifies, and nothing is weaker than the URL requires.
+//! Encrypted connections to PostgreSQL servers: an encrypted connection also verifies the server, and no connection is weaker
+//! than the URL requires.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -85,7 +86,7 @@ impl World {
     }
 }
 
-/// Opening a cluster of one shard at this URL must fail so, and tell no secret.
+/// Asserts that opening a cluster of one shard at this URL fails with this error, which holds no secret.
 #[track_caller]
 fn refused(server: &Server, url: &str, kind: ErrorKind, texts: &[&str]) {
     let error = Cluster::builder().shard("a", url).create::<Company>().expect_err("an error");

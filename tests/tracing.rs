@@ -31,7 +31,7 @@ struct Payment {
     cents: i64,
 }
 
-/// A span as it was told of.
+/// A span as it was recorded.
 #[derive(Clone, Debug, Default)]
 struct Told {
     name: &'static str,

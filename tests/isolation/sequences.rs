@@ -1,5 +1,5 @@
-//! Two sessions run operations in a random order, and are compared with one big table: the same operations in the same order,
-//! by two sessions of a cluster with one shard, on one server.
+//! Two sessions run operations in a random order. They are compared with one big table: the same operations in the same order,
+//! by two sessions of a cluster with one shard on one server.
 //!
 //! Every answer must be the same, and so must the rows at the end. An operation that waits for a lock of the other session
 //! fails with `Busy`, which ends its transaction on both clusters. The shards may take locks that one table does not need

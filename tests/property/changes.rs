@@ -1,5 +1,5 @@
 //! Changes of the layout under random reads and writes: before, in and after a change, at every step, a cluster answers as one
-//! big table does, and asks the shards that have the keys at that moment and no others.
+//! big table does. It reads only the shards that have the keys at that moment.
 //!
 //! Two handles read and write, each opened for itself, as processes are. Each step of a change is made by one of them, which
 //! takes the change over if the other one made the step before. A change may be cancelled, by its owner or while it copies,

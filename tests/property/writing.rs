@@ -92,7 +92,7 @@ pub fn execute<T: Subject>(session: &mut Session, write: &Write, layout: &Layout
     }
 }
 
-/// Checks what a write affects, and the shards that it reads.
+/// Checks the rows that a write affects, and the shards that it reads.
 pub fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, write: &Write) -> Verdict {
     let layout = &world.layout;
     let (affected, asked) = world.asked(session, |session| execute::<T>(session, write, layout));

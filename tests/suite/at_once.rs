@@ -1,5 +1,5 @@
-//! The work that an async session does on the task's own thread: look-ups in files that answer quickly, and the end of a
-//! session that has only read. It waits there for nothing.
+//! The work that an async session does on the task's own thread, without blocking: quick look-ups in files, and the end of a
+//! session that has only read.
 
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};

@@ -99,7 +99,7 @@ fn a_copy_has_every_unit_of_work_whole(backend: &Backend) {
     });
 }
 
-/// Says that something is over, also where a test fails.
+/// Signals the end of something, also if a test fails.
 struct OnDrop<'a>(&'a AtomicBool);
 
 impl Drop for OnDrop<'_> {

@@ -1,5 +1,5 @@
-//! Futures and sessions that are dropped: what was not begun is not done, what reads is stopped, and everything else comes
-//! to its end. Commits that are left at random are also attacked in `tests/torture`.
+//! Futures and sessions that are dropped. A verb that has not begun is not run, a read is stopped, and every other verb runs to
+//! its end. `tests/torture` also drops commits at random.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};

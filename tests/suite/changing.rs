@@ -1,4 +1,4 @@
-//! Changed and removed rows wait and are sent in batches: R23, R31, R32, R33.
+//! Changed and removed rows are pending and sent in batches: R23, R31, R32, R33.
 
 use shard_runtime::{Error, ErrorKind, Session, Sharded, Stored};
 

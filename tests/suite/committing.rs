@@ -1,5 +1,5 @@
-//! Commits: one shard's is its database's own, R34; over several shards it is all or nothing, R35, or as far as it
-//! came where that was wanted. What a kill leaves is in `recovering`, and in `tests/torture`.
+//! Commits: that of one shard is its database's own, R34; one over several shards is all or nothing, R35, or best effort on
+//! request. Kills are in `recovering` and `tests/torture`.
 
 use shard_runtime::{Commit, ErrorKind, Session, Sharded, Sql, sqlite};
 

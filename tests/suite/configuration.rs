@@ -73,7 +73,7 @@ fn every_setting_can_be_in_a_file(backend: &Backend) {
     }
 }
 
-/// Cargo sets one that is known here.
+/// Cargo sets this variable.
 fn the_environment_is_put_into_urls(backend: &Backend) {
     let shard = |url: &str| format!("[[shard]]\nname = \"a\"\nurl = \"{url}\"\n");
     let path = written(

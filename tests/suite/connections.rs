@@ -82,8 +82,8 @@ fn r38_a_holder_of_connections_can_get_the_rest(backend: &Backend) {
     more.iter_mut().for_each(|holder| read(holder, "b").unwrap());
 }
 
-/// In orders of their own, and more of them than there are connections: were they to take what there is, each would soon
-/// hold one and wait for another.
+/// Each uses its own order, and they are more than the connections. If each took a free connection, all would soon hold one and
+/// wait for another.
 fn r38_many_readers_of_all_shards_take_turns(backend: &Backend) {
     let builder = backend.builder(&LETTERS).busy_timeout(Duration::from_secs(600));
     let cluster = builder.connections(backend.databases() + 2).create::<Account>().unwrap();
@@ -131,7 +131,7 @@ fn as_many_async_sessions_as_can_have_everything(backend: &Backend) {
     done.unwrap();
 }
 
-/// The connections that a server has are its own to say.
+/// Reads the number of connections from the server.
 fn connections_stay_within_the_limit(backend: &Backend) {
     const CONNECTIONS: u32 = 5;
     let name = |shard: &str| backend.schema(shard);

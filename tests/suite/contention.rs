@@ -1,4 +1,4 @@
-//! Sessions that want the same shards: a bounded wait, then a typed error: R38.
+//! Sessions that lock the same shards: a bounded wait, then a typed error: R38.
 
 use std::time::Duration;
 

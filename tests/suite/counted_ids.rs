@@ -24,7 +24,7 @@ fn cities(session: &mut Session) -> [Stored<City>; 2] {
         .map(|(continent, name)| session.add(city(continent, name)).unwrap())
 }
 
-/// Reports that can be told apart by their temperature, the shards mixed.
+/// Reports that differ by their temperature, of mixed shards.
 fn reports(cities: &[Stored<City>; 2], rows: usize) -> Vec<NewReport> {
     let place = |row: usize| usize::from(row % 7 < 3);
     (0..rows).map(|row| NewReport { city: cities[place(row)].link(), temperature: row as f64 }).collect()

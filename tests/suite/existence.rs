@@ -1,4 +1,4 @@
-//! Whether there is a row: asked of no more shards than it takes, and of none for more than one row (R14, R26, R27).
+//! The existence of a row: it reads no more shards than necessary, and no more than one row of each (R14, R26, R27).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

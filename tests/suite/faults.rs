@@ -35,7 +35,7 @@ fn made(backend: &Backend) -> Watched {
     cluster
 }
 
-/// Moves what stands in the write-ahead log into the file itself.
+/// Moves the write-ahead log into the file.
 fn settle(backend: &Backend, shard: &str) {
     backend.raw(shard).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
 }

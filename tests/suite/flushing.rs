@@ -1,5 +1,5 @@
-//! Many rows at once: large flushes, which go to several databases at the same time, and `add_all` of more rows than one
-//! batch: R31, R32, R36. That they run on workers is shown in `tests/fan_out.rs`.
+//! Many rows at once: large flushes, which go to several databases at the same time, and `add_all` of more rows than one batch:
+//! R31, R32, R36. `tests/fan_out.rs` checks that they run on workers.
 
 use shard_runtime::{ErrorKind, Session, Sharded, Stored};
 

@@ -1,4 +1,4 @@
-//! Reading to write: what is computed from rows and written back loses nothing: R20, R36, R38.
+//! Reads with `for_update`: a value that is computed from a row and written back loses no other change: R20, R36, R38.
 
 use shard_runtime::{Error, ErrorKind, Session, Sharded};
 

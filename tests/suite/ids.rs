@@ -1,4 +1,4 @@
-//! The kinds of id, and that none is handed out twice: R39.
+//! The kinds of id; none is generated twice: R39.
 
 use std::collections::HashSet;
 

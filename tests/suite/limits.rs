@@ -1,4 +1,4 @@
-//! Reads that end early: after a time, and with what can be had: R29.
+//! Reads that end early: after a timeout, and with a partial answer: R29.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -163,8 +163,8 @@ fn r29_results_are_partial_only_on_request(backend: &Backend) {
     assert_error(result, ErrorKind::Missing, &["shard `b`"]);
 }
 
-/// Makes every read of a shard's table take as many steps as are said, or for ever; `false` where there is no way
-/// behind the library's back.
+/// Makes every read of a shard's table take this number of steps, or for ever; `false` if there is no way behind the library's
+/// back.
 fn slow_down(backend: &Backend, shard: &str, table: &str, steps: Option<u32>) {
     let end = steps.map_or_else(String::new, |steps| format!("WHERE x < {steps}"));
     let count =

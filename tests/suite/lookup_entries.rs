@@ -352,7 +352,7 @@ fn an_entry_without_a_row_is_replaced_whatever_the_id(backend: &Backend) {
     assert_eq!(emails(&cluster), pairs(&[("ada", "a"), ("new", "b")]));
 }
 
-/// W10: a session that may write one shard only cannot know.
+/// W10: a session that may write one shard only cannot check the others.
 fn an_entry_without_a_row_that_stays_is_explained(backend: &Backend) {
     let cluster = cluster(backend);
     let email = text_on("a", "x");

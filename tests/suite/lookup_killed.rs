@@ -1,4 +1,4 @@
-//! Rows and their entries through kills of the process that writes them, R35: a decided transaction is there as a whole.
+//! Rows and their entries through kills of the process that writes them, R35: a decided transaction is stored as a whole.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! A shard that was made once is never made again unasked: R47.
+//! A shard that was made once is made again only on request: R47.
 
 use std::fs;
 
@@ -458,7 +458,7 @@ fn r47_the_other_shards_of_a_file_keep_decided_transactions() {
     assert_eq!(ids_by_shard(&decided.builder().open::<Company>().unwrap())[0], [1_001, 1_003]);
 }
 
-/// The first shard of a file holds the version, which tells whether a decided transaction was applied.
+/// The first shard of a file holds the version, which shows whether a decided transaction was applied.
 #[test]
 fn r47_the_first_shard_of_a_file_is_not_replaced_while_a_decision_is_open() {
     let decided = Decided::new();

@@ -35,7 +35,7 @@ fn assert_more_than_a_statement_takes(cluster: &Cluster, shard: &str, values: us
     session.rollback();
 }
 
-/// Each of these shards, asked so often.
+/// Each of these shards, read this often.
 fn each(shards: &[&str], statements: u64) -> Vec<(String, u64)> {
     shards.iter().map(|shard| ((*shard).to_owned(), statements)).collect()
 }

@@ -1,4 +1,4 @@
-//! Migrations: what is added, numbered steps, contracts, and what stops them. R41, R52, R53.
+//! Migrations: additions, numbered steps, contracts, and errors that stop them. R41, R52, R53.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Rows that are not where their keys belong: `create` refuses tables that hold rows already, and `verify` finds rows that
-//! were put, or changed, behind the cluster's back (W17, W30).
+//! Rows on another shard than that of their keys: `create` refuses tables that already hold rows, and `verify` finds rows that
+//! were added or changed without the library (W17, W30).
 
 use shard_runtime::{ErrorKind, RowProblem, RowProblemKind, Sharded, Value};
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! Which shards a query asks: R12 to R18.
+//! The shards that a query reads: R12 to R18.
 
 use shard_runtime::{Filter, Routed, Select, Sharded, Stored};
 
@@ -25,8 +25,8 @@ on_every_dialect! {
     many_shards,
 }
 
-/// A cluster with one city in every shard's file that has *every* continent it is asked for: the key `Asia` (and
-/// each of the others) stands on every shard, so that the rows that come back name the shards that were read.
+/// A cluster in which every shard's file has a city of *every* continent. The key `Asia` (like each of the others) is on every
+/// shard, so that the returned rows name the shards that were read.
 fn everywhere(backend: &Backend) -> (Watched, bool) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let rows = ["North America", "Asia", "Oceania", "Europe", "SouthAmerica"];
@@ -37,7 +37,7 @@ fn everywhere(backend: &Backend) -> (Watched, bool) {
     (cluster, planted)
 }
 
-/// The shards that a query asks; the sentinel rows must say the same.
+/// Returns the shards that a query reads; the sentinel rows must name the same.
 fn asked(cluster: &Watched, planted: bool, query: Select<City, Routed>) -> Vec<String> {
     let (rows, asked) = cluster.asked(|| cluster.session().all(query).unwrap());
     if planted {

@@ -1,4 +1,4 @@
-//! Parts of a transaction that are undone automatically, R33, and transactions that are tried again, R38.
+//! Savepoints, R33, and transactions that are retried, R38.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

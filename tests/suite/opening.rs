@@ -47,7 +47,7 @@ fn files(backend: &Backend) -> Vec<String> {
     names
 }
 
-/// Shards in files whose names do not say which shard they hold.
+/// Shards in files whose names do not name the shard.
 fn opened(backend: &Backend, shards: &[(&str, &str)]) -> shard_runtime::Result<Cluster> {
     let control = match backend.is_postgres("a") {
         true => backend.url("a"),

@@ -98,7 +98,7 @@ impl Condition {
         }
     }
 
-    /// Whether it holds for a row with this key; `None` where it is not about the key alone.
+    /// Returns whether it holds for a row with this key; `None` if it is not about the key alone.
     fn holds_for_key(&self, key: i64) -> Option<bool> {
         Some(match self {
             Condition::Key(comparison, value) => comparison.holds(key.cmp(value)),

@@ -1,4 +1,4 @@
-//! Rows that live where their parents live, and rows that would have to move: R07 to R10.
+//! Rows on the shard of their parents, and rows that would have to move: R07 to R10.
 
 use shard_runtime::{ErrorKind, Sharded};
 

@@ -1,4 +1,4 @@
-//! Pins: R19. A pin wins over the predicate, is part of the query, and reaches what is loaded through it.
+//! Pins: R19. A pin takes precedence over the predicate, is part of the query, and applies to rows that are loaded through it.
 
 use shard_runtime::{ErrorKind, Sharded};
 

@@ -1,5 +1,5 @@
-//! Groups that are each of one shard are that shard's affair: conditions, order and limit are pushed down where the
-//! shard does them exactly as the merge would, and nowhere else (R27, R20).
+//! Groups that are each on one shard: conditions, order and limit are pushed down only if the shard evaluates them exactly as
+//! the merge would (R27, R20).
 
 use shard_runtime::{ErrorKind, Explain, Sharded, count};
 

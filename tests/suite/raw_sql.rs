@@ -1,4 +1,4 @@
-//! SQL as a person writes it, through a session: where it runs, what it may be, what its rows say.
+//! Raw SQL through a session: its shards, the allowed statements, and its rows.
 
 use shard_runtime::{ErrorKind, Parent, Session, Sql};
 

@@ -1,4 +1,4 @@
-//! The recorded layout counts: R47 to R49. A change of the layout is played here: rows are moved behind the library's back, and
+//! The recorded layout decides: R47 to R49. A change of the layout is simulated here: rows are moved without the library, and
 //! the record in the control database is edited as a change leaves it.
 
 use shard_runtime::hash::{PARTITION_SEED, hash_integer, remainder, row_hash};
@@ -286,7 +286,7 @@ fn r48_a_spare_shard_that_is_missing_is_noted(backend: &Backend) {
     assert_eq!(cluster.unwrap().recorded_shards()[3].problem, None);
 }
 
-/// The names of the shards that a read or a write asks.
+/// Returns the names of the shards that a read or a write uses.
 fn asked<T>(cluster: &Watched, run: impl FnOnce() -> Result<T, Error>) -> Vec<String> {
     let (done, asked) = cluster.asked(run);
     done.unwrap();

@@ -1,6 +1,6 @@
-//! Transactions that were decided and whose owner is gone before every shard had its part, R35: they are finished by
-//! the next process that opens the cluster, writes to the shard, or calls `recover`. The owner is played here: a record is planted in
-//! the control database as it would have left one. Real owners are killed in `tests/torture`.
+//! Decided transactions whose owner is gone before every shard had its part, R35. The next process that opens the cluster,
+//! writes to the shard, or calls `recover` finishes them. The owner is simulated here by a record in the control database. Real
+//! owners are killed in `tests/torture`.
 
 use shard_runtime::{Cluster, Durability, ErrorKind, Sharded, Sql};
 
@@ -190,8 +190,8 @@ fn r35_a_shard_that_fails_after_the_decision_is_finished_later(backend: &Backend
     session.add_all((10..2_010).map(|id| account(id, "b"))).unwrap();
     session.commit().unwrap();
     drop((session, cluster));
-    // This test binary again, as a process that may not make any file longer than 400 KiB: what is changed on `b` is
-    // more than that, and its record is not.
+    // This test binary again, as a process that may not make any file longer than 400 KiB. The changes on `b` are longer, and
+    // the record is not.
     let output = std::process::Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 800; exec \"$0\" --exact --ignored recovering::in_a_process_that_may_write_little"])
         .arg(std::env::current_exe().unwrap())

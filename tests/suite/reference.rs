@@ -1,4 +1,4 @@
-//! Reference tables, whole on every shard: read on one, written on all: R15, R18, R19, R21 to R23, R32, R33, R37.
+//! Reference tables, complete on every shard, are read on one and written on all: R15, R18, R19, R21 to R23, R32, R33, R37.
 
 use std::ops::ControlFlow;
 

@@ -30,7 +30,7 @@ fn filled(backend: &Backend) -> Watched {
     cluster
 }
 
-/// Counts one further in a rate that is read on a shard, or where the library reads it.
+/// Adds one to a rate that is read on a shard, or on the shard that the library chooses.
 fn count_up(session: &mut Session, id: i64, shard: Option<&str>) -> shard_runtime::Result<()> {
     let rates = Rate::select().filter(Rate::ID.eq(id)).for_update();
     let mut rate = match shard {

@@ -1,5 +1,5 @@
-//! Rows that refer to rows of reference tables, filtered by them and joined with them where they live: R12, R14, R24 to
-//! R26, R40, R41.
+//! Rows that refer to rows of reference tables, filtered by them and joined with them on their shard: R12, R14, R24 to R26,
+//! R40, R41.
 
 use shard_runtime::{ErrorKind, Filter, Parent, Session, Sharded, Stored};
 
@@ -75,7 +75,7 @@ struct Item {
     made_in: i64,
 }
 
-/// A row whose key is what it refers to.
+/// A row whose key is its reference.
 #[derive(Sharded, Clone, Debug, PartialEq)]
 #[sharded(table = "mints")]
 struct Mint {

@@ -1,4 +1,4 @@
-//! Filters over parents and children, which run inside each shard: R12 to R20, asked about relations.
+//! Filters over parents and children, which run inside each shard: R12 to R20 for relations.
 
 use shard_runtime::{Cluster, ErrorKind, Filter, Parent, Session, Sharded, Stored, Unrouted};
 
@@ -431,7 +431,7 @@ struct Sale {
     shop: Parent<Shop>,
 }
 
-/// A table that is called, with its shard's prefix, what a subquery's table would be called.
+/// A table whose name with its shard's prefix is that of a subquery's table.
 #[derive(Sharded, Clone, Debug, PartialEq)]
 #[sharded(table = "1")]
 struct First {

@@ -1,4 +1,4 @@
-//! A row whose key changes moves with all its descendants, R11, and what cannot move stays where it is.
+//! A row whose key changes moves with all its descendants, R11; a row that cannot move stays on its shard.
 
 use std::collections::BTreeMap;
 

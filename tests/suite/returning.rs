@@ -1,4 +1,4 @@
-//! Bulk writes that give back the rows they have affected: R19, R23, R32, R33, R37.
+//! Bulk writes that return the affected rows: R19, R23, R32, R33, R37.
 
 use shard_runtime::{Error, ErrorKind, Session, Sharded, Sql};
 

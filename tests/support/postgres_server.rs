@@ -1,5 +1,4 @@
-//! A real PostgreSQL server for the length of one test. Which tests have one is chosen when they are built, with the
-//! feature `servers`.
+//! A real PostgreSQL server for the length of one test. Tests that need one are built with the feature `servers`.
 //!
 //! The behaviour on PostgreSQL is tested on PostgreSQL, not
 //! on a stand-in. Each [`Server`] has its own database cluster in a temporary folder, listens on a free port of the loopback

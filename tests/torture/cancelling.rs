@@ -22,7 +22,7 @@ use crate::{
 const TASKS: i64 = 8;
 const THREADS: u32 = 4;
 
-/// How many units are left by those who wanted them, in an ordinary run of the tests.
+/// The number of units whose futures are dropped in an ordinary run of the tests.
 const LEFT: usize = 400;
 
 /// How many units came to which end.
@@ -33,7 +33,7 @@ struct Ends {
     left_in_a_commit: AtomicUsize,
 }
 
-/// The state of a transaction, as its writer knows it.
+/// The state of a transaction, as reported to its writer.
 enum End {
     Committed,
     Failed(Error),
@@ -194,7 +194,7 @@ async fn change(session: &mut AsyncSession, id: i64, shards: u64, cents: i64) ->
     Ok(())
 }
 
-/// A future that is dropped so many microseconds after it was polled so often; its answer, where it came before.
+/// A future that is dropped this number of microseconds after this number of polls; returns its output if it was ready before.
 struct Left<F> {
     future: Option<Pin<Box<F>>>,
     polls: u64,

@@ -17,7 +17,7 @@ pub struct Counts {
     pub doubted: usize,
 }
 
-/// Opens the cluster, which finishes what is left to do, and looks at every file with plain SQL.
+/// Opens the cluster, which finishes pending participants, and checks every file with plain SQL.
 pub fn check(cluster: &Path, logs: &Path) -> Counts {
     drop(builder(cluster).open::<Models>().expect("the cluster opens"));
     let open = |name: &str| {

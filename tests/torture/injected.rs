@@ -137,7 +137,7 @@ fn r35_a_disk_that_fails_at_any_call_leaves_nothing_half_done() {
     assert!(acknowledged > 0 && doubted > 0, "not every end was come to");
 }
 
-/// How often a writer comes to a call where nothing happens to it.
+/// The number of times that an undisturbed writer makes a call.
 fn calls(writer: &Writer, call: &str) -> usize {
     static COUNTED: std::sync::Mutex<Vec<(String, usize)>> = std::sync::Mutex::new(Vec::new());
     let mut counted = COUNTED.lock().unwrap();

@@ -1,4 +1,4 @@
-//! Power that is lost at any moment, with anything on the disk that was not synced: recorded with `strace`, and replayed.
+//! Power losses at any moment, with any part of the unsynced data on the disk: recorded with `strace`, and replayed.
 
 use sharded_tests::disk::{self, Record};
 
@@ -50,7 +50,7 @@ fn record(writer: &Writer) -> Record {
     disk::record(&writer.cluster, &log, told, |behind| writer.command(behind))
 }
 
-/// Replays power losses of what was recorded; what was counted over all of them.
+/// Replays power losses of the recorded run; returns the sums of all counts.
 fn lose_power(record: &Record, numbers: &mut Numbers) -> Counts {
     let moments: Vec<usize> = match every() {
         true => (1..=record.events()).flat_map(|moment| [moment; TIMES]).collect(),

@@ -144,7 +144,7 @@ fn interleaved(survivor: &str, owner: &str) -> String {
     format!("{}{owner}{}", &survivor[..end], &survivor[end..])
 }
 
-/// Replays power losses of what was recorded.
+/// Replays power losses of the recorded run.
 fn lose_power(record: &Record, place: Place, numbers: &mut Numbers) {
     // Before the owner began, nothing is at stake. Most is right after the survivor's commit, until it waits for control's
     // disk again: the decision must not be there without what has overwritten it.
@@ -175,8 +175,8 @@ fn lose_power(record: &Record, place: Place, numbers: &mut Numbers) {
     println!("{} power losses in {} moments: applied in {applied}", moments.len(), record.events());
 }
 
-/// Opens what is on the disk; whether the owner's transaction is there. It is whole or absent, and each addition of the
-/// survivor that was told is there.
+/// Opens the files on the disk; returns whether the owner's transaction is stored. It is whole or absent, and each reported
+/// addition of the survivor is stored.
 fn check(folder: &Path, log: &Path, place: Place) -> bool {
     let cluster = builder(folder).open::<Models>().expect("the cluster opens");
     let mut session = cluster.session();

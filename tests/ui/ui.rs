@@ -151,7 +151,7 @@ fn prose(text: &str) -> String {
     text.split('`').step_by(2).collect::<Vec<_>>().join("…")
 }
 
-/// CONTRIBUTING.md, "How we write": lower case, no full stop, short clauses, and what to write.
+/// CONTRIBUTING.md, "How we write": lower case, no full stop, short clauses, and the remedy.
 #[test]
 fn errors_of_the_derives_are_written_by_the_rules() {
     for (case, output) in outputs() {

@@ -27,7 +27,7 @@ struct Note {
     document: serde_json::Value,
 }
 
-/// The shards that a row goes to, and back to where it was.
+/// The shards to which a row moves, and back to its first one.
 fn round_trip(from: Home) -> Vec<Home> {
     Home::ALL.into_iter().cycle().skip_while(|home| *home != from).skip(1).take(3).collect()
 }

@@ -1,4 +1,4 @@
-//! Values that some database does not store, or gives back as nothing that a field holds.
+//! Values that some database does not store, or returns in a form that no field holds.
 
 use serde_json::json;
 use shard_runtime::{ErrorKind, Sharded};

@@ -520,7 +520,7 @@ fn a_partial_answer_leaves_out_slow_shards() {
 fn a_failing_shard_is_named() {
     let Made { cluster, folder, .. } = &made();
     let raw = rusqlite::Connection::open(folder.path().join("c.db")).unwrap();
-    // STRICT tables hold no wrong types, but text may hold what is no text of ours.
+    // STRICT tables hold no wrong types, but text may be invalid for the field.
     raw.execute(
         "UPDATE measurements SET remark = 'a' || char(0) WHERE id = (SELECT max(id) FROM measurements)",
         (),

@@ -82,7 +82,7 @@ fn r02_a_real_server_agrees() {
             keys.extend((0..4).map(|_| fixed.key(layout)));
             let mut vectors = server_answers(&server, layout, &keys, &SEEDS, &[]);
             // A remainder for each modulus follows from one hash, so it is
-            // enough to ask for those of every tenth key.
+            // enough to compute those of every tenth key.
             let numbered = keys.into_iter().enumerate();
             let few: Vec<Key> = numbered
                 .filter(|(number, key)| number % 10 == 0 || key.contains(&Value::Null))
@@ -424,7 +424,7 @@ impl Value {
         }
     }
 
-    /// Reads back what `Display` writes.
+    /// Parses the output of `Display`.
     fn read(column: Column, written: &str) -> Value {
         if written == "null" {
             return Value::Null;
@@ -519,7 +519,7 @@ impl Random {
     fn character(&mut self) -> char {
         let end = [0x80, 0x80, 0x800, 0x1_0000, 0x11_0000][self.below(5) as usize];
         let code = 1 + self.below(end - 1) as u32;
-        // What is no character is a surrogate.
+        // Any other code is a surrogate.
         char::from_u32(code).unwrap_or('\u{fffd}')
     }
 }

@@ -83,7 +83,7 @@ fn w32_passwords_of_shards_are_not_in_the_log_of_the_foreign_tables_server() {
     for printed in [format!("{sql}"), format!("{sql:?}"), format!("{cluster:?}")] {
         assert!(!printed.contains(shard.password()), "{printed}");
     }
-    // The second time the statements find what they would make.
+    // The second time the objects of the statements exist.
     for _ in 0..2 {
         sql.run_on(&coordinator.url()).unwrap();
     }

@@ -27,7 +27,7 @@ const LAYERS: [&str; 21] = [
     "asynchronous",
     "sqlite",
     "admin",
-    // What tests of applications and generated code use.
+    // For tests of applications.
     "testing",
 ];
 
@@ -158,7 +158,7 @@ fn the_postgres_driver_has_no_circle() {
         let siblings = used(code, "super::").into_iter().filter(|name| names.contains(name));
         uses.entry(own).or_default().extend(siblings);
     }
-    // Removes files that use nothing that is left; what stays has a circle.
+    // Removes files that use no remaining file; the files that stay have a circle.
     while let Some(free) = uses.iter().find(|(_, used)| used.is_empty()).map(|(name, _)| name.clone()) {
         uses.remove(&free);
         uses.values_mut().for_each(|used| _ = used.remove(&free));

@@ -162,7 +162,7 @@ fn an_untrusted_server_gets_no_login() {
             ErrorKind::Configuration,
             &["certificate", "UnknownIssuer"],
         );
-        // The authorities of the platform, where it has some, do not know ours.
+        // The authorities of the platform, if it has some, have not signed ours.
         let platform = format!("&sslmode={mode}");
         refused(server, &world.url("x", &platform), ErrorKind::Configuration, &["certificate"]);
         // The certificate is for `localhost`, and not for its address.
@@ -192,7 +192,7 @@ fn a_server_without_tls_is_refused_where_it_is_required() {
         let url = format!("{url}?sslmode={mode}&sslrootcert={}", world.ours());
         refused(&server, &url, ErrorKind::Configuration, &["server does not support TLS"]);
     }
-    // What only prefers it takes what there is.
+    // `prefer` accepts a connection without encryption.
     let url = format!("{url}?sslmode=prefer&sslrootcert={}", world.ours());
     assert_eq!(encrypted(&Cluster::builder().shard("a", url).create::<Company>().unwrap()), [false]);
 }

@@ -184,7 +184,7 @@ fn verbs_and_statements_are_spans() {
 }
 
 fn every_verb_has_one(listener: &Listener, session: &mut Session) {
-    // 1 and 2 are on different shards: what is asked is told in the shards' order.
+    // 1 and 2 are on different shards: statements are recorded in the shards' order.
     session.add_all((1..=4).map(|id| Account { id, owner: format!("secret {id}") })).unwrap();
     assert!(listener.take().is_empty(), "adding runs no statement");
     session.flush().unwrap();
@@ -265,7 +265,7 @@ fn a_failure_is_recorded_with_its_kind(listener: &Listener, session: &mut Sessio
     assert_eq!(session.flush().unwrap_err().kind(), ErrorKind::Unique);
     let (flush, inserts) = verb(listener, "flush");
     assert_eq!((flush.field("error.type"), inserts[0].field("error.type")), ("Unique", "Unique"));
-    // What fails before anybody is asked is the verb's alone.
+    // An error before the first statement is recorded for the verb alone.
     assert!(session.all(Account::select().on_shard("c")).is_err());
     let (all, statements) = verb(listener, "all");
     assert_eq!((all.field("error.type"), statements.len()), ("UnknownShard", 0));

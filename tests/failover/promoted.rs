@@ -153,7 +153,7 @@ fn r35_sessions_follow_a_promoted_standby() {
     };
     let loads = [open(&moving, "moving_"), open(&several, "several_")];
 
-    // Each host is named where the URL is.
+    // Each host is named if the URL is.
     let shown = format!("{:?}", loads[1].cluster);
     assert!(shown.contains(&format!("{hosts}/postgres?schema=several_a")), "{shown}");
     let sql = loads[1].cluster.foreign_tables_sql().unwrap().to_string();
@@ -185,7 +185,7 @@ fn r35_sessions_follow_a_promoted_standby() {
         proxies.cut();
         soon("sessions meet the old server", || loads[0].has_met(ErrorKind::ReadOnly));
         proxies.lead_to(0, second.port());
-        // Connections to the old server are open still: they stay where they are.
+        // Connections to the old server are still open, and stay there.
         go_on("beside the old server");
         drop(stopping);
         for thread in threads {

@@ -192,7 +192,7 @@ fn r55_the_decision_log_is_bounded_by_the_commits_themselves() {
             });
         }
     });
-    // Each session may have decided once since the last one removed what was finished then.
+    // Each session may have decided once since the last one removed the finished rows.
     let (most, left) = (most.into_inner(), world.decisions(0));
     println!(
         "{commits} commits over three servers: at most {most} rows in the decision log, {left} at the end"

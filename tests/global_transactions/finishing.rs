@@ -156,7 +156,7 @@ fn r55_a_session_that_meets_the_lock_of_a_prepared_transaction_finishes_it() {
     for (name, verb) in verbs {
         for world in worlds() {
             let (cluster, other) = (world.open(), world.open());
-            // What is begun before the participant lingers is not helped by looking there at the beginning.
+            // The search at the beginning of a transaction does not help one that begins before the participant lingers.
             pending(&world, &cluster, 5);
             let began = Instant::now();
             let done = verb(&other).unwrap_or_else(|error| panic!("{name}: {error}"));

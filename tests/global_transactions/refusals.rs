@@ -46,7 +46,7 @@ fn a_role_that_may_only_read_can_open_a_cluster_and_read() {
     assert_eq!(session.one(Account::select().all_shards().count()).unwrap(), 3);
     let error = session.execute(Account::delete().filter(Account::PLACE.eq(Place::B))).unwrap_err();
     assert_eq!((error.kind(), error.shard()), (ErrorKind::Denied, Some("b")), "{error}");
-    // It cannot finish what others have left, and returns what that is.
+    // It cannot finish participants of others, and returns their names.
     world.leave("t", 0, 1, 5, true);
     let recovered = reader.recover().unwrap();
     let left: Vec<_> =

@@ -124,7 +124,7 @@ impl Operation {
         }
     }
 
-    /// Runs it; returns what it has answered. `new` is an id that no row had.
+    /// Runs it; returns its answer. `new` is an id that no row had.
     fn run(&self, session: &mut Session, new: i64) -> Result<String> {
         match self {
             Operation::Add { home, email } => {

@@ -270,7 +270,7 @@ impl Changing<'_> {
         Ok(())
     }
 
-    /// Makes a change to its end; what happens meanwhile is in the plan.
+    /// Makes a change to its end; the plan has the events meanwhile.
     fn change<T: Subject>(&mut self, plan: &Plan, spares: &mut Vec<String>) -> Verdict {
         (0..2).try_for_each(|handle| self.follow::<T>(handle))?;
         let before = self.handles[0].layout.clone();
@@ -284,7 +284,7 @@ impl Changing<'_> {
             let (mut change, lines) = self.begin::<T>(plan, &sources, &targets)?;
             match self.advance::<T>(plan, &mut change, &before, &lines, &mut cancelled)? {
                 true => return Ok(()),
-                // It is made once more, without what happened before.
+                // It is made once more, without the events before.
                 false => drop(change),
             }
         }
@@ -422,7 +422,7 @@ impl Changing<'_> {
         Ok(false)
     }
 
-    /// The handle that has switched has the new layout: keys of the sources are on the targets, all others where they were.
+    /// The handle that has switched has the new layout: keys of the sources are on the targets, all others on their old shards.
     fn switched<T: Subject>(&mut self, mover: usize, before: &Layout, lines: &[String]) -> Verdict {
         let after = before.changed(self.handles[mover].cluster.shards(), lines, self.template.serving);
         let name = |layout: &Layout, index: Option<usize>| {
@@ -497,12 +497,13 @@ impl Changing<'_> {
         (0..next).rev().find(is_free).filter(|_| next % 4 > 0).unwrap_or(next)
     }
 
-    /// Whether a handle does not know the last switch.
+    /// Returns true if a handle has the layout before the last switch.
     fn is_behind(&self, handle: usize) -> bool {
         self.handles[handle].layout.epoch < self.handles[1 - handle].layout.epoch
     }
 
-    /// Writes with a handle that does not know the last switch, in a transaction that is run again if it meets a retired shard.
+    /// Writes with a handle with the layout before the last switch, in a transaction that is run again if it meets a retired
+    /// shard.
     fn transact<T: Subject>(&mut self, handle: usize, ops: &[Op]) -> Verdict {
         let (world, known) = (&self.handles[handle], &self.handles[1 - handle].layout);
         let oracle = placed::<T>(&self.oracle, known)?;
@@ -653,6 +654,6 @@ fn perform<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, op
         }
         Op::Update(..) | Op::Delete(_) | Op::Replace(..) => {}
     }
-    // What waits would be sent with the next statement, and be counted as that.
+    // Pending changes would be sent with the next statement, and be counted with it.
     succeeded(session.flush())
 }

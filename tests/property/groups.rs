@@ -37,7 +37,7 @@ pub fn check<T: Subject>(
             return Ok(());
         }
     };
-    // Shards are asked one after the other where the groups are each shard's own, or none is left to ask.
+    // Shards are read one after the other if the groups are each shard's own, until no shard is left.
     let ends_early = match &found {
         Ok(found) => measures.limit == Some(found.len() as u64),
         Err(_) => true,

@@ -179,8 +179,7 @@ impl Tree {
         }
     }
 
-    /// Whether it may hold, where for each leaf `may(column, test, negated)` returns whether it, or its
-    /// negation, may.
+    /// Returns whether it may hold. For each leaf `may(column, test, negated)` returns whether it, or its negation, may.
     pub fn may_hold(&self, may: &dyn Fn(Column, &Test, bool) -> bool) -> bool {
         self.may(may, false)
     }

@@ -53,7 +53,7 @@ fn r56_a_role_without_create_generates_ids_above_the_rows() {
     let event = session.add(NewEvent { home: "a".into() }).unwrap();
     assert_eq!(event.id, 42);
     session.commit().unwrap();
-    // Only what needs the table fails.
+    // Only operations that need the table fail.
     let error = session.add_with_id(5_000, NewEvent { home: "a".into() }).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     let message = error.to_string();

@@ -151,7 +151,7 @@ fn r47_a_dropped_database_is_not_made_again() {
             assert!(message.contains("restore it") && message.contains("replace_lost(\"b\")"), "{message}");
         }
     }
-    // `create` makes no database; in an empty one it makes the shard if that is asked for.
+    // `create` makes no database; in an empty one it makes the shard on request.
     let name = second.url.rsplit_once('/').unwrap().1;
     Client::connect(&server.url()).run(&format!("CREATE DATABASE {name}"));
     let error = builder().create::<Item>().map(drop).unwrap_err();

@@ -88,7 +88,7 @@ impl Proxies {
         &self.ports
     }
 
-    /// Leads new connections to another server. Those that are open stay where they are.
+    /// Redirects new connections to another server. Open ones stay.
     pub fn lead_to(&self, place: usize, server: u16) {
         self.servers[place].store(server, Ordering::SeqCst);
     }

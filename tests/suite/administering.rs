@@ -60,7 +60,7 @@ fn statements_rows_and_commits_are_counted(backend: &Backend) {
     let names: Vec<&str> = after.shards.iter().map(|shard| shard.shard.as_str()).collect();
     assert_eq!(names, CONTINENTS);
 
-    // What is serialised names shards, and no row.
+    // The serialised value names shards, and no row.
     let text = serde_json::to_string(&after).unwrap();
     let read: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(read["shards"][1]["shard"], "asia");

@@ -135,7 +135,7 @@ fn a_setting_applies_to_the_next_verb(backend: &Backend) {
         assert_error(session.all(accounts()).await, ErrorKind::TimedOut, &["shard `a`"]);
         session.set_timeout(None);
         assert_eq!(session.all(accounts()).await?.len(), 0);
-        // What could not be done again is committed with the best effort only.
+        // Statements that cannot be repeated are committed with best effort only.
         session.set_commit(Commit::BestEffort);
         session
             .add_all((1..4).map(|id| Account { id, number: 1_000 * (id as i32 - 1), owner: "x".into() }))
@@ -331,7 +331,7 @@ fn r38_waiting_for_a_slot_fails_after_the_timeout(backend: &Backend) {
         assert_error(refused, ErrorKind::Busy, &["async session slot (limit 1)", "`async_sessions`"]);
         let refused = cluster.async_transaction(|session| session.flush()).await;
         assert_error(refused, ErrorKind::Busy, &["async session slot (limit 1)"]);
-        // Who holds it continues, and once it has ended, so does the other.
+        // The holder continues, and once it has ended, so does the other.
         holder.all(Account::select().on_shard("c")).await?;
         holder.rollback().await;
         other.all(Account::select().on_shard("b")).await?;
@@ -369,7 +369,7 @@ fn sessions_that_begin_take_turns_in_order(backend: &Backend) {
         for future in &mut waiting {
             assert!(poll_once(future).is_none());
         }
-        // Who goes away from the queue is not waited for.
+        // A dropped waiter leaves the queue.
         drop(waiting.remove(7));
         holder.rollback().await;
         try_join_all(waiting).await.unwrap();
@@ -387,7 +387,7 @@ fn a_transaction_is_tried_again_on_its_thread(backend: &Backend) {
         let mut holder = cluster.async_session();
         holder.add(Account { id: 1, number: 5, owner: "x".into() }).await?;
         holder.commit().await?;
-        // The row is kept from everybody else.
+        // The row is locked against all other sessions.
         holder.execute(Account::update().set(Account::OWNER, "z").on_shard("a")).await?;
         let transaction = cluster.async_transaction(move |session| {
             let add = Sql::new("UPDATE {accounts} SET owner = 'y' WHERE id = 1").on_shard("a");

@@ -58,7 +58,7 @@ fn a_second_get_is_answered_on_the_tasks_own_thread(backend: &Backend) {
         }
         session.commit().await.unwrap();
     });
-    // The last one is known already.
+    // The last one is in the identity map already.
     assert_eq!(*threads.lock().unwrap(), [thread::current().id(); 2]);
 }
 
@@ -113,7 +113,7 @@ fn a_get_never_makes_the_task_wait_for_a_lock(backend: &Backend) {
         writer.update(&mut row).await.unwrap();
         writer.flush().await.unwrap();
         let commit = async {
-            // The reader has asked first.
+            // The reader came first.
             tokio::task::yield_now().await;
             writer.commit().await.unwrap();
         };

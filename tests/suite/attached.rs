@@ -101,7 +101,7 @@ fn nothing_can_be_written(backend: &Backend) {
         format!("CREATE TABLE {asia}.more (x)"),
         format!("PRAGMA {asia}.user_version = 5"),
     ];
-    // Also where `query_only` is taken back: the databases themselves are opened for reading.
+    // Also if `query_only` is reset: the databases themselves are opened for reading.
     for query_only in ["ON", "OFF"] {
         raw.execute_batch(&format!("PRAGMA query_only = {query_only}")).unwrap();
         for write in &writes {
@@ -133,7 +133,7 @@ fn committed_rows_are_seen(backend: &Backend) {
     session.add(city(Continent::Europe, "Rome")).unwrap();
     assert_eq!(count(), ["4"]);
     session.flush().unwrap();
-    // A database in memory is not read while it is written; Europe's is in memory only where all are.
+    // A database in memory is not read while it is written; Europe's is in memory only if all are.
     if backend.kind == Kind::Memory {
         let error = raw.query_row("SELECT count(*) FROM cities", [], |_| Ok(())).unwrap_err();
         assert!(
@@ -211,7 +211,7 @@ fn r42_names_are_quoted(backend: &Backend) {
 
 fn r40_another_shards_file_is_refused(backend: &Backend) {
     let cluster = made(backend);
-    // Pools keep connections to what they have opened; the file is looked at anew.
+    // Pools keep connections to the old file; here the file is opened again.
     backend.raw("asia").execute_batch("UPDATE sharded_shard SET shard = 'europe'").unwrap();
     assert_error(
         sqlite::attached(&cluster).map(drop),

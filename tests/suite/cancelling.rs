@@ -125,7 +125,7 @@ fn r29_a_read_whose_reader_is_gone_is_stopped(backend: &Backend) {
                     let nothing = Impatient::new(session.all(endless), 1, after).await;
                     assert!(nothing.is_none());
                 }
-                // Without being stopped it would continue for ever. What was written before is still there.
+                // Without being stopped it would continue for ever. Earlier writes are kept.
                 assert_eq!(session.one(Account::select().all_shards().count()).await.unwrap(), 3);
             }
             // Nor is the thread kept by a session that is gone.
@@ -333,7 +333,7 @@ fn r28_rows_that_are_dropped_stop_their_shards(backend: &Backend) {
                 let read = std::mem::take(&mut *read.lock().unwrap());
                 assert!(read.iter().sum::<u64>() < 4_000, "{read:?}");
             }
-            // A stream that was never polled has asked no shard.
+            // A stream that was never polled has read no shard.
             drop(session.stream(Account::select().all_shards()));
             assert!(session.first(Account::select().on_shard("b")).await.unwrap().is_some());
             assert_eq!(std::mem::take(&mut *read.lock().unwrap()).len(), 1);

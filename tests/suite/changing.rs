@@ -80,7 +80,7 @@ fn r31_changes_wait_and_are_sent_in_batches(backend: &Backend) {
     assert!(asked.is_empty(), "nothing is sent before the flush: {asked:?}");
     let ((), counts) = cluster.counted(|| session.flush().unwrap());
     assert_eq!(counts.len(), LETTERS.len());
-    // Of each shard: two kinds of changes, and what is removed.
+    // On each shard: two kinds of changes, and a removal.
     assert!(counts.iter().all(|(_, statements)| *statements == 3), "{counts:?}");
     session.commit().unwrap();
     let mut other = cluster.session();
@@ -161,7 +161,7 @@ fn r31_of_one_row_everything_is_done_in_its_order(backend: &Backend) {
         all[..12].iter().all(|task| (task.title.as_str(), task.shelf, task.version) == ("round 68", 69, 71))
     );
     assert_eq!((all[12].title.as_str(), all[12].version), ("changed before it was sent", 2));
-    // What is to be removed is not changed, or removed again.
+    // A row with a pending removal is not changed, or removed again.
     let gone =
         |result: Result<(), Error>| assert_error(result, ErrorKind::NotFound, &["table `tasks`", "id 3"]);
     session.delete(&tasks[3]).unwrap();
@@ -198,7 +198,7 @@ fn r23_pending_changes_are_read(backend: &Backend) {
     let bulk = Task::update().set(Task::TITLE, "y").filter(Task::TITLE.eq("x")).all_shards();
     assert_eq!(session.execute(bulk).unwrap(), 3);
     assert_eq!(session.one(Task::select().all_shards().count()).unwrap(), 19);
-    // What is read again shows what was sent.
+    // A row that is read again shows the sent changes.
     rest[3].title = "z".into();
     session.update(&mut rest[3]).unwrap();
     let mut same = rest[3].clone();
@@ -214,7 +214,7 @@ fn r32_one_row_that_has_moved_on_undoes_all(backend: &Backend) {
     other.update(&mut theirs).unwrap();
     other.commit().unwrap();
     let mut session = cluster.session();
-    // What is known by its id is not what was not stored.
+    // The identity map has no values that were not stored.
     let mut known = session.get::<Task>(3).unwrap().unwrap();
     known.title = "mine".into();
     session.update(&mut known).unwrap();
@@ -236,7 +236,7 @@ fn r32_one_row_that_has_moved_on_undoes_all(backend: &Backend) {
     // Nothing of it is stored, and nothing waits.
     session.rollback();
     assert_eq!((titles(&mut session, "mine"), session.get::<Task>(1_000).unwrap()), (0, None));
-    // All rows know that their changes are not stored, and can be sent again.
+    // All handles show that their changes are not stored, and can be sent again.
     session.reload(&mut tasks[41]).unwrap();
     for task in &mut tasks {
         task.title = "mine".into();

@@ -342,7 +342,7 @@ fn r27_distinct_rows_have_the_least_spelling(backend: &Backend) {
         session.all(Author::select().on_shard("a").columns(name).distinct()).unwrap();
     let names = session.all(all().columns(name).distinct()).unwrap();
     assert!(first.iter().any(|spelling| !names.contains(spelling)), "{first:?}");
-    // What is not distinct is as it was written.
+    // Without `distinct` the spellings are the written ones.
     let written = session.all(all().order_by(Author::ID.asc()).columns(name)).unwrap();
     assert_eq!(written, both.values::<Option<String>>("SELECT name FROM authors ORDER BY id"));
 }

@@ -90,7 +90,7 @@ fn r25_distinct_rows_come_once_over_all_shards(backend: &Backend) {
     assert_eq!(session.all(populations).unwrap(), [None, Some(3), Some(2), Some(1)]);
     let pairs = all().columns((City::NAME, City::POPULATION)).distinct();
     assert_eq!(session.all(pairs).unwrap().len(), 6);
-    // What one shard has is one shard's affair.
+    // Rows of one shard are computed by that shard.
     let (names, asked) = cluster.asked(|| {
         let on = City::select().filter(City::CONTINENT.is_in([Continent::Asia, Continent::Oceania]));
         session.all(on.columns(City::CONTINENT).distinct()).unwrap()
@@ -183,6 +183,6 @@ fn r28_columns_that_are_not_selected_are_not_read(backend: &Backend) {
         .unwrap();
     let by_number = Account::select().all_shards().order_by(Account::NUMBER.asc());
     watched.session().for_each(by_number, |_| Ok(ControlFlow::Break(()))).unwrap();
-    // One row of each shard, to know which is the first.
+    // One row of each shard, to find the first.
     assert_eq!(read.load(Ordering::Relaxed), 3);
 }

@@ -58,7 +58,7 @@ fn r38_crossing_readers_fail_within_bounds(backend: &Backend) {
     assert_error(read(&mut cluster.session(), "b"), ErrorKind::Busy, &["shard `b`", "4 connections"]);
     read(&mut first, "c").unwrap();
     first.commit().unwrap();
-    // What it holds it has held all the time.
+    // It has held its connections all the time.
     second.all(Account::select().all_shards()).unwrap();
     drop(second);
     cluster.session().all(Account::select().all_shards()).unwrap();

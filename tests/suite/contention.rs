@@ -34,7 +34,7 @@ fn r38_a_writer_waits_and_then_fails_with_busy(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = backend.create::<Account>(&LETTERS);
     let mut first = cluster.session();
-    // On SQLite who writes anything is in the way, on PostgreSQL who writes the same.
+    // On SQLite any writer blocks, on PostgreSQL a writer of the same row.
     first.add(account(1, 1500)).unwrap();
     first.flush().unwrap();
     let mut second = cluster.session();
@@ -56,7 +56,7 @@ fn r38_crossing_writers_both_fail_within_bounds(backend: &Backend) {
     first.flush().unwrap();
     second.add(account(2, 2500)).unwrap();
     second.flush().unwrap();
-    // Each wants what the other holds.
+    // Each waits for the lock of the other.
     first.add(account(2, 2600)).unwrap();
     second.add(account(1, 6)).unwrap();
     std::thread::scope(|scope| {
@@ -113,7 +113,7 @@ fn r38_a_busy_bulk_write_has_no_effect(backend: &Backend) {
 
 fn r38_connections_run_out_within_bounds(backend: &Backend) {
     backend.does_not_wait_long();
-    // Two for sessions that use one database, and what one of them may need besides.
+    // Two for sessions that use one database, and those that one of them may need in addition.
     let connections = 2 + backend.databases() - 1;
     let few = backend.builder(&LETTERS).connections(connections);
     let cluster = backend.create_with::<Account>(few);

@@ -51,7 +51,7 @@ fn r31_ids_of_many_rows_are_those_of_their_rows(backend: &Backend) {
     let added = session.add_all(reports(&cities, ROWS)).unwrap();
     session.commit().unwrap();
     assert_stored(&cluster, &added);
-    // What was added first was counted first.
+    // Ids are counted in the order of the rows.
     for shard in ["asia", "europe"] {
         let ids = added.iter().filter(|report| report.shard().name() == shard).map(|report| report.id);
         assert!(ids.is_sorted());

@@ -166,7 +166,7 @@ fn r29_a_shard_that_fails_is_named(backend: &Backend) {
     let no_row = || Account::select().filter(Account::OWNER.eq("nobody")).all_shards().exists();
     if backend.plant(&["b"], "accounts", "ALTER TABLE {table} RENAME TO away") {
         let mut session = cluster.session();
-        // A row before it is an answer; without one, what the shard would have said is not known.
+        // A row on an earlier shard is an answer; without one the answer of the shard is unknown.
         assert!(session.one(Account::select().all_shards().exists()).unwrap());
         assert_error(session.one(no_row()), ErrorKind::Schema, &["shard `b`", "table `accounts`"]);
     }

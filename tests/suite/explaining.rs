@@ -168,7 +168,7 @@ fn r20_sql_is_explained(backend: &Backend) {
     cluster.session().all(count().all_shards()).unwrap();
     assert_eq!(explained, sent(&cluster));
     assert!(explained.iter().all(|(_, sql)| !sql.contains("Tokyo")));
-    // Where it has not been said where it runs, too.
+    // Also if its shards were not named.
     assert_eq!(cluster.explain(&count()).unwrap().shards(), CONTINENTS);
     for pinned in [count().on_shard("asia"), count().on::<City>(Continent::Oceania)] {
         let explain = cluster.explain(&pinned).unwrap();

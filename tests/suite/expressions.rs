@@ -175,7 +175,7 @@ fn r43_an_integer_that_overflows_is_refused(backend: &Backend) {
     );
     let said = ["-9223372036854775808 - 1"];
     assert_refused(&cluster, update().set(Stock::ORDERED, Stock::ORDERED - 1), "ordered", &said);
-    // What just fits is stored to the last digit.
+    // A value that just fits is stored to the last digit.
     assert_eq!(session.execute(update().set(Stock::PIECES, Stock::PIECES - 1)).unwrap(), 4);
     assert_eq!(pieces(&mut session)[2], i64::MAX - 1);
     assert_eq!(session.execute(update().set(Stock::PIECES, Stock::PIECES + 1)).unwrap(), 4);
@@ -252,7 +252,7 @@ fn r32_a_failed_computation_leaves_nothing_on_any_shard(backend: &Backend) {
     session.add(stock(5, 1)).unwrap();
     let last = Stock::update().set(Stock::PIECES, i64::MAX).filter(Stock::PLACE.eq(2500));
     session.execute(last).unwrap();
-    // What the transaction wrote before stays.
+    // Earlier writes of the transaction are kept.
     let more = Stock::update().set(Stock::PIECES, Stock::PIECES + 1).all_shards();
     assert_error(session.execute(more), ErrorKind::Value, &["shard `c`", "`stocks`", "`pieces`"]);
     session.commit().unwrap();
@@ -272,7 +272,7 @@ fn r35_computed_updates_are_one_unit_over_several_shards(backend: &Backend) {
 fn r35_a_missed_update_is_computed_again(backend: &Backend) {
     let cluster = filled(backend);
     assert!(cluster.recover().unwrap().transactions().is_empty());
-    // What a process that was killed after its decision has left: an update with its two parameters.
+    // The record of a process that was killed after its decision: an update with its two parameters.
     let explain =
         cluster.explain(&Stock::update().set(Stock::PIECES, Stock::PIECES + 7).on_shard("b")).unwrap();
     let (_, sql) = explain.statements().next().unwrap();

@@ -149,7 +149,7 @@ fn r44_a_file_that_goes_away_loses_nothing_on_the_others(backend: &Backend) {
     assert_error(session.all(Company::select().all_shards()), ErrorKind::Missing, &["shard `c`"]);
     session.commit().unwrap();
     fs::rename(backend.folder().join("elsewhere"), backend.path("c")).unwrap();
-    // The same cluster continues where the file is back.
+    // The same cluster continues when the file is back.
     let changed = Company::select().filter(Company::NAME.eq("changed")).all_shards();
     let on_a = session.one(Company::select().on_shard("a").count()).unwrap();
     assert_eq!(session.one(changed.count()).unwrap(), on_a);
@@ -186,7 +186,7 @@ fn r44_a_file_that_is_removed_under_a_running_cluster_is_not_written(backend: &B
     reader.rollback();
     fs::remove_file(&here).unwrap();
     fs::rename(&away, &here).unwrap();
-    // Nothing of it was stored, and the same cluster continues where the file is back.
+    // Nothing of it was stored, and the same cluster continues when the file is back.
     let mut session = cluster.session();
     assert_eq!(session.one(changed()).unwrap(), 0);
     assert_eq!(session.execute(on_c()).unwrap(), there);
@@ -368,7 +368,7 @@ fn in_a_process_that_may_write_little() {
     let error = session.commit().unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Io | ErrorKind::Full), "{error:?}");
     assert!(error.shard().is_some() || error.to_string().contains("control database"), "{error}");
-    // What was committed is there, for this session as for the next.
+    // Committed rows are read by this session and the next.
     session.rollback();
     for mut session in [session, cluster.session()] {
         assert_eq!(session.one(Company::select().all_shards().count()).unwrap(), 301);

@@ -80,7 +80,7 @@ fn r22_a_uuid_does_not_name_its_shard(backend: &Backend) {
         let (found, asked) = cluster.asked(|| session.get::<Photo>(photo.id).unwrap().unwrap());
         assert_eq!(&found, photo);
         assert!(asked.contains(&photo.shard().name().to_owned()));
-        // All are asked at once where one takes long again and again, as a server may.
+        // All are read at once if one takes long again and again, as a server may.
         if !backend.is_postgres(photo.shard().name()) {
             assert_eq!(asked.last().unwrap(), photo.shard().name(), "until it is found");
             assert_eq!(asked.len(), photo.shard().index() + 1);

@@ -223,7 +223,7 @@ fn r32_a_row_that_is_placed_nowhere_undoes_all(backend: &Backend) {
         };
         (2..PORTION + 1_000).map(move |id| device(id, &serial(id)))
     };
-    // In the first batch nothing was sent yet, and what waits continues waiting.
+    // In the first batch no row was sent yet, and the changes stay pending.
     let (result, asked) = cluster.asked(|| session.add_all(rows(900)));
     assert_error(result, ErrorKind::UnmappedKey, &["table `devices`", "serial"]);
     assert!(asked.is_empty());

@@ -68,7 +68,7 @@ fn r38_with_it_the_second_waits_and_then_reads_anew(backend: &Backend) {
     count_up(&mut second, 5, true).unwrap();
     second.commit().unwrap();
     assert_eq!(owner(&cluster, 5), "2");
-    // What the second had read before does not count: its snapshot ends where it begins to write.
+    // Earlier reads of the second do not count: its snapshot ends when it begins to write.
     if backend.is_lasting() {
         second.all(Account::select().on_shard("a")).unwrap();
         count_up(&mut first, 5, true).unwrap();
@@ -130,11 +130,11 @@ fn r36_only_the_shards_that_are_read_are_locked(backend: &Backend) {
     other.rollback();
     count_up(&mut other, 2500, false).unwrap();
     other.commit().unwrap();
-    // Who only reads is not kept from it.
+    // A plain read is not blocked.
     if backend.is_lasting() {
         assert_eq!(owner(&cluster, 5), "0");
     }
-    // With nothing to ask, nothing is kept.
+    // A read of no shard locks none.
     let mut nobody = cluster.session();
     let (found, asked) = cluster.asked(|| nobody.all(Account::select().all_shards().limit(0).for_update()));
     assert!(found.unwrap().is_empty() && asked.is_empty());

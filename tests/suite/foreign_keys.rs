@@ -177,7 +177,7 @@ fn the_error_names_a_row_that_is_referred_to_and_the_referring_column(backend: &
     let error = session.delete(&dollar).unwrap_err();
     let message = "rows still refer to this row by `lines.currency`; delete those rows first";
     assert_referred(error, ["a", "currencies"], message);
-    // Of many rows the one is not known.
+    // With many rows the error does not name the row.
     let error = session.execute(Shop::delete().all_shards()).unwrap_err();
     let message = "rows still refer to a row of this table by `orders.shop_id`; delete those rows first";
     assert_referred(error, ["a", "shops"], message);

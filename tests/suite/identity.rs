@@ -35,7 +35,7 @@ fn r21_the_same_id_on_two_shards_is_two_rows(backend: &Backend) {
     let a = session.get(Report::by_id(1).on(Continent::Asia)).unwrap().unwrap();
     let b = session.get(Report::by_id(1).on_shard("south_america")).unwrap().unwrap();
     assert_eq!((&a, &b), (&hot, &cold));
-    // Both are known now, and stay two.
+    // Both are in the identity map now, and stay two.
     let (again, asked) = cluster.asked(|| {
         let a = session.get(Report::by_id(1).on_shard("asia")).unwrap().unwrap();
         let b = session.get(Report::by_id(1).on(Continent::SouthAmerica)).unwrap().unwrap();
@@ -64,7 +64,7 @@ fn r21_children_of_the_same_id_do_not_mix(backend: &Backend) {
         let remarks = session.all(reports[0].children::<Remark>()).unwrap();
         assert_eq!((remarks.len(), &remarks[0].text), (1, &city.name));
         assert_eq!(&session.parent(&reports[0]).unwrap(), city);
-        // A filter by the link asks the link's shard, not every shard that has the id.
+        // A filter by the link reads the link's shard, not every shard that has the id.
         let (same, asked) =
             cluster.asked(|| session.all(Report::select().filter(Report::CITY.eq(city))).unwrap());
         assert_eq!((&same, asked), (reports, vec![city.shard().name().to_owned()]));
@@ -163,7 +163,7 @@ fn r23_a_second_get_reads_no_shard(backend: &Backend) {
     // Another session remembers nothing of it.
     let (_, asked) = cluster.asked(|| cluster.session().get::<Company>(1).unwrap().unwrap());
     assert_eq!(asked.len(), 1);
-    // What is changed in a handle and not updated is not what the row is.
+    // A change in a handle without `update` is not the row's value.
     let mut changed = session.get::<Company>(1).unwrap().unwrap();
     changed.name = "two".into();
     assert_eq!(session.get::<Company>(1).unwrap().unwrap().name, "one");
@@ -260,7 +260,7 @@ fn r23_a_new_snapshot_forgets(backend: &Backend) {
     session.execute(Account::update().set(Account::OWNER, "after").on_shard("a")).unwrap();
     session.commit().unwrap();
     assert_eq!(get(&mut reader), "before", "one snapshot");
-    // Its first write ends the snapshot; what it reads from now on is what it is about to change.
+    // Its first write ends the snapshot; later reads see the rows that it is about to change.
     reader.add(Account { id: 2, number: 6, owner: "x".into() }).unwrap();
     reader.flush().unwrap();
     assert_eq!(get(&mut reader), "after");

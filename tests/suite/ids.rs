@@ -110,7 +110,7 @@ fn r39_a_counter_is_the_shards_own(backend: &Backend) {
     let reports = session.add_all(cities.map(|city| NewReport { city: city.link(), temperature: 1.0 }));
     let ids: Vec<i64> = reports.unwrap().iter().map(|report| report.id).collect();
     assert_eq!(ids, [1, 1, 2, 2]);
-    // Only these ask the database at once, in one statement per shard.
+    // Only these use the database at once, in one statement per shard.
     let reports = cities.map(|city| NewReport { city: city.link(), temperature: 1.0 });
     let (_, counts) = cluster.counted(|| session.add_all(reports).unwrap());
     assert_eq!(counts, [("asia".to_owned(), 1), ("south_america".to_owned(), 1)]);

@@ -44,7 +44,7 @@ fn r24_rows_with_their_parents_are_one_statement_per_shard(backend: &Backend) {
     let (joined, counts) = cluster.counted(|| session.all(all().with_parent()).unwrap());
     assert_eq!(counts, CONTINENTS.map(|shard| (shard.to_owned(), 1)));
     assert_eq!(joined.len(), 15);
-    // The rows and their parents are what they are one by one, in the order in which they come alone.
+    // The rows and their parents are the same as if they are read one by one, and in the same order.
     assert_eq!(
         joined.iter().map(|(report, _)| report.clone()).collect::<Vec<_>>(),
         session.all(all()).unwrap()
@@ -81,7 +81,7 @@ fn r24_grandparents_are_joined_too(backend: &Backend) {
     let explained = cluster.explain(&joined()).unwrap();
     assert_eq!(explained.shards(), CONTINENTS);
     assert!(explained.to_string().matches("JOIN").count() >= 2, "{explained}");
-    // Pages continue after a remark, and what narrows it narrows the join.
+    // Pages continue after a remark, and a condition that narrows remarks narrows the join.
     let after = joined().cursor(&rows[3].0).unwrap();
     let rest = session.all(query().offset(0).limit(5).with_parent().with_parent().after(&after)).unwrap();
     assert_eq!(rest, rows[4..]);

@@ -72,7 +72,7 @@ fn r32_a_closure_that_fails_has_no_effect(backend: &Backend) {
         raw.execute(&format!("INSERT INTO {table} VALUES (1, 'Asia', NULL, NULL)"), [])
     });
     assert_error(failed, ErrorKind::NotNull, &["shard `asia`"]);
-    // The session can be used on, with what it did before.
+    // The session remains usable, with its earlier writes.
     session.commit().unwrap();
     assert_eq!(names(&cluster), ["Bern", "Delhi", "Tokyo"]);
 }
@@ -97,7 +97,7 @@ fn a_closure_that_leaves_the_transaction_ends_the_unit(backend: &Backend) {
         let lent = sqlite::with_connection(&mut session, "asia", |_| Ok(()));
         assert_error(lent, ErrorKind::TransactionAborted, &[]);
         session.rollback();
-        // What was committed by hand stays; shards that share a database share its transaction.
+        // Writes that were committed by hand stay; shards that share a database share its transaction.
         let stays = leaving.starts_with("COMMIT");
         let shared = backend.url("asia").contains("prefix");
         let expected: &[&str] = match (stays, shared) {

@@ -193,7 +193,7 @@ fn r29_look_ups_and_children_are_bounded_too(backend: &Backend) {
     assert_error(session.parent(&report), ErrorKind::TimedOut, &texts);
     assert_error(session.reload(&mut tokyo.clone()), ErrorKind::TimedOut, &texts);
     assert_error(session.all_with::<Report>(City::select().all_shards()), ErrorKind::TimedOut, &texts);
-    // Others are quick, and the session can be used on, with no bound on what it writes.
+    // Others are quick, and the session remains usable, with no limit on its writes.
     assert_eq!(session.get(City::by_id(quito.id).on_shard("south_america")).unwrap().unwrap(), quito);
     assert_eq!(session.all(tokyo.children::<Report>()).unwrap(), [report]);
     drop(session);
@@ -203,7 +203,7 @@ fn r29_look_ups_and_children_are_bounded_too(backend: &Backend) {
     session.set_timeout(Some(Duration::from_millis(30)));
     let with = session.all_with::<Report>(City::select().all_shards());
     assert_error(with, ErrorKind::TimedOut, &["shard `asia`", "table `reports`", "timeout"]);
-    // No time at all is too little for every verb that asks a shard.
+    // A timeout of zero ends every verb that reads a shard.
     session.set_timeout(Some(Duration::ZERO));
     assert_error(session.get(&quito.link()), ErrorKind::TimedOut, &["shard `south_america`", "timeout"]);
     let (with, asked) = cluster.asked(|| session.all_with::<Report>(City::select().on_shard("europe")));
@@ -217,7 +217,7 @@ fn r29_look_ups_are_made_at_once_where_they_were_slow_again_and_again(backend: &
     let reno = session.add(city(Continent::NorthAmerica, "Reno")).unwrap();
     let lima = session.add(city(Continent::SouthAmerica, "Lima")).unwrap();
     session.commit().unwrap();
-    // What a session of its own is asked for the first shard's row.
+    // Reads the first shard's row in a session of its own.
     let get = |id: i64| {
         let (found, asked) = cluster.asked(|| cluster.session().get::<City>(id).unwrap());
         (found.map(|city| city.name.clone()), asked)
@@ -282,10 +282,10 @@ fn r28_a_shard_that_is_not_needed_is_not_read(backend: &Backend) {
         Ok(if seen < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     };
     let (_, counts) = cluster.counted(|| session.for_each(all(), stop).unwrap());
-    // The executor cannot know that the visitor stops so soon, and servers are asked at once.
+    // The executor cannot foresee that the visitor stops so soon, and servers are read at once.
     let expected = if backend.is_postgres("asia") { everybody } else { up_to_asia };
     assert_eq!(counts, expected.iter().map(|shard| (shard.to_string(), 1)).collect::<Vec<_>>());
-    // With nothing on the shards before, the last is asked too.
+    // Without rows on the shards before, the last is read too.
     assert_eq!(
         asked(&mut || assert!(session.first(Report::select().all_shards()).unwrap().is_none())),
         everybody

@@ -176,7 +176,7 @@ fn r12_lookups_join_in_the_algebra(backend: &Backend) {
     assert_eq!(asked(User::EMAIL.eq(&x) & User::VISITS.gt(7)), text("", "ab"));
     assert_eq!(asked(User::EMAIL.eq(&y) & !User::PHONE.eq(5)), text("", "ac"));
     assert_eq!(asked(User::EMAIL.eq(&x) & User::EMAIL.eq(&y)), text("", "a"));
-    // What reads every shard anyway asks no lookup.
+    // A query that reads every shard anyway reads no lookup.
     let all = User::select().filter(User::EMAIL.eq(&x) | User::VISITS.eq(0)).all_shards();
     let mut session = cluster.session();
     let (rows, counts) = cluster.counted(|| session.all(all).unwrap().len());
@@ -184,7 +184,7 @@ fn r12_lookups_join_in_the_algebra(backend: &Backend) {
     let others = User::select().filter(!User::EMAIL.eq(&x)).all_shards();
     let (rows, counts) = cluster.counted(|| session.all(others).unwrap());
     assert_eq!((shards_of(&rows), counts.len()), (vec!["c"], 3));
-    // A value is compared as it is where it does not say the shard.
+    // A value that does not narrow the shards is compared as it is.
     let before = User::select().filter(User::EMAIL.lt(&y) & User::EMAIL.ne(&y)).all_shards();
     assert_eq!(session.one(before).unwrap().email, x);
 }

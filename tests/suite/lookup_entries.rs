@@ -79,7 +79,7 @@ fn a_value_that_changes_is_found_and_the_old_one_is_free(backend: &Backend) {
     session.add(user("c", "old")).unwrap();
     session.commit().unwrap();
     assert_eq!(emails(&cluster), pairs(&[("fresh", "a"), ("old", "c"), ("taken", "b")]));
-    // What has no lookup is written as ever, on the row's shard alone.
+    // A row without a lookup's value is written on its own shard alone.
     ada.visits = 9;
     session.update(&mut ada).unwrap();
     assert_eq!(cluster.asked(|| session.flush().unwrap()).1, ["a"]);

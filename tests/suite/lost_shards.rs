@@ -468,7 +468,7 @@ fn r47_the_first_shard_of_a_file_is_not_replaced_while_a_decision_is_open() {
         assert_error(error, ErrorKind::WrongDatabase, &["shard `a`", "t1", "`b`", "replace_lost"]);
         assert_eq!(decided.records(), 4);
     }
-    // If all shards of the file are lost, what is decided for it is dropped, and only that.
+    // If all shards of the file are lost, decided transactions for it are dropped, and only these.
     decided.lose("b");
     let cluster = decided.builder().replace_lost("a").replace_lost("b").create::<Company>().unwrap();
     assert_eq!(ids_by_shard(&cluster), [vec![], vec![], vec![1_001]]);

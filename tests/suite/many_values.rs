@@ -71,7 +71,7 @@ fn r16_100_000_keys_are_one_statement_per_shard(backend: &Backend) {
     let ids = (0..MANY).step_by(500).chain([MANY]);
     session.add_all(ids.map(|id| Company { id, name: String::new() })).unwrap();
     session.commit().unwrap();
-    // More of one shard than a statement takes, which ask that one.
+    // More values of one shard than a statement takes, which read that shard.
     let of_a: Vec<i64> = {
         let home = |id| Company { id, name: String::new() }.shard_chooser(cluster.shards()).unwrap();
         (0..3 * MANY).filter(|id| home(*id) == 0).collect()

@@ -330,7 +330,7 @@ fn r52_two_releases_write_through_a_rename(backend: &Backend) {
     assert!(plan.contains("(only with `contract`)") && plan.contains("copy"), "{plan}");
     migrate().pace(7, Duration::ZERO).run(|_| {}).unwrap();
     let new = backend.open::<two::Models>(&LETTERS).unwrap();
-    // Both write, and read what the other has written.
+    // Both write, and read the rows of the other.
     let mut session = old.session();
     session.add(one::User { id: 1000, name: "by old".to_owned() }).unwrap();
     let mut user = session.get::<one::User>(1).unwrap().unwrap();

@@ -58,7 +58,7 @@ fn r40_tables_that_hold_rows_are_not_made_shards(backend: &Backend) {
             &["shard `b`", "table `companies`", "holds rows", "`adopt`"],
         );
     }
-    // Empty tables are taken as they are, and nothing of the refused ones is left in the way.
+    // Empty tables are used as they are, and nothing of the refused ones blocks them.
     backend.run("b", &format!("DELETE FROM {table}"));
     let cluster = backend.create::<Company>(&LETTERS);
     cluster.session().add(Company { id: 1, name: "one".into() }).unwrap();

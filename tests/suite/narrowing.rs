@@ -177,7 +177,7 @@ fn r12_composite_keys_narrow_when_whole(backend: &Backend) {
     let part = Event::select().filter(Event::TENANT.eq(1)).all_shards();
     let (found, asked) = cluster.asked(|| session.all(part).unwrap());
     assert_eq!((found.len(), asked.len()), (5, 3));
-    // Several keys ask the shards of those keys: `(1, mon) OR (2, tue)` is not `(1 OR 2) AND (mon OR tue)`.
+    // Several keys read the shards of those keys: `(1, mon) OR (2, tue)` is not `(1 OR 2) AND (mon OR tue)`.
     for pair in homes.windows(2) {
         let keys = pair.iter().map(|(tenant, day, _)| (*tenant, day.to_string()));
         let query = Event::select().filter(Event::SHARD_KEY.is_in(keys));
@@ -194,7 +194,7 @@ fn r16_lists_of_composite_keys_are_split(backend: &Backend) {
     let cluster = backend.create::<Event>(&LETTERS);
     let keys: Vec<(i64, String)> =
         (0..100_000).map(|number| (number % 200, (number / 200).to_string())).collect();
-    // Every shard holds a row for every key of two tenants; only those of its own are asked for.
+    // Every shard holds a row for every key of two tenants; only the rows of its own keys are read.
     let planted = backend.plant(
         &LETTERS,
         "events",
@@ -211,7 +211,7 @@ fn r16_lists_of_composite_keys_are_split(backend: &Backend) {
         assert_eq!(row.what, row.shard().name());
         assert_eq!(row.shard_chooser(cluster.shards()).unwrap(), row.shard().index());
     }
-    // Two keys of one shard ask that shard, a few thousand of it too, and the text does not grow.
+    // Two keys of one shard read that shard, also a few thousand keys, and the text does not grow.
     let of_a: Vec<(i64, String)> = keys
         .into_iter()
         .take(20_000)

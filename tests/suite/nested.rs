@@ -218,7 +218,7 @@ fn r38_a_transaction_is_committed_or_rolled_back(backend: &Backend) {
         Err(Wrong::OnPurpose)
     });
     assert!(matches!(failed, Err(Wrong::OnPurpose)));
-    // What fails by itself is not tried again, neither in the closure nor at the commit.
+    // An error that is not retryable is not retried, neither in the closure nor at the commit.
     let twice: Result<(), Wrong> = cluster.try_transaction(|session| {
         runs += 1;
         session.add_all([city(Continent::Asia, "kept"), city(Continent::Europe, "undone")])?;
@@ -249,7 +249,7 @@ fn r38_a_transaction_is_tried_again_while_others_are_in_the_way(backend: &Backen
                         }
                         Ok(())
                     };
-                    // The bound is for each: who lost ten times may be told so, and tries again.
+                    // The limit is for each transaction: one that fails ten times returns the error, and is tried again here.
                     while let Err(error) = cluster.transaction(add_one) {
                         assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
                     }
@@ -271,7 +271,7 @@ fn r38_a_transaction_gives_up(backend: &Backend) {
     let mut runs = 0;
     let never: Result<(), Wrong> = cluster.try_transaction(|session| {
         runs += 1;
-        // On a server who adds another city is not in the way.
+        // On a server a session that adds another city blocks none.
         session.add(city(Continent::Asia, "held"))?;
         Ok(())
     });

@@ -298,7 +298,7 @@ fn r40_values_that_had_no_place_can_be_added(backend: &Backend) {
     drop((session, made));
     let opened = backend.open::<widened::Shop>(&LETTERS).map(drop);
     assert_error(opened, ErrorKind::Layout, &["shard `a`", "shops", "`list East => c`", "create"]);
-    // Where there is a fallback, rows may be there already.
+    // With a fallback, rows may exist already.
     let widened = backend.builder(&LETTERS).create::<widened::Visit>();
     assert_error(widened, ErrorKind::Layout, &["shard `a`", "visits", "`list 3 => a`"]);
 
@@ -312,7 +312,7 @@ fn r40_values_that_had_no_place_can_be_added(backend: &Backend) {
     assert_eq!(cluster.session().one(east).unwrap().shard().name(), "c");
     assert_eq!(cluster.session().one(widened::Shop::select().all_shards().count()).unwrap(), 2);
     drop(cluster);
-    // What was added cannot be taken away again.
+    // An added value cannot be removed again.
     let narrowed = backend.open::<Shop>(&LETTERS).map(drop);
     assert_error(narrowed, ErrorKind::Layout, &["shops", "`list East => c`", "not declared any more"]);
 }

@@ -292,7 +292,7 @@ macro_rules! placement {
                     let condition = filter(&question.condition);
                     let chosen = match Line::execute_chooser(condition.predicate(), cluster.shards()) {
                         Ok(chosen) => chosen,
-                        // A key that is asked for by its value and is placed nowhere.
+                        // A condition on a key that has no shard.
                         Err(error) => {
                             prop_assert_eq!(error.kind(), shard_runtime::ErrorKind::UnmappedKey);
                             return Ok(());

@@ -83,7 +83,7 @@ fn r26_a_page_reads_only_its_rows(backend: &Backend) {
         "{explain}"
     );
     if backend.is_on_disk() {
-        // The index is entered where the page begins.
+        // The search in the index begins at the page.
         for (shard, sql) in explain.statements() {
             let sql =
                 (1..=9).rev().fold(sql.to_owned(), |sql, place| sql.replace(&format!("?{place}"), "10"));

@@ -70,7 +70,7 @@ fn r26_pages_of_columns_are_the_whole(backend: &Backend) {
     for (place, query) in orders.iter().enumerate() {
         let rows = cluster.session().all(query.clone()).unwrap();
         for limit in [1, 7, 40] {
-            // Neither what they are ordered by nor the id need be read.
+            // Neither the columns of the order nor the id need be read.
             let names = paged(&cluster, query, limit, |page| page.columns(City::NAME));
             assert!(rows.iter().map(|row| &row.name).eq(&names), "order {place}, limit {limit}: {names:?}");
         }
@@ -157,7 +157,7 @@ fn r26_a_cursor_of_distinct_rows_is_of_their_columns(backend: &Backend) {
         assert_error(result, ErrorKind::Cursor, &["table `cities`", "different query"]);
     }
     assert!(asked.is_empty());
-    // Ordered by what they are not made of, they have no order and so no pages.
+    // Distinct rows cannot be ordered by columns that are not selected, and so have no pages.
     let wrong = query().columns(City::NAME).distinct().with_cursor();
     assert_error(session.all(wrong), ErrorKind::Query, &["column `population`", "distinct"]);
 }

@@ -41,7 +41,7 @@ fn r19_a_pinned_session_reads_its_shard_only(backend: &Backend) {
             session.all(City::select().all_shards().columns(City::NAME).distinct()).unwrap(),
             ["Tokyo"]
         );
-        // The pin wins over the predicate: the shard is read for what belongs elsewhere, and has none of it.
+        // The pin takes precedence over the predicate: the shard is read for rows of another shard, and has none.
         let europe = City::select().filter(City::CONTINENT.eq(Continent::Europe));
         assert!(session.all(europe).unwrap().is_empty());
         assert_eq!(session.one(City::select().all_shards().count()).unwrap(), 1);

@@ -255,7 +255,7 @@ fn r05_a_function_that_returns_no_shard_is_an_error(backend: &Backend) {
 fn r05_only_keys_of_the_query_must_have_a_shard(backend: &Backend) {
     let cluster = backend.create::<(Shop, Parcel)>(&LETTERS);
     let mut session = cluster.session();
-    // Bounds in a declared gap, and what is excluded, hold no row: no shard is read for it, and it is no error.
+    // A declared gap and an excluded range hold no row: no shard is read for them, and they are no error.
     let mut asked = |filter| cluster.asked(|| session.all(Parcel::select().filter(filter)).unwrap()).1;
     assert!(asked(Parcel::WEIGHT.between(120, 180)).is_empty());
     assert!(asked(Parcel::WEIGHT.ge(300)).is_empty());

@@ -189,7 +189,7 @@ fn r27_conditions_compare_values_of_every_kind(backend: &Backend) {
         raw: vec![sensor as u8],
     };
     session.add_all((1..9).map(new)).unwrap();
-    // By the key, which is pushed down, and by what spans shards, which is not.
+    // Groups by the key, which are pushed down, and groups that span shards, which are not.
     let by_key = || Reading::select().all_shards().group_by(Reading::SENSOR).aggregate(());
     let by_place = || Reading::select().all_shards().group_by(Reading::PLACE).aggregate(());
     let conditions = || {

@@ -118,7 +118,7 @@ fn r32_sql_that_fails_has_no_effect_on_any_shard(backend: &Backend) {
     session.add(city(Continent::NorthAmerica, "Reno")).unwrap();
     let same = Sql::new("UPDATE {cities} SET name = 'same', continent = 'Asia', population = 9").all_shards();
     assert_error(session.execute(same), ErrorKind::Unique, &["shard `asia`"]);
-    // What the session did before is still there, and it can be used on.
+    // The session's earlier writes are kept, and it remains usable.
     assert_eq!(names(&mut session), ["Reno", "Delhi", "Perth", "Tokyo", "Bern"]);
     let fives = Sql::new("SELECT count(*) AS n FROM {cities} WHERE population = 5").all_shards();
     let fives: Vec<i64> = session.all(fives).unwrap().iter().map(|row| row.get("n").unwrap()).collect();

@@ -100,7 +100,7 @@ fn r35_a_writer_finishes_decided_transactions_before_it_reads(backend: &Backend)
         session.get(Account::by_id(1).on_shard(shard)).unwrap().unwrap().owner.clone()
     };
     assert_eq!(read(&mut session, "a"), "0", "who only reads sees it later");
-    // Of a unit that is rolled back nothing stays, what it has finished neither; who comes next does it.
+    // A rollback undoes also the participants that the transaction has finished; the next session finishes them.
     let rename = || Sql::new("UPDATE {accounts} SET owner = owner || '!' WHERE id = 1").on_shard("a");
     session.execute(rename()).unwrap();
     assert_eq!(read(&mut session, "a"), "1!");
@@ -223,7 +223,7 @@ fn in_a_process_that_may_write_little() {
     let [pending] = committed.pending() else { panic!("{committed:?}") };
     assert_eq!(pending.shard(), Some("b"));
     assert!(matches!(pending.kind(), ErrorKind::Io | ErrorKind::Full), "{pending}");
-    // It is decided; the session continues, and sees what is stored.
+    // It is decided; the session continues, and sees the stored rows.
     let changed =
         |owner: &str| Account::select().filter(Account::OWNER.starts_with(owner)).all_shards().count();
     assert_eq!(session.one(changed("changed")).unwrap(), 1);

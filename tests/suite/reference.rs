@@ -160,7 +160,7 @@ fn a_read_uses_the_named_shard(backend: &Backend) {
     assert_eq!(rows[0].shard().name(), "b");
     let (_, asked) = cluster.asked(|| session.one(pinned().count()).unwrap());
     assert_eq!(asked, ["b"]);
-    // Every shard may be asked, and one is enough.
+    // Every shard may be read, and one is enough.
     let mut session = cluster.session();
     let (rows, asked) = cluster.asked(|| session.all(Currency::select().all_shards()).unwrap());
     assert_eq!((rows.len(), asked), (4, vec!["a".to_owned()]));

@@ -78,7 +78,7 @@ fn r38_queries_that_are_pinned_to_different_shards_exclude_each_other(backend: &
         let rate = Rate::select().filter(Rate::ID.eq(1)).on_shard("b").for_update();
         assert_eq!(first.one(rate).unwrap().shard().name(), "b");
     });
-    // On servers the row is locked where everybody locks it, besides.
+    // On servers the row is also locked on the shard on which all sessions lock it.
     assert_eq!(asked, if backend.is_postgres("a") { vec!["a", "b"] } else { vec!["b"] });
     for shard in [None, Some("a"), Some("b"), Some("c")] {
         assert_error(count_up(&mut second, 1, shard), ErrorKind::Busy, &["table `rates`"]);
@@ -105,7 +105,7 @@ fn r38_a_session_that_only_writes_waits_too(backend: &Backend) {
     assert_error(writer.execute(all), ErrorKind::Busy, &["shard `a`"]);
     reader.commit().unwrap();
     assert_percent(&cluster, 1);
-    // A reader is kept waiting as well by who has written and not committed.
+    // A session that has written and not committed also blocks a reader.
     writer.rollback();
     writer.update(&mut known).unwrap();
     play(backend, &mut reader, "b");

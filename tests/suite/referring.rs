@@ -146,7 +146,7 @@ fn rows_are_joined_with_the_rows_that_they_refer_to(backend: &Backend) {
     let of_one = || Order::select().filter(Order::CUSTOMER.eq(1001)).with_reference(Order::CURRENCY);
     let ((order, currency), asked) = cluster.asked(|| session.one(of_one()).unwrap());
     assert_eq!((order.cents, currency.name.as_str(), asked), (30, "euro", vec!["b".to_owned()]));
-    // What is joined is changed like what is read.
+    // A joined row can be changed like a row that is read alone.
     let mut currency = currency;
     currency.name = "Euro".into();
     session.update(&mut currency).unwrap();

@@ -163,7 +163,7 @@ fn r12_negation_narrows_only_where_it_is_exact(backend: &Backend) {
     let (found, asked) =
         names(&cluster, !City::has_child(Report::has_parent(City::CONTINENT.eq(Continent::Asia))));
     assert_eq!((found.join(" "), asked.len()), ("London Quito Sydney Toronto".to_owned(), 4));
-    // Not not is what it was.
+    // A double negation is the condition itself.
     let (found, asked) =
         names(&cluster, !!City::has_child(Report::has_parent(City::CONTINENT.eq(Continent::Asia))));
     assert_eq!((found.join(" "), asked), ("Tokyo".to_owned(), vec!["asia".to_owned()]));
@@ -199,7 +199,7 @@ fn r17_columns_of_one_name_are_distinguished(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
     let cities = weather(&mut session);
-    // `id` is a column of all three, and the reports are asked about twice.
+    // `id` is a column of all three, and the reports are in two conditions.
     let tokyo = &cities[0];
     let reports = session.all(tokyo.children::<Report>().order_by(Report::ID.asc())).unwrap();
     let sibling = Report::has_parent(City::has_child(Report::ID.eq(reports[0].id)));
@@ -278,7 +278,7 @@ fn r23_pending_changes_are_found_through_relations(backend: &Backend) {
     let tokyo = session.add(city(Continent::Asia, "Tokyo")).unwrap();
     let london = session.add(city(Continent::Europe, "London")).unwrap();
     session.commit().unwrap();
-    // Nothing of the table that is read waits, but something of the one that it is asked about.
+    // The table that is read has no pending changes, but the table of the condition has some.
     session.add(NewReading { city: tokyo.link(), value: 7 }).unwrap();
     let read = City::select().filter(City::has_child(Reading::VALUE.eq(7))).all_shards();
     assert_eq!(session.all(read).unwrap(), [tokyo]);
@@ -319,7 +319,7 @@ fn r37_bulk_writes_through_relations(backend: &Backend) {
         .set(City::POPULATION, Some(1_000))
         .filter(City::has_child(Report::TEMPERATURE.gt(90.0)));
     assert_eq!(session.execute(hot.all_shards()).unwrap(), 1);
-    // Parents without remarks lose their reports; one table is written and asked about in one statement.
+    // Parents without remarks lose their reports; one table is written and in the condition of one statement.
     let silent = !Report::has_parent(City::has_child(Report::has_child(Filter::<Remark, _>::everything())));
     assert_eq!(session.execute(Report::delete().filter(silent).all_shards()).unwrap(), 4);
     let childless = !City::has_child(Filter::<Report, _>::everything());

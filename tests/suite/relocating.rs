@@ -247,7 +247,7 @@ fn r11_a_move_that_fails_moves_nothing(backend: &Backend) {
     assert_eq!((moving.shard().name(), moving.continent), ("asia", Continent::Asia));
     session.rollback();
     assert_eq!(everything(&cluster), before);
-    // A row that is gone is said to be.
+    // The error of a row that is gone is `NotFound`.
     let mut gone = session.add(city(Continent::Asia, "D")).unwrap();
     session.commit().unwrap();
     session.delete(&gone).unwrap();
@@ -261,7 +261,7 @@ fn r11_a_move_that_fails_moves_nothing(backend: &Backend) {
     session.commit().unwrap();
     assert_eq!(everything(&cluster), before);
     if backend.kind == Kind::Files {
-        // All or nothing is the commit's; here it is said not to be.
+        // Atomicity is the commit's; here it is best effort.
         session.set_commit(Commit::BestEffort);
         session.relocate(&mut moving, |city| city.continent = Continent::Europe).unwrap();
         session.commit().unwrap();

@@ -41,7 +41,7 @@ fn r37_an_update_gives_back_its_rows_as_they_are_then(backend: &Backend) {
     let rows = session.execute(update.returning()).unwrap();
     assert_eq!(names(&rows), ["00", "01", "02", "03", "04", "05", "06", "07", "08", "09"]);
     assert!(rows.iter().all(|row| row.population == Some(7)));
-    // Shard by shard, in the cluster's order; each row knows its own.
+    // Shard by shard, in the cluster's order; each row has its shard.
     assert!(rows.is_sorted_by_key(|row| row.shard().index()));
     assert!(rows.iter().all(|row| row.shard_chooser(cluster.shards()).unwrap() == row.shard().index()));
     // One statement for each shard that may have such rows, and none for the others.
@@ -80,7 +80,7 @@ fn r37_every_kind_of_value_comes_back_as_it_is_stored(backend: &Backend) {
     let update = Report::update().set(Report::TEMPERATURE, Report::TEMPERATURE + 2.0).on(Continent::Asia);
     let rows = session.execute(update.returning()).unwrap();
     assert!(rows.iter().map(|row| row.temperature).eq([7.0, 1.5, 1e300]));
-    // A link to a parent knows its shard.
+    // A link to a parent has its shard.
     assert!(rows.iter().all(|row| session.parent(row).unwrap() == tokyo));
     let update = City::update().set(City::POPULATION, Some(i64::MAX)).filter(City::ID.eq(tokyo.id));
     let rows = session.execute(update.all_shards().returning()).unwrap();

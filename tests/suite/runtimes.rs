@@ -62,7 +62,7 @@ impl<F: Future> Future for Impatient<F> {
             self.polls -= 1;
             return Poll::Pending;
         }
-        // Shorter than any timer can tell.
+        // Shorter than the resolution of timers.
         let began = Instant::now();
         while began.elapsed() < self.after {
             std::hint::spin_loop();

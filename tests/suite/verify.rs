@@ -204,7 +204,7 @@ fn r41_rows_that_were_there_before_get_entries(backend: &Backend) {
     let found = by_email(&mut cluster.session(), "user 5");
     assert_eq!(found[0].region, LETTERS[2]);
     assert_eq!(cluster.verify().unwrap().found(), 0);
-    // A program that does not know the lookups opens the cluster as before.
+    // A program without the lookups opens the cluster as before.
     let old = backend.open::<Plain>(&LETTERS).unwrap();
     assert_eq!(old.session().one(Plain::select().all_shards().count()).unwrap(), 12);
 }

@@ -150,7 +150,7 @@ impl Server {
         self.copy_folder("data", "saved");
     }
 
-    /// Replaces the data of a server that was stopped by what was saved.
+    /// Replaces the data of a stopped server by the saved data.
     pub fn bring_back(&self) {
         fs::rename(self.folder.path().join("data"), self.folder.path().join("newer"))
             .expect("the data is moved");
@@ -488,7 +488,7 @@ pub struct Account {
 pub fn unprivileged_account(own_folder: &Path) -> Option<Account> {
     use std::os::unix::fs::MetadataExt;
 
-    // The owner of what we just created is who we are.
+    // The owner of the new file is the user of this process.
     let user = fs::metadata(own_folder).expect("our folder").uid();
     if user != 0 {
         return None;

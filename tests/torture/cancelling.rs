@@ -122,7 +122,7 @@ async fn write(
                 tell(format!("left {id}"));
             }
         }
-        // The session is used on, which waits for what it was left in, or is dropped and does not.
+        // The session is used again, which waits for the verb that was dropped, or is dropped too.
         if numbers.below(2) == 0 {
             session.rollback().await;
             let found = session.all(Entry::select().filter(Entry::ID.eq(id)).all_shards()).await.unwrap();
@@ -219,7 +219,7 @@ impl<F: Future> Future for Left<F> {
             self.polls -= 1;
             return Poll::Pending;
         }
-        // Shorter than any timer can tell.
+        // Shorter than the resolution of timers.
         let began = Instant::now();
         while began.elapsed() < self.after {
             std::hint::spin_loop();

@@ -31,7 +31,7 @@ pub fn check(cluster: &Path, logs: &Path) -> Counts {
     let mut units: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
     let mut sum = 0;
     let mut notes: Vec<HashSet<i64>> = Vec::new();
-    // What is looked up: by unit the shard of the row, and the shard that the entry names.
+    // The rows with a lookup: for each unit the shard of the row, and the shard that the entry names.
     let (mut names, mut entries) = (BTreeMap::new(), BTreeMap::new());
     for (bit, shard) in SHARDS.iter().enumerate() {
         let raw = open(&format!("{shard}.db"));

@@ -41,7 +41,7 @@ fn r38_processes_that_change_the_same_rows_lose_nothing() {
                 .unwrap()
         })
         .collect();
-    // The report of each process on its threads: how many units were committed, what they added, how many gave up.
+    // The report of each process on its threads: the numbers of committed units, of additions, and of units that gave up.
     let (mut committed, mut added, mut gave_up) = (0, 0, 0);
     for process in processes {
         let output = process.wait_with_output().unwrap();

@@ -39,7 +39,7 @@ fn r39_processes_that_are_killed_never_get_an_id_twice() {
     };
     let mut processes: Vec<Running> = (0..3).map(|_| start()).collect();
     let mut killed = 0;
-    // An id and the end of its line are two bytes at least, and eight where there are millions.
+    // An id and the end of its line are two bytes at least, and eight for millions.
     while killed < 15 || told(&logs) < 8 * wanted as u64 {
         std::thread::sleep(Duration::from_millis(20 + numbers.below(60)));
         let place = numbers.below(3) as usize;
@@ -84,7 +84,7 @@ fn in_a_process_of_its_own() {
             lines.push_str(&format!("{}\n", session.add(NewTicket { place }).unwrap().id));
         }
         log.write_all(lines.as_bytes()).unwrap();
-        // Where another process was given an id of these, this fails.
+        // If another process was given one of these ids, this fails.
         session.commit().unwrap();
     }
 }

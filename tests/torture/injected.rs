@@ -93,7 +93,7 @@ fn r35_a_kill_at_any_system_call_leaves_nothing_half_done() {
 fn r35_a_kill_during_recovery_leaves_nothing_half_done() {
     let mut tries = Tries::new();
     let mut killed = 0;
-    // The first is killed at some of its writes, the next one while it opens what is left.
+    // The first is killed at some of its writes, the next one while it opens the cluster.
     for first in (1..).step_by(if every() { 1 } else { 9 }) {
         let mut first_ended = false;
         killed += at_every(&format!("pwrite64 {first}, then pwrite64"), 5, |time| {

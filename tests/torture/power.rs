@@ -26,7 +26,7 @@ fn r35_a_power_loss_at_any_moment_leaves_nothing_half_done() {
 fn r35_a_power_loss_during_recovery_leaves_nothing_half_done() {
     let mut numbers = Numbers(seed());
     let mut tries = Tries::new();
-    // The first process is killed at a write; the second finishes what it has left, and loses its power.
+    // The first process is killed at a write; the second finishes its transactions, and loses its power.
     let kills: Vec<usize> = match every() {
         true => (1..120).step_by(6).collect(),
         false => (0..3).map(|_| 30 + numbers.below(60) as usize).collect(),

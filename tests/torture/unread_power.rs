@@ -147,7 +147,7 @@ fn interleaved(survivor: &str, owner: &str) -> String {
 /// Replays power losses of the recorded run.
 fn lose_power(record: &Record, place: Place, numbers: &mut Numbers) {
     // Before the owner began, nothing is at stake. Most is right after the survivor's commit, until it waits for control's
-    // disk again: the decision must not be there without what has overwritten it.
+    // disk again: the decision must not be on disk without the transaction that overwrites it.
     let (first, last) = (record.told("ready")[0], record.events());
     let acknowledged = record.told("added")[PLACES.len()];
     let moments: Vec<usize> = match every() {
@@ -187,7 +187,7 @@ fn check(folder: &Path, log: &Path, place: Place) -> bool {
         PLACES.map(|place| session.get(Account::by_id(1).on(place)).unwrap().unwrap().cents - by_the_owner);
     let additions = additions(place);
     let told = std::fs::read_to_string(log).unwrap().lines().filter(|line| *line == "added").count();
-    // The one after the last that was told may be there, too.
+    // The one after the last reported one may be stored, too.
     let is_possible = |count: usize| {
         let of = |place: Place| -> i64 {
             additions[..count].iter().filter(|(other, _)| *other == place).map(|(_, cents)| cents).sum()

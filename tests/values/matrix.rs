@@ -50,7 +50,7 @@ fn r58_add_returns_the_row_that_a_read_returns(backend: &Backend) {
         let mut session = cluster.session();
         let read = session.get(Edge::by_id(added.id).on(added.home)).unwrap().unwrap();
         assert_same(&read, added);
-        // Nothing is lost but what is known to be.
+        // Only the expected digits are lost.
         let lossless = |(given, stored): (String, String)| {
             given == stored
                 || ["Tenths", "Text(", "-0.0", "Timestamp", "Number", "Z"]

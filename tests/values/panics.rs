@@ -202,7 +202,7 @@ fn r57_a_visitor_that_panics_leaves_the_session_reading(backend: &Backend) {
         }));
         assert_eq!(ids(&mut session).unwrap(), 90);
     }
-    // What was written before is there, and is committed.
+    // Earlier writes are kept, and are committed.
     session.commit().unwrap();
     assert_eq!(armed.stored().0[1].weight, Weight(77));
 }
@@ -268,7 +268,7 @@ fn r57_the_hook_may_panic_at_every_statement(backend: &Backend) {
     let armed = Armed::new(backend);
     let before = armed.stored();
     for (name, step) in STEPS {
-        // What is stored where the last statement only reads what was written, and that is committed.
+        // The stored rows if the last statement only reads the written rows, and these are committed.
         let whole = {
             let other = Backend::new(backend.kind);
             let armed = Armed::new(&other);
@@ -302,7 +302,7 @@ fn r57_the_hook_may_panic_at_every_statement(backend: &Backend) {
                     Ok(seen) if waits => {
                         assert!([89, 90, 93].contains(&seen), "{name} after {after}: {seen}")
                     }
-                    // The last statement may only read what was written.
+                    // The last statement may only read the written rows.
                     Ok(seen) => assert!([90, whole.0.len()].contains(&seen), "{name} after {after}: {seen}"),
                     Err(error) => {
                         assert_eq!(

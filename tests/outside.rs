@@ -13,8 +13,8 @@ fn workshop() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside")
 }
 
-/// Copies the crates and the lock file, with the runtime's path filled in. What is there already and has not
-/// changed stays as it is, and is not built again.
+/// Copies the crates and the lock file, with the runtime's path filled in. Files that have not changed stay, and are not built
+/// again.
 fn copy() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
     let runtime = repository.join("shard-runtime").display().to_string().replace('\\', "/");

@@ -1,5 +1,5 @@
-//! PostgreSQL servers that fail, refuse, are slow or in each other's way, and what a session makes of it. What they answer
-//! where nothing is wrong is tested in `suite`, as everything else.
+//! Sessions over PostgreSQL servers that fail, refuse, are slow or block each other. The suite tests servers without faults, as
+//! all other databases.
 
 #[path = "suite/client.rs"]
 mod client;

@@ -131,8 +131,8 @@ impl Server {
         std::mem::forget(watcher);
     }
 
-    /// Stops the server at once, as if the machine had failed. What it has committed is there when it is
-    /// [started again](Server::start_again).
+    /// Stops the server at once, as if the machine had failed. Its commits are kept when it is [started
+    /// again](Server::start_again).
     pub fn stop(&mut self) {
         let mut stop = command(&self.programs, "pg_ctl");
         run_as(&mut stop, self.account);
@@ -206,8 +206,7 @@ impl Server {
         standby
     }
 
-    /// Starts a server that was stopped anew, as a standby of another one, on the port that it had. What it has held
-    /// itself is gone.
+    /// Starts a stopped server again, as a standby of another one, on its old port. Its own data is gone.
     pub fn become_standby_of(&mut self, primary: &Server) {
         fs::remove_dir_all(self.folder.path().join("data")).expect("the old data is removed");
         base_backup(&self.programs, self.folder.path(), self.account, &self.password, primary.port);

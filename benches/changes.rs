@@ -1,5 +1,5 @@
-//! The cost of a change of the layout: the copy beside one that is written by hand, a write while changed rows are noted, and
-//! how long writers wait for a switch. On SQLite files, and on a PostgreSQL server if one is installed.
+//! The cost of a change of the layout: the copy beside one by hand, a write while changed rows are recorded, and the waits of
+//! writers at a switch. On SQLite files, and on a PostgreSQL server if one is installed.
 //!
 //! `cargo bench --bench changes`; `-- --quick` for few rows.
 
@@ -36,7 +36,7 @@ fn row(id: i64) -> Measurement {
 
 /// The shards: `s0` is moved to `s1`, to `s2`, and so on. `keep` is the first of its database, and stays.
 fn builder(urls: &[(String, String)]) -> Builder {
-    // A write on a file would be the time of the disk otherwise.
+    // Otherwise the disk would determine the time of a write on a file.
     let builder = Cluster::builder().durability(Durability::Normal);
     urls.iter().fold(builder, |builder, (name, url)| builder.shard(name, url))
 }
@@ -83,7 +83,7 @@ fn report(name: &str, Rate { ours, by_hand }: Rate, rows: i64) {
     );
 }
 
-/// Copies a shard, its indexes included, and moves it; measures writes before and while changes are noted.
+/// Copies a shard with its indexes, and moves it; measures writes before and while changes are recorded.
 fn change(cluster: &Cluster, from: &str, to: &str, writes: i64) -> Result<(f64, f64, f64), Failure> {
     // The first writes after the rows were added have a large log behind them.
     write(cluster, writes)?;
@@ -132,7 +132,7 @@ fn switches(cluster: &Cluster, names: &[String], rows: i64) -> Result<Vec<Durati
             while receiver.try_recv().is_ok() {}
             let began = Instant::now();
             change.switch(Switch::within(Duration::from_secs(5)))?;
-            // The writes that were in the way of the switch have ended, too.
+            // The writes that delayed the switch have ended, too.
             std::thread::sleep(Duration::from_millis(50));
             let mut longest = Duration::ZERO;
             while let Ok((ended, took, is_written)) = receiver.try_recv() {
@@ -205,7 +205,7 @@ fn on_servers(rows: i64, count: usize) -> Result<(), Failure> {
     let (server, other) = (Server::start_with(&settings), Server::start_with(&settings));
     let url = |name: String, server: &Server| (name.clone(), format!("{}?schema={name}", server.url()));
     let mut urls = vec![url("keep".to_owned(), &server), url("s0".to_owned(), &server)];
-    // The first shard of the other server gives it its name, too, and stays spare.
+    // The first shard of the other server names its database, and stays spare.
     urls.push(url("spare".to_owned(), &other));
     urls.extend(
         (1..count + 2).map(|at| url(format!("s{at}"), if at.is_multiple_of(2) { &server } else { &other })),

@@ -1,4 +1,4 @@
-//! How long creating and opening a cluster takes with many shards: in files, and as tables by prefix in one file.
+//! The time to create and open a cluster with many shards: in files, and as tables by prefix in one file.
 //!
 //! `cargo bench --bench opening`; `-- --quick` for few shards, `--svg FOLDER` for a picture.
 

@@ -1,4 +1,4 @@
-//! Curves as an SVG file, with logarithmic axes. Uses nothing.
+//! Draws curves as an SVG file, with logarithmic axes. It uses no other crate.
 
 use std::fmt::Write as _;
 
@@ -27,7 +27,7 @@ fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
     (low, high.max(low + 1.0))
 }
 
-/// A power of ten as people write it.
+/// Formats a power of ten as a label of an axis.
 fn label(exponent: i32) -> String {
     match exponent {
         0..=3 => format!("{}", 10_u32.pow(exponent.unsigned_abs())),

@@ -1,5 +1,5 @@
-//! Whether reads become slower as tables grow: look-ups, pages and counts on four files with ten thousand rows, and up to ten
-//! million. `cargo bench --bench rows`; with `--quick` for few rows, `--svg FOLDER` for a picture.
+//! Measures reads while tables grow: look-ups, pages and counts on four files with ten thousand to ten million rows.
+//! `cargo bench --bench rows`; with `--quick` for few rows, `--svg FOLDER` for a picture.
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ fn fastest(calls: i64, mut call: impl FnMut(i64) -> Result<u64, Failure>) -> Res
     Ok(best / u32::try_from(calls)?)
 }
 
-/// A read in a session, or in one of its own, by its number and the rows that there are.
+/// A read in a session, or in a session of its own, given its number and the number of rows.
 type Read = fn(&mut Session, i64, i64) -> Result<u64, Failure>;
 
 fn get(session: &mut Session, number: i64, rows: i64) -> Result<u64, Failure> {

@@ -1,5 +1,5 @@
-//! Four continents, a database each, from async code: the scenario of `separate_databases` with `.await`, every part of it
-//! in a task of its own.
+//! Four continents, a database each, from async code: the scenario of `separate_databases` with `.await`, each part in its own
+//! task.
 //!
 //! Run it with `cargo run --example async_session`. It runs under Tokio; the session would be the same under any other
 //! runtime.
@@ -24,7 +24,7 @@ async fn main() -> Result<()> {
     println!("Four shards, a file each: {cluster:#?}\n");
     save(cluster.async_session()).await?;
 
-    // Sessions are cheap: each of these has one of its own, and all of them wait for their databases at the same time.
+    // Sessions are cheap: each task has its own, and all of them wait for their databases at the same time.
     tokio::try_join!(
         a_city_with_its_reports(&cluster),
         europe_and_asia(&cluster),
@@ -35,7 +35,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Seven cities and three reports, in one unit of work.
+/// Adds seven cities and three reports in one transaction.
 async fn save(mut session: AsyncSession) -> Result<()> {
     let tokyo = session.add(location(Continent::Asia, "Tokyo")).await?;
     let new_york = session.add(location(Continent::NorthAmerica, "New York")).await?;
@@ -51,14 +51,14 @@ async fn save(mut session: AsyncSession) -> Result<()> {
     session
         .add_all(reports.map(|(location, temperature)| NewReport { location: location.link(), temperature }))
         .await?;
-    // All of it or nothing, even if this future were dropped here.
+    // The commit stores all or nothing, even if this future is dropped here.
     session.commit().await?;
     println!("saved 7 cities and 3 reports; {} is on {}", tokyo.city, tokyo.shard());
     assert_eq!((tokyo.shard().name(), quito.shard().name()), ("asia", "south_america"));
     Ok(())
 }
 
-/// A city together with its reports: two statements, both of them on the city's own shard.
+/// Reads a city with its reports: two statements, both on the city's own shard.
 async fn a_city_with_its_reports(cluster: &Cluster) -> Result<()> {
     let mut session = cluster.async_session();
     let tokyo = WeatherLocation::select().on(Continent::Asia).filter(WeatherLocation::CITY.eq("Tokyo"));
@@ -67,7 +67,7 @@ async fn a_city_with_its_reports(cluster: &Cluster) -> Result<()> {
         println!("{} with {} report: {} °F", city.city, reports.len(), reports[0].temperature);
         assert_eq!(reports[0].temperature, 80.0);
         assert_eq!((city.shard().name(), reports[0].shard()), ("asia", city.shard()));
-        // What is read again is read there, too.
+        // A reload also reads the row's own shard.
         let again = session.first(city.children::<Report>()).await?;
         assert_eq!(again.as_ref(), reports.first());
         assert_eq!(session.parent(&reports[0]).await?, city);
@@ -75,7 +75,7 @@ async fn a_city_with_its_reports(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Two of four shards.
+/// Reads two of four shards.
 async fn europe_and_asia(cluster: &Cluster) -> Result<()> {
     let mut session = cluster.async_session();
     let both = WeatherLocation::select()
@@ -89,7 +89,7 @@ async fn europe_and_asia(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// A pin names the shard, and wins over the filter.
+/// Reads one shard by a pin, which takes precedence over the filter.
 async fn the_pin(cluster: &Cluster) -> Result<()> {
     let mut session = cluster.async_session();
     let t = WeatherLocation::CITY.starts_with("T");
@@ -99,7 +99,7 @@ async fn the_pin(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Every shard counts its reports: the same id on two shards is two rows, and the shard tells them apart.
+/// Reads two reports with one id: every shard counts its own ids, and the shard distinguishes the rows.
 async fn the_identities(cluster: &Cluster) -> Result<()> {
     let mut session = cluster.async_session();
     let tokyos = session.get(Report::by_id(1).on(Continent::Asia)).await?.expect("Tokyo's report");
@@ -119,7 +119,7 @@ async fn the_identities(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Rows one after the other, in the order of all shards; and many steps in one go.
+/// Reads rows as a stream, in the order of all shards, and runs many steps in one trip to a thread.
 async fn the_warmest(cluster: &Cluster) -> Result<()> {
     let mut session = cluster.async_session();
     let mut reports =

@@ -1,5 +1,5 @@
-//! Four continents in one database: the scenario of `continents` on one SQLite file, each shard with tables of
-//! its own that begin with its prefix.
+//! Four continents in one database: the scenario of `continents` on one SQLite file, in which each shard has tables with its
+//! prefix.
 //!
 //! Run it with `cargo run --example separate_tables`.
 
@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     continents::save(&cluster)?;
     continents::load(&cluster)?;
 
-    // The tables as anybody sees them.
+    // The tables as another program sees them.
     let plain = rusqlite::Connection::open(&file).expect("the same file");
     let mut tables = plain
         .prepare(

@@ -18,7 +18,7 @@ enum Continent {
 #[derive(Sharded, Clone, Debug, PartialEq)]
 #[sharded(table = "weather_locations")]
 struct WeatherLocation {
-    #[id(sequence)] // unique over the cluster, handed out in blocks
+    #[id(sequence)] // unique over the cluster, reserved in blocks
     id: i64,
     #[shard_key]
     continent: Continent,
@@ -62,26 +62,31 @@ fn main() -> shard_runtime::Result<()> {
     let cities = session.all(asia_and_europe)?;
     println!("{cities:?}");
 
-    // Children are read from the shard of their parent: one statement, one shard. And it is a query, so it composes.
+    // Children are read from the shard of their parent: one statement on one shard. `children` is a query, so it takes an order
+    // and a limit.
     let reports = session.all(tokyo.children::<Report>().order_by(Report::TEMPERATURE.desc()).limit(10))?;
     println!("{reports:?}");
     // With children, for many parents: one statement per shard.
     let with_reports = session.all_with::<Report>(WeatherLocation::select().on(Continent::Asia))?;
     println!("{with_reports:?}");
 
-    // Reading every shard is said out loud; order, limit and aggregates are global.
+    // Reading every shard is explicit; order, limit and aggregates are global.
     let hottest = session.all(Report::select().all_shards().order_by(Report::TEMPERATURE.desc()).limit(3))?;
     println!("{hottest:?}");
     let mean = session.one(Report::select().all_shards().aggregate(Report::TEMPERATURE.avg()))?;
     println!("{mean:?}");
 
-    // These do not compile:
+    // These three do not compile, and the compiler prints:
+    //
     // session.all(WeatherLocation::select().filter(WeatherLocation::CITY.eq("Tokyo")))
-    //     ^ this query may have to read every shard: filter on the `#[shard_key]` or the parent, pin it with
-    //       `.on(key)` or `.on_shard(name)`, or say `.all_shards()`
+    // error[E0277]: this query may have to read every shard
+    // note: filter on the `#[shard_key]` or the parent, pin it with `.on(key)` or `.on_shard(name)`, or add `.all_shards()`
+    //
     // session.get::<Report>(1)
-    //     ^ ids of `Report` are unique only within one shard
+    // error[E0277]: ids of `Report` are unique only within one shard
+    // note: name the shard, with `session.get(Report::by_id(id).on(key))`, or read the row through its parent
+    //
     // NewReport { temperature: 80.0 }
-    //     ^ missing field `location`
+    // error[E0063]: missing field `location` in initializer of `NewReport`
     Ok(())
 }

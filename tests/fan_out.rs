@@ -114,7 +114,7 @@ fn only_a_large_flush_of_several_shards_starts_workers() {
 
 #[test]
 fn a_partial_answer_has_the_shards_that_were_quick_enough() {
-    in_its_own_process("a_partial_answer_does_without_what_is_too_slow");
+    in_its_own_process("a_partial_answer_leaves_out_slow_shards");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn answers_are_those_of_one_thread() {
 }
 
 #[test]
-fn what_was_written_is_read() {
+fn written_rows_are_read() {
     let Made { cluster, .. } = &made();
     let mut session = cluster.session();
     session.add_all((ROWS..ROWS + 100).map(measurement)).unwrap();
@@ -229,7 +229,7 @@ fn what_was_written_is_read() {
     assert_eq!(session.one(high().count()).unwrap(), 0);
 }
 
-/// A value that knows whether a worker has loaded it. 7 cannot be loaded; loading 8 panics.
+/// A value that records whether a worker has loaded it. 7 cannot be loaded; loading 8 panics.
 #[derive(Clone, Debug)]
 struct Picky {
     number: i64,
@@ -362,7 +362,7 @@ fn a_visitor_may_stop_and_fail() {
         assert_eq!(seen, 5);
         let failed = session.for_each(by_remark(), |_| Err(shard_runtime::ValueError::new("enough").into()));
         assert_eq!(failed.unwrap_err().to_string(), "enough");
-        // The connections are back: the session goes on, reads and writes.
+        // The connections are back: the session continues, reads and writes.
         session.add(measurement(-1)).unwrap();
         assert_eq!(session.one(Measurement::select().all_shards().count()).unwrap(), ROWS as u64 + 1);
         session.rollback();
@@ -443,7 +443,7 @@ fn the_first_failure_stops_the_others() {
         // A wrong statement is wrong in a partial answer too.
         let error = session.all_available(sql()).unwrap_err();
         assert_eq!((error.kind(), error.shard()), (ErrorKind::Value, Some(shard)), "{error}");
-        // And the session goes on, on the same connections.
+        // And the session continues, on the same connections.
         assert_eq!(session.one(Measurement::select().all_shards().count()).unwrap(), ROWS as u64);
     }
 }
@@ -481,7 +481,7 @@ fn async_sessions_never_wait_for_a_worker() {
 
 /// The first row may be enough before the other shards' workers have begun. Their statements are interrupted then, too.
 #[test]
-fn what_is_stopped_before_it_begins_stays_stopped() {
+fn a_read_that_is_stopped_before_it_begins_stays_stopped() {
     let Made { cluster, .. } = &made();
     let mut session = cluster.session();
     let on_a = session.first(Measurement::select().on_shard("a")).unwrap().unwrap().id;
@@ -500,7 +500,7 @@ fn what_is_stopped_before_it_begins_stays_stopped() {
 
 #[test]
 #[ignore = "runs in a process of its own"]
-fn a_partial_answer_does_without_what_is_too_slow() {
+fn a_partial_answer_leaves_out_slow_shards() {
     let Made { cluster, .. } = &made();
     let mut session = cluster.session();
     let has_rows = session.first(Measurement::select().on_shard("c")).unwrap().unwrap().id;
@@ -520,7 +520,7 @@ fn a_partial_answer_does_without_what_is_too_slow() {
 fn a_failing_shard_is_named() {
     let Made { cluster, folder, .. } = &made();
     let raw = rusqlite::Connection::open(folder.path().join("c.db")).unwrap();
-    // STRICT tables hold no wrong types, but text may hold what is no text of ours.
+    // STRICT tables hold no wrong types, but text may be invalid for the field.
     raw.execute(
         "UPDATE measurements SET remark = 'a' || char(0) WHERE id = (SELECT max(id) FROM measurements)",
         (),

@@ -1,5 +1,5 @@
-//! A PostgreSQL server that reads all shards as one: what it answers is what one big table answers, and it asks the
-//! shards that the cluster would ask.
+//! A PostgreSQL server that reads all shards as one. It answers as one big table, and reads the shards that the cluster would
+//! read.
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;

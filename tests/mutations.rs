@@ -1,177 +1,176 @@
-//! Whether the attacks would notice: the library is changed so that one thing that its promise rests on does not hold any
-//! more, and the attacks must fail.
+//! Mutations of the library: each breaks one step of the protocol, and the attacks must then fail.
 //!
 //! ```sh
 //! cargo test --test mutations -- --ignored --nocapture
 //! ```
 //!
-//! Each change is made in a copy of the workspace, built there (in `SHARDED_MUTATIONS_TARGET`, where that is said), and
-//! attacked; `SHARDED_MUTATION` makes only those whose description contains it. What is part of `cargo test` is that every
-//! change can still be made.
+//! Each change is made in a copy of the workspace, built there (in `SHARDED_MUTATIONS_TARGET`, if it is set), and attacked.
+//! `SHARDED_MUTATION` makes only the changes whose description contains it. `cargo test` checks only that every change can
+//! still be made.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 struct Mutation {
-    what: &'static str,
+    change: &'static str,
     /// This text is in the runtime's source once,
     from: &'static str,
     /// and is replaced by this one.
     to: &'static str,
-    /// The attacks that must fail: a test, and what is in its tests' names.
+    /// The attacks that must fail: a test binary, and a part of the names of its tests.
     attack: (&'static str, &'static str),
 }
 
 const MUTATIONS: [Mutation; 47] = [
     Mutation {
-        what: "the snapshot of a first look-up ends before the session's transaction begins",
+        change: "the snapshot of a first look-up ends before the session's transaction begins",
         from: "        // Dropping the cursor would reset the statement.\n        std::mem::forget(cursor);\n",
         to: "",
         attack: ("isolation", "one_snapshot_of"),
     },
     Mutation {
-        what: "a first look-up without a row begins no transaction",
+        change: "a first look-up without a row begins no transaction",
         from: "            if found.is_some() {\n                return Ok(true);\n            }\n",
         to: "            return Ok(found.is_some());\n",
         attack: ("isolation", "one_snapshot_of"),
     },
     Mutation {
-        what: "the version is not raised",
+        change: "the version is not raised",
         from: "SET version = version + 1",
         to: "SET version = version",
         attack: ("torture", "kill_at_any_system_call"),
     },
     Mutation {
-        what: "no session applies a decision",
+        change: "no session applies a decision",
         from: "let reached = decisions.redo(control, database, found, run)?;",
         to: "let (reached, _) = (found, (decisions, control, database, run));",
         attack: ("torture", "kill_at_any_system_call"),
     },
     Mutation {
-        what: "databases are committed before the decision",
+        change: "databases are committed before the decision",
         from: "let base = base.map_err(|error| self.named(database, error))?;",
         to: "let base = base.map_err(|error| self.named(database, error))?; connection.commit()?;",
         attack: ("torture", "kill_at_any_system_call"),
     },
     Mutation {
-        what: "the record is removed before the databases are committed",
+        change: "the record is removed before the databases are committed",
         from: "        self.forget_finished();\n        self.records.extend(",
         to: "        let _ = self.remove(control, vec![unit.to_owned()]);\n        self.records.extend(",
         attack: ("torture", "kill_at_any_system_call"),
     },
     Mutation {
-        what: "no commit waits for the disk",
+        change: "no commit waits for the disk",
         from: "Durability::Full => 2,",
         to: "Durability::Full => 1,",
         attack: ("torture", "power_loss_at_any_moment"),
     },
     Mutation {
-        what: "a failed decision is not lain over",
+        change: "after a failed decision, the log tail is not overwritten",
         from: "return Err(match overwrite_log_end(control) {",
         to: "return Err(match Ok::<(), Error>(()) {",
         attack: ("torture", "disk_that_fails"),
     },
     Mutation {
-        what: "a decision that no process reads is not overwritten",
+        change: "a decision that no process reads is not overwritten",
         from: "let Some(place) = control.unread_transaction()? else",
         to: "let Some(place) = control.unread_transaction()?.filter(|_| false) else",
         attack: ("torture", "no_process_reads"),
     },
     Mutation {
-        what: "what overwrites a decision does not wait for the disk",
+        change: "the transaction that overwrites a decision does not wait for the disk",
         from: "    overwrite_log_end(control).map_err(|error| {\n        let message = format!(\n            \"nothing was written: a decision",
         to: "    let _ = control.run(\"PRAGMA synchronous = NORMAL\");\n    overwrite_log_end(control).map_err(|error| {\n        let message = format!(\n            \"nothing was written: a decision",
         attack: ("torture", "after_a_decision_was_overwritten"),
     },
     Mutation {
-        what: "servers commit where they should prepare",
+        change: "servers commit when they should prepare",
         from: "self.end(&format!(\"PREPARE TRANSACTION '{name}'\"))",
         to: "self.end(&format!(\"COMMIT -- {name}\"))",
         attack: ("server_attacks", "on_servers"),
     },
     Mutation {
-        what: "the unit's row is not written",
+        change: "the decision's row is not written",
         from: "INSERT INTO {decisions} (id) SELECT $1::text FROM set_config('synchronous_commit', 'on', true) \\\n         \
                RETURNING (SELECT times FROM {collected})",
         to: "SELECT times FROM {collected} WHERE $1::text IS NOT NULL",
         attack: ("server_attacks", "on_servers"),
     },
     Mutation {
-        what: "a flush to several servers at the same time waits for locks",
+        change: "a flush to several servers at the same time waits for locks",
         from: "\"SET LOCAL lock_timeout = 1\"",
         to: "\"SET LOCAL lock_timeout = 60000\"",
         attack: ("lock_order", "flushes_over_servers"),
     },
     Mutation {
-        what: "prepared parts are committed before the decision",
+        change: "prepared parts are committed before the decision",
         from: "        self.prepare_parts()\n",
         to: "        self.prepare_parts()?;\n        finish_parts(self, true).into_iter().try_for_each(|(_, done)| done)\n",
         attack: ("server_attacks", "on_servers"),
     },
     Mutation {
-        what: "no session reads which server decides",
+        change: "no session reads the deciding server",
         from: "Ok(written? == 0)",
         to: "written.map(|_| false)",
         attack: ("server_attacks", "on_servers"),
     },
     Mutation {
-        what: "decider rows are collected by age alone",
+        change: "decider rows are collected by age alone",
         from: "                Ok(ids) => old.push((database, ids)),",
         to: "                Ok(ids) => self.on_connection(&LeaseOwner::default(), database, |connection| {\n                    \
              commit::collect(connection, self.decision_log_names(database)?, &ids)\n                })?,",
         attack: ("server_attacks", "a_day_later"),
     },
     Mutation {
-        what: "decider rows are collected although a participant is prepared",
+        change: "decider rows are collected although a participant is prepared",
         from: "            ids.retain(|id| !unfinished.contains(id));",
         to: "            ids.retain(|id| !unfinished.contains(id) || !id.is_empty());",
         attack: ("global_transactions", "r35_rows_are_collected_only"),
     },
     Mutation {
-        what: "decider rows are collected although a server was not searched",
+        change: "decider rows are collected although a server was not searched",
         from: "                Err(error) if is_for_later(&error) => return Ok(()),",
         to: "                Err(error) if is_for_later(&error) => {}",
         attack: ("server_attacks", "a_day_later"),
     },
     Mutation {
-        what: "an owner takes a row that was collected for an abort",
+        change: "an owner treats a collected row as an abort",
         from: "times if times == collected => Ok(false),",
         to: "times if times == collected || times != collected => Ok(false),",
         attack: ("global_transactions", "whose_row_was_collected"),
     },
     Mutation {
-        what: "a row is removed before its participants are finished",
+        change: "a row is removed before its participants are finished",
         from: "        if transaction.parts.is_empty() {\n            return state.finished(transaction);",
         to: "        if commits {\n            return state.finished(transaction);",
         attack: ("global_transactions", "row_is_kept_until"),
     },
     Mutation {
-        what: "a session does not finish what its process has left",
+        change: "a session does not finish participants of its own process",
         from: "for (part, commits) in self.0.unfinished.on(database) {",
         to: "for (part, commits) in self.0.unfinished.on(usize::MAX) {",
         attack: ("global_transactions", "r55_the_same_handle"),
     },
     Mutation {
-        what: "a session that waits for a lock does not have the server searched",
+        change: "a session that waits for a lock does not search the server",
         from: "blocked(Some(Box::new(move || stop.break_deadlock())));",
         to: "drop(stop);",
         attack: ("global_transactions", "r55_a_session_that_meets_the_lock"),
     },
     Mutation {
-        what: "a session does not look for what other processes have left",
+        change: "a session does not look for participants of other processes",
         from: "if self.0.searches.is_due(database) {",
         to: "if self.0.searches.is_due(usize::MAX) {",
         attack: ("global_transactions", "r55_another_handle"),
     },
     Mutation {
-        what: "relocate locks no rows",
+        change: "relocate locks no rows",
         from: "ORDER BY {id}{lock}\", self.name)",
         to: "ORDER BY {id}\", self.name)",
         attack: ("isolation", "serial_order_on_servers"),
     },
     Mutation {
-        what: "a bulk delete reads the values that it removes before it deletes",
+        change: "a bulk delete reads the values that it removes before it deletes",
         from: "        let rows = self.tx.on(step.shard, table, &sql, |prepared| {",
         to: "        let select = sql::returning(table, columns).replacen(\" RETURNING \", \"SELECT \", 1);\n        \
              let select = format!(\"{select}{}\", statement.sql.replacen(\"DELETE\", \"\", 1));\n        \
@@ -185,92 +184,92 @@ const MUTATIONS: [Mutation; 47] = [
         attack: ("isolation", "serial_order_on_servers"),
     },
     Mutation {
-        what: "there is no gate between relocations and bulk writes",
+        change: "no gate separates relocations from bulk writes",
         from: "if !place.dialect.locks_rows() {",
         to: "if !place.dialect.locks_rows() || !models.is_empty() {",
         attack: ("isolation", "serial_order_on_servers"),
     },
     Mutation {
-        what: "entries that are missing are not waited for when they are removed",
+        change: "removing missing entries does not wait for other transactions",
         from: "if removed < values.len() as u64",
         to: "if removed > values.len() as u64",
         attack: ("isolation", "serial_order_on_servers"),
     },
     Mutation {
-        what: "each process takes the writer number of the one before",
+        change: "each process takes the writer number of the one before",
         from: "let number = OwnFacts::read(control, &self.names)?.writer + 1;",
         to: "let number = OwnFacts::read(control, &self.names)?.writer.max(1);",
         attack: ("suite", "r47_an_older_copy"),
     },
     Mutation {
-        what: "the writer number that a database has is not recorded",
+        change: "the writer number that a database has is not recorded",
         from: "write(control, &self.names, dialect, Kind::Writer, name, &number)",
         to: "write(control, &self.names, dialect, Kind::Writer, name, \"0\")",
         attack: ("suite", "r47_an_older_copy"),
     },
     Mutation {
-        what: "control records that a copy is complete before its last rows are on disk",
+        change: "control records that a copy is complete before its last rows are on disk",
         from: "        copier.write(Wait::Durable, || Ok(()))?;\n",
         to: "",
         attack: ("copying", "power_loss_at_any_moment_of_a_copy_of_one_table"),
     },
     Mutation {
-        what: "control forgets a copy before its triggers are removed on disk",
+        change: "control forgets a copy before its triggers are removed on disk",
         from: "connect_durable(cluster.0.timeout)?;\n        clean(",
         to: "connect_waiting(crate::driver::Mode::Open, cluster.0.timeout)?;\n        clean(",
         attack: ("copying", "power_loss_at_any_moment_of_a_copy"),
     },
     Mutation {
-        what: "a change is decided before all copies are on disk",
+        change: "a change is decided before all copies are on disk",
         from: "if done.is_ok() { connection.sync() } else { Ok(()) }",
         to: "Ok(())",
         attack: ("changes", "power_loss_in_a_change_loses_nothing_if_commits_do_not_wait"),
     },
     Mutation {
-        what: "a row that goes from one source to another is not copied from there",
+        change: "a row that moves from one source to another is not copied from there",
         from: "if self.tables.is_divided(table) { 0 } else { self.sources.len() };",
         to: "if self.tables.is_divided(table) { 0 } else { 1 };",
         attack: ("changes", "r50_rows_are_relocated_between_sources"),
     },
     Mutation {
-        what: "after a power loss, a target continues where another one is",
+        change: "after a power loss, a target continues where another one is",
         from: "cursor.batches == least.batches",
         to: "cursor.batches >= least.batches",
         attack: ("changes", "power_loss_at_any_moment_of_a_change"),
     },
     Mutation {
-        what: "a change makes no fence",
+        change: "a change makes no fence",
         from: "            make_fence(connection, source.place, &tables, change)?;",
         to: "            let _ = (&tables, change, make_fence);",
         attack: ("changes", "r51_other_programs_are_refused"),
     },
     Mutation {
-        what: "a change does not copy what is left behind the fence",
+        change: "a change does not copy the last changed rows behind the fence",
         from: "let entries = copier.catch_up(source, wait)?;\n                    if",
         to: "let entries = if wait_is(wait) { Vec::new() } else { copier.catch_up(source, wait)? };\n                    \
              fn wait_is(wait: Wait) -> bool { matches!(wait, Wait::Until(_)) }\n                    if",
         attack: ("changes", "r50_a_writer_that_is_open"),
     },
     Mutation {
-        what: "deletes are not noted while a shard is copied",
+        change: "deletes are not recorded while a shard is copied",
         from: "trigger(\"delete\", \"AFTER DELETE\", \"\", &note(&old, 1)),",
         to: "trigger(\"delete\", \"AFTER DELETE\", \"\", &note(&format!(\"{old} WHERE 0\"), 1)),",
         attack: ("changes", "r50_a_writer_that_is_open"),
     },
     Mutation {
-        what: "rows that are replaced are not noted while a shard is copied",
+        change: "replaced rows are not recorded while a shard is copied",
         from: "    if !replaced.is_empty() {\n",
         to: "    if replaced.contains(\"no index\") {\n",
         attack: ("changes", "r50_a_row_that_replaces_others"),
     },
     Mutation {
-        what: "the tables of a shard that was moved keep their names",
+        change: "the tables of a shard that was moved keep their names",
         from: "            hide(connection, source.place, &tables, (source.name, change))?;",
         to: "            let _ = (&tables, change, hide);",
         attack: ("changes", "r49_a_handle_that_does_not_know"),
     },
     Mutation {
-        what: "a change is decided before its fence",
+        change: "a change is decided before its fence",
         from: "            let wait = Wait::Until(Instant::now() + budget);\n            for source",
         to: "            let wait = Wait::Until(Instant::now() + budget);\n            \
              let early = self.cluster.0.recorded.new_groups(&self.cluster.0.layout);\n            \
@@ -278,7 +277,7 @@ const MUTATIONS: [Mutation; 47] = [
         attack: ("changes", "r50_a_switch_is_tried_again"),
     },
     Mutation {
-        what: "entries up to the last that was read are forgotten",
+        change: "entries up to the last one read are deleted",
         from: "\"DELETE FROM {} WHERE entry{}\",\n        endpoint.place.names.table(DIRTY),\n        \
                endpoint.place.dialect.is_in(1)",
         to: "\"DELETE FROM {} WHERE entry <= (SELECT max(read) FROM unnest({}) AS entries (read))\",\n        \
@@ -286,37 +285,37 @@ const MUTATIONS: [Mutation; 47] = [
         attack: ("changes", "r50_entries_that_are_committed_late"),
     },
     Mutation {
-        what: "attempts of a change are not compared",
+        change: "attempts of a change are not compared",
         from: "Some(part) if (part.change, part.attempt) == (change, attempt) => Ok(part),",
         to: "Some(part) if part.change == change || part.attempt == attempt => Ok(part),",
         attack: ("changes", "r50_a_mover_that_was_overtaken"),
     },
     Mutation {
-        what: "who continues a change keeps its attempt",
+        change: "a continued change keeps its attempt",
         from: "change.attempt = work.next_attempt()?;",
         to: "change.attempt = work.next_attempt().map(|_| change.attempt)?;",
         attack: ("changes", "r50_a_mover_that_was_overtaken"),
     },
     Mutation {
-        what: "rows are copied without a claim on the target",
+        change: "rows are copied without a claim on the target",
         from: "claim_part(connection, target.place, (change, attempt)).map(drop)",
         to: "claim_part(connection, target.place, (change, attempt)).map(drop).or_else(|_| Ok::<(), crate::error::Error>(()))",
         attack: ("changes", "r50_a_mover_that_was_overtaken"),
     },
     Mutation {
-        what: "control is not read when an attempt is entered",
+        change: "control is not read when an attempt is entered",
         from: "Some(now) if now.attempt == self.record.attempt && now.state == state => Ok(part),",
         to: "_ if state != ChangeState::Decided => Ok(part),\n            Some(now) if now.state == state => Ok(part),",
         attack: ("changes", "r50_an_attempt_that_was_cancelled"),
     },
     Mutation {
-        what: "descendants do not follow a key that changes",
+        change: "descendants do not follow a key that changes",
         from: "let moved = if self.targets.len() > 1 {",
         to: "let moved = if self.targets.len() > 99 {",
         attack: ("changes", "r50_descendants_follow"),
     },
     Mutation {
-        what: "the numbers of changes are given again",
+        change: "the numbers of changes are given again",
         from: "let change = ChangeRecord { number, attempt: number, ..plan.clone() };",
         to: "let change = ChangeRecord { number: 1, attempt: number, ..plan.clone() };",
         attack: ("changes", "r50_a_handle_of_a_cancelled_change"),
@@ -346,12 +345,12 @@ fn every_mutation_is_noticed() {
     let target = target.unwrap_or_else(|| copy.path().join("target"));
     let wanted = std::env::var("SHARDED_MUTATION").unwrap_or_default();
     let mut unnoticed = Vec::new();
-    for mutation in MUTATIONS.iter().filter(|mutation| mutation.what.contains(&wanted)) {
+    for mutation in MUTATIONS.iter().filter(|mutation| mutation.change.contains(&wanted)) {
         let (file, original) = place(copy.path(), mutation);
         fs::write(&file, original.replace(mutation.from, mutation.to)).unwrap();
         let (test, filter) = mutation.attack;
         let built = cargo(copy.path(), &target, "some", &["--test", test, "--no-run"]);
-        assert!(built.status.success(), "{}: {}", mutation.what, String::from_utf8_lossy(&built.stderr));
+        assert!(built.status.success(), "{}: {}", mutation.change, String::from_utf8_lossy(&built.stderr));
         // An ordinary run notices most of them.
         let mut said = String::new();
         let mut noticed = None;
@@ -366,9 +365,9 @@ fn every_mutation_is_noticed() {
         }
         fs::write(&file, original).unwrap();
         let why = said.lines().skip_while(|line| !line.contains(" panicked at ")).nth(1).unwrap_or_default();
-        println!("{}: {noticed:?} tests failed: {why}", mutation.what);
+        println!("{}: {noticed:?} tests failed: {why}", mutation.change);
         if noticed.is_none() {
-            unnoticed.push(format!("{}: {said}", mutation.what));
+            unnoticed.push(format!("{}: {said}", mutation.change));
         }
     }
     assert!(unnoticed.is_empty(), "{}", unnoticed.join("\n"));
@@ -388,7 +387,7 @@ fn place(workspace: &Path, mutation: &Mutation) -> (PathBuf, String) {
             }
         }
     }
-    assert_eq!(found.len(), 1, "{}: `{}` is there once", mutation.what, mutation.from);
+    assert_eq!(found.len(), 1, "{}: `{}` is there once", mutation.change, mutation.from);
     found.remove(0)
 }
 

@@ -1,20 +1,20 @@
 //! Crates outside of the workspace that depend on the runtime by its path alone compile and run.
 //!
-//! They are copied out of the repository, so that nothing of the workspace reaches them, and built with the
-//! workspace's lock file, so that nothing is fetched that the workspace has not.
+//! They are copied out of the repository, so that the workspace does not influence them. They are built with the workspace's
+//! lock file, so that no further package is fetched.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The folder to which the crates are copied and in which they are built; under the target folder, so that a second run finds them built.
+/// The folder in which the crates are copied and built. It is under the target folder, so that a second run finds them built.
 fn workshop() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside")
 }
 
-/// Copies the crates and the lock file, with the runtime's path filled in. What is there already and has not
-/// changed stays as it is, and is not built again.
+/// Copies the crates and the lock file, with the runtime's path filled in. Files that have not changed stay, and are not built
+/// again.
 fn copy() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
     let runtime = repository.join("shard-runtime").display().to_string().replace('\\', "/");
@@ -87,7 +87,7 @@ fn errors(package: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn a_crate_without_a_feature_is_told_which_one_it_needs() {
+fn the_error_of_a_crate_without_a_feature_names_the_feature() {
     copy();
     let errors = errors("featureless");
     let expected = [
@@ -114,7 +114,7 @@ fn a_crate_without_a_feature_is_told_which_one_it_needs() {
 }
 
 #[test]
-fn a_crate_that_renames_the_runtime_is_told_to_name_it() {
+fn the_error_of_a_crate_that_renames_the_runtime_names_the_remedy() {
     copy();
     let expected = "error: this crate's name for `shard-runtime` is `sharding`: write `#[sharded(crate = sharding)]` on each \
                     type with a derive";

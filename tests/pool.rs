@@ -265,7 +265,7 @@ fn every_thread_has_its_turn() {
     const ENOUGH: usize = 50;
     let folder = TempDir::new().unwrap();
     let cluster = files(&folder, 2).connections(3).create::<Account>().unwrap();
-    // The threads that have read enough go on until all have.
+    // The threads that have read enough continue until all have.
     let hungry = AtomicUsize::new(THREADS);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {

@@ -4,9 +4,8 @@
 //! PostgreSQL server gave, and every build must repeat them, with or without
 //! a server at hand.
 //!
-//! R02: it is the hash of `PARTITION BY HASH`. A server that is started here
-//! is asked about those vectors again and about a few thousand other keys,
-//! and must take tables that we filled as partitions of its own.
+//! R02: it is the hash of `PARTITION BY HASH`. A server that is started here computes those vectors again, and the hashes of a
+//! few thousand other keys. It must accept tables of the framework as its own partitions.
 //!
 //! * `SHARDED_SEED=n` repeats a run over the random keys of an earlier one.
 //! * `SHARDED_WRITE_VECTORS=1` makes R02 write the vectors file anew.
@@ -83,7 +82,7 @@ fn r02_a_real_server_agrees() {
             keys.extend((0..4).map(|_| fixed.key(layout)));
             let mut vectors = server_answers(&server, layout, &keys, &SEEDS, &[]);
             // A remainder for each modulus follows from one hash, so it is
-            // enough to ask for those of every tenth key.
+            // enough to compute those of every tenth key.
             let numbered = keys.into_iter().enumerate();
             let few: Vec<Key> = numbered
                 .filter(|(number, key)| number % 10 == 0 || key.contains(&Value::Null))
@@ -141,8 +140,8 @@ fn attach_our_placement(server: &Server, layout: &[Column], keys: &[Key]) {
     assert_eq!(rows.trim_end(), keys.len().to_string());
 }
 
-/// Asks a server for the hash of every key under every seed, where a key is
-/// one column that is not null, and for its remainder for every modulus.
+/// Reads from a server the hash of every key of one column that is not null, for every seed, and its remainder for every
+/// modulus.
 fn server_answers(
     server: &Server,
     layout: &[Column],
@@ -425,7 +424,7 @@ impl Value {
         }
     }
 
-    /// Reads back what `Display` writes.
+    /// Parses the output of `Display`.
     fn read(column: Column, written: &str) -> Value {
         if written == "null" {
             return Value::Null;
@@ -520,7 +519,7 @@ impl Random {
     fn character(&mut self) -> char {
         let end = [0x80, 0x80, 0x800, 0x1_0000, 0x11_0000][self.below(5) as usize];
         let code = 1 + self.below(end - 1) as u32;
-        // What is no character is a surrogate.
+        // Any other code is a surrogate.
         char::from_u32(code).unwrap_or('\u{fffd}')
     }
 }

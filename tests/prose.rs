@@ -4,10 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Words that stand for an actor without naming it.
-const WORDS: [&str; 3] = ["nobody", "somebody", "whoever"];
+const WORDS: [&str; 5] = ["nobody", "somebody", "anybody", "everybody", "whoever"];
 
 /// A rustdoc line does not begin with these: a condition is "if" or "when", and an actor has a name.
 const BEGINNINGS: [&str; 3] = ["What ", "Who ", "Where "];
+
+/// The ends of sentences and clauses.
+const ENDS: [&str; 3] = [". ", ": ", "; "];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is a folder of the workspace")
@@ -56,6 +59,12 @@ fn comment(line: &str) -> &str {
     begins.map_or("", |(place, _)| &line[place..])
 }
 
+/// The parts of the name of a function that a line declares.
+fn declared(line: &str) -> impl Iterator<Item = &str> {
+    let name = line.trim_start().strip_prefix("fn ").or_else(|| line.trim_start().strip_prefix("pub fn "));
+    name.unwrap_or_default().split('(').next().unwrap_or_default().split('_')
+}
+
 /// The faults of a text, each with the number of its line.
 fn faults(text: &str, kind: Kind) -> Vec<(usize, String)> {
     let mut found = Vec::new();
@@ -63,10 +72,18 @@ fn faults(text: &str, kind: Kind) -> Vec<(usize, String)> {
         let checked = if kind == Kind::Test { comment(line) } else { line };
         let word = words(checked).find(|word| WORDS.contains(&word.as_str()));
         found.extend(word.map(|word| (number, format!("`{word}`"))));
+        if kind == Kind::Test {
+            let part = declared(line).find(|part| WORDS.contains(part));
+            found.extend(part.map(|part| (number, format!("`{part}` in a name"))));
+        }
         let rustdoc =
             line.trim_start().strip_prefix("/// ").or_else(|| line.trim_start().strip_prefix("//! "));
         if let Some(rustdoc) = rustdoc.filter(|_| kind != Kind::Page) {
-            let beginning = BEGINNINGS.iter().find(|beginning| rustdoc.starts_with(**beginning));
+            let begins = |beginning: &str| {
+                let inside = || ENDS.iter().any(|end| rustdoc.contains(&format!("{end}{beginning}")));
+                rustdoc.starts_with(beginning) || kind == Kind::Test && inside()
+            };
+            let beginning = BEGINNINGS.iter().find(|beginning| begins(beginning));
             // A question may begin so.
             let beginning = beginning.filter(|_| !rustdoc.trim_end().ends_with('?'));
             found.extend(beginning.map(|beginning| (number, format!("begins with `{}`", beginning.trim()))));
@@ -99,6 +116,28 @@ fn faults_are_found() {
     let text = "/// What a session is.\n// Nobody waits.\nlet nobody = \"https://\";\n/// What is it?\n/// If a shard fails.";
     let (what, nobody) = ("begins with `What`".to_owned(), "`nobody`".to_owned());
     assert_eq!(faults(text, Kind::Test), [(1, what.clone()), (2, nobody.clone())]);
+    let in_test = "fn a_read_asks_nobody() {}\n/// It ends. Who waits goes on.\n/// Is it? What is it?";
+    let faults_in_test = [(1, "`nobody` in a name".to_owned()), (2, "begins with `Who`".to_owned())];
+    assert_eq!(faults(in_test, Kind::Test), faults_in_test);
     assert_eq!(faults(text, Kind::Library), [(1, what), (2, nobody.clone()), (3, nobody.clone())]);
     assert_eq!(faults(text, Kind::Page), [(2, nobody.clone()), (3, nobody)]);
+}
+
+/// The errors and notes that the tour shows in comments are printed by the compiler for the same mistakes in `tests/ui`.
+#[test]
+fn the_tour_shows_errors_as_printed() {
+    let printed = [
+        include_str!("ui/query/unrouted_select.stderr"),
+        include_str!("ui/session/get_by_an_id_of_one_shard.stderr"),
+        &include_str!("ui/session/add_without_parent.stderr").replace("`city`", "`location`"),
+    ]
+    .concat();
+    let comments =
+        include_str!("../examples/tour.rs").lines().filter_map(|line| line.trim().strip_prefix("// "));
+    let shown: Vec<&str> =
+        comments.filter(|line| line.starts_with("error") || line.starts_with("note: ")).collect();
+    assert_eq!(shown.len(), 5);
+    for line in shown {
+        assert!(printed.contains(line), "not printed: {line}\nprinted:\n{printed}");
+    }
 }

@@ -1,9 +1,9 @@
 //! The public items of the runtime are those that `docs/public-items.txt` lists, so that a change of them is seen in a
 //! review. `UPDATE_PUBLIC_ITEMS=1 cargo test -p sharded-tests --test public_items` writes the list anew.
 //!
-//! The list is made of the source: of each item that the root or a public module names, its fields, variants and methods
-//! that are public and not hidden, and the traits that it implements by name. Items that macros make are not seen, but for
-//! the functions in the macros' own text.
+//! The list is made from the source. It has each item that the root or a public module names, with its public fields, variants
+//! and methods that are not hidden, and the names of its traits. Of items that macros make it has only the functions in the
+//! macros' own text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -166,7 +166,7 @@ fn is_public(visibility: &Visibility) -> bool {
     matches!(visibility, Visibility::Public(_))
 }
 
-/// Takes out what is private or hidden.
+/// Removes private and hidden items.
 fn bare(mut item: Item) -> Item {
     let public = |fields: &mut Fields| {
         if let Fields::Named(named) = fields {
@@ -450,7 +450,7 @@ fn is_sealed(item: &ItemTrait) -> bool {
 }
 
 #[test]
-fn every_sealed_trait_says_why() {
+fn every_sealed_trait_gives_a_reason() {
     let source = repository().join("shard-runtime/src");
     let mut modules = Modules::new();
     read(&source.join("lib.rs"), &source, &[], &mut modules);

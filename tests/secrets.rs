@@ -72,7 +72,7 @@ fn w32_the_error_of_a_lookup_does_not_quote_the_value() {
 
 #[test]
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
-fn w32_passwords_of_shards_are_not_in_a_coordinators_log() {
+fn w32_passwords_of_shards_are_not_in_the_log_of_the_foreign_tables_server() {
     let settings = ["log_statement=all", "log_min_duration_statement=0", "log_min_error_statement=debug1"];
     let (shard, coordinator) = (Server::start(), Server::start_with(&settings));
     let builder = Cluster::builder()
@@ -83,7 +83,7 @@ fn w32_passwords_of_shards_are_not_in_a_coordinators_log() {
     for printed in [format!("{sql}"), format!("{sql:?}"), format!("{cluster:?}")] {
         assert!(!printed.contains(shard.password()), "{printed}");
     }
-    // The second time the statements find what they would make.
+    // The second time the objects of the statements exist.
     for _ in 0..2 {
         sql.run_on(&coordinator.url()).unwrap();
     }

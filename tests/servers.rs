@@ -1,5 +1,5 @@
-//! PostgreSQL servers that fail, refuse, are slow or in each other's way, and what a session makes of it. What they answer
-//! where nothing is wrong is tested in `suite`, as everything else.
+//! Sessions over PostgreSQL servers that fail, refuse, are slow or block each other. The suite tests servers without faults, as
+//! all other databases.
 
 #[path = "suite/client.rs"]
 mod client;
@@ -215,7 +215,7 @@ fn an_answer_to_a_commit_that_is_lost_is_in_doubt() {
     session.rollback();
     // It was committed, in truth.
     soon("all are read", || ids(&mut cluster.session()) == [1, 2, 3, 4]);
-    // Of a unit over several, the server that decides is asked.
+    // For a transaction over several servers, the deciding server is read.
     session.add_all([company(5, "a"), company(6, "b")]).unwrap();
     session.flush().unwrap();
     cut.cut_after("COMMIT");
@@ -224,7 +224,7 @@ fn an_answer_to_a_commit_that_is_lost_is_in_doubt() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_said_without_secrets() {
+fn errors_of_opening_hold_no_secrets() {
     let server = server();
     let place = Place::new(&server.url());
     drop(filled(&place));
@@ -308,7 +308,7 @@ fn a_refused_create_leaves_no_control_database() {
 }
 
 #[test]
-fn a_server_that_lets_nobody_in_is_not_waited_for_without_end() {
+fn connecting_to_a_server_that_accepts_no_login_ends() {
     let server = server();
     let place = Place::new(&server.url());
     // It is reached, and does not answer.
@@ -363,7 +363,7 @@ fn a_statement_that_fails_is_undone_alone_the_first_like_any_other() {
         assert!(ids(&mut session).contains(&number));
         session.commit().unwrap();
     }
-    // Writing: what was written before is there still.
+    // Writing: earlier writes are kept.
     for number in [6, 7] {
         let mut add = |id| {
             session.add(company(id, "a")).unwrap();
@@ -420,7 +420,7 @@ fn r25_an_order_is_read_from_the_index_that_has_it() {
         // Rows that are equal in it are sorted by their ids, a few at a time.
         assert!(plan.contains(index) && !plan.contains("->  Sort"), "{sql}\n{plan}");
     }
-    // What is asked for otherwise is sorted, and right.
+    // Other orders are sorted by the server, and right.
     let last = Level::select().all_shards().order_by(Level::HEIGHT.asc().nulls_last()).limit(1);
     assert_eq!(session.one(last).unwrap().height, Some(0));
 }
@@ -464,7 +464,7 @@ fn a_statement_that_takes_too_long_is_stopped_on_its_server() {
     let all = session.all(slow().all_shards()).unwrap_err();
     assert_eq!(all.kind(), ErrorKind::TimedOut, "{all}");
     soon("the statement ends", || running(&place, "too slow") == "0");
-    // What the unit has written is there still.
+    // The writes of the transaction are kept.
     session.set_timeout(None);
     assert_eq!(ids(&mut session), [1, 2, 3, 4]);
     session.commit().unwrap();
@@ -482,12 +482,12 @@ fn servers_prepare_and_answer_a_scattered_read_at_the_same_time() {
     let cluster = builder.control(place.shard("a")).open::<(Company, Measure)>().unwrap();
     let mut session = cluster.session();
     let ordered = || Company::select().all_shards().order_by(Company::ID.asc());
-    // The text is sent where it is prepared, and only there.
+    // The text is sent only when it is prepared.
     meeting.wait_for("ORDER BY");
     assert_eq!(session.all(ordered()).unwrap().len(), 3);
     assert!(meeting.has_been());
     session.commit().unwrap();
-    // Where one cannot prepare it, what the other has prepared is given up, and both go on.
+    // If one cannot prepare it, the prepared statement of the other is dropped, and both continue.
     let wrong = || Sql::new("SELECT id FROM {companies} WHERE id > 1").all_shards();
     place.client("a").run("ALTER TABLE companies RENAME TO others");
     rename(&mut session, 3, "b").unwrap();
@@ -507,7 +507,7 @@ fn servers_prepare_and_answer_a_scattered_read_at_the_same_time() {
 }
 
 #[test]
-fn rows_that_nobody_reads_any_more_are_not_made() {
+fn a_stopped_read_makes_no_more_rows() {
     let server = server();
     let place = Place::new(&server.url());
     let cluster = filled(&place);
@@ -532,7 +532,7 @@ fn rows_that_nobody_reads_any_more_are_not_made() {
 }
 
 #[test]
-fn a_row_that_somebody_else_changes_is_waited_for() {
+fn a_statement_waits_for_a_row_that_another_transaction_changes() {
     let server = server();
     let place = Place::new(&server.url());
     drop(filled(&place));
@@ -560,7 +560,7 @@ fn a_row_that_somebody_else_changes_is_waited_for() {
 }
 
 #[test]
-fn who_waits_for_each_other_on_one_server_is_told() {
+fn sessions_that_wait_for_each_other_on_one_server_fail() {
     let server = server();
     let place = Place::new(&server.url());
     let cluster = filled(&place);
@@ -610,8 +610,8 @@ fn a_unit_that_lost_in_a_deadlock_is_tried_again() {
     assert_eq!(tried.into_inner(), 3, "one of them was told, and tried again");
 }
 
-/// Another transaction moves the row to another partition while this one waits for it: the one case in which PostgreSQL has a
-/// statement fail to serialize at the level at which sessions write.
+/// Another transaction moves the row to another partition while this one waits for it. Only in this case PostgreSQL returns a
+/// serialization failure at the isolation level of writing sessions.
 #[test]
 fn a_unit_that_cannot_be_serialized_is_tried_again() {
     let server = server();

@@ -27,7 +27,7 @@ const LAYERS: [&str; 21] = [
     "asynchronous",
     "sqlite",
     "admin",
-    // What tests of applications and generated code use.
+    // For tests of applications.
     "testing",
 ];
 

@@ -1,4 +1,5 @@
-//! Encrypted connections to PostgreSQL servers: what encrypts also verifies, and nothing is weaker than the URL requires.
+//! Encrypted connections to PostgreSQL servers: an encrypted connection also verifies the server, and no connection is weaker
+//! than the URL requires.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -85,7 +86,7 @@ impl World {
     }
 }
 
-/// Opening a cluster of one shard at this URL must fail so, and tell no secret.
+/// Asserts that opening a cluster of one shard at this URL fails with this error, which holds no secret.
 #[track_caller]
 fn refused(server: &Server, url: &str, kind: ErrorKind, texts: &[&str]) {
     let error = Cluster::builder().shard("a", url).create::<Company>().expect_err("an error");
@@ -150,7 +151,7 @@ fn without_a_word_of_it_connections_are_as_they_are_without_the_feature() {
 }
 
 #[test]
-fn who_is_not_trusted_is_not_spoken_to() {
+fn an_untrusted_server_gets_no_login() {
     let world = World::get();
     let server = &world.server;
     for mode in ["require", "verify-full", "prefer"] {
@@ -161,7 +162,7 @@ fn who_is_not_trusted_is_not_spoken_to() {
             ErrorKind::Configuration,
             &["certificate", "UnknownIssuer"],
         );
-        // The authorities of the platform, where it has some, do not know ours.
+        // The authorities of the platform, if it has some, have not signed ours.
         let platform = format!("&sslmode={mode}");
         refused(server, &world.url("x", &platform), ErrorKind::Configuration, &["certificate"]);
         // The certificate is for `localhost`, and not for its address.
@@ -191,13 +192,13 @@ fn a_server_without_tls_is_refused_where_it_is_required() {
         let url = format!("{url}?sslmode={mode}&sslrootcert={}", world.ours());
         refused(&server, &url, ErrorKind::Configuration, &["server does not support TLS"]);
     }
-    // What only prefers it takes what there is.
+    // `prefer` accepts a connection without encryption.
     let url = format!("{url}?sslmode=prefer&sslrootcert={}", world.ours());
     assert_eq!(encrypted(&Cluster::builder().shard("a", url).create::<Company>().unwrap()), [false]);
 }
 
 #[test]
-fn what_a_url_says_wrong_is_named() {
+fn the_error_names_the_wrong_part_of_a_url() {
     let world = World::get();
     let wrong = |more: &str, texts: &[&str]| {
         let url = world.url("x", more);
@@ -242,7 +243,7 @@ fn a_way_that_is_cut_is_no_matter_of_trust() {
 }
 
 #[test]
-fn a_coordinator_asks_no_less_of_its_shards() {
+fn foreign_tables_verify_certificates_as_shards_do() {
     let world = World::get();
     let more = format!("&sslmode=require&sslrootcert={}", world.ours());
     let builder = Cluster::builder().shard("a", world.url("coordinated_a", &more));

@@ -31,7 +31,7 @@ struct Payment {
     cents: i64,
 }
 
-/// A span as it was told of.
+/// A span as it was recorded.
 #[derive(Clone, Debug, Default)]
 struct Told {
     name: &'static str,
@@ -177,14 +177,14 @@ fn verbs_and_statements_are_spans() {
     let cluster = Cluster::in_memory::<(Account, Payment)>(["a", "b"]).unwrap();
     listener.take();
     every_verb_has_one(&listener, &mut cluster.session());
-    no_value_is_told(&listener);
-    a_failure_is_told_with_its_kind(&listener, &mut cluster.session());
+    no_value_is_recorded(&listener);
+    a_failure_is_recorded_with_its_kind(&listener, &mut cluster.session());
     the_hook_is_no_part_of_it(&listener);
     on_workers_too(&listener);
 }
 
 fn every_verb_has_one(listener: &Listener, session: &mut Session) {
-    // 1 and 2 are on different shards: what is asked is told in the shards' order.
+    // 1 and 2 are on different shards: statements are recorded in the shards' order.
     session.add_all((1..=4).map(|id| Account { id, owner: format!("secret {id}") })).unwrap();
     assert!(listener.take().is_empty(), "adding runs no statement");
     session.flush().unwrap();
@@ -254,22 +254,22 @@ fn every_verb_has_one(listener: &Listener, session: &mut Session) {
     assert_eq!(verb(listener, "commit").1.len(), 1, "with the flush");
 }
 
-fn no_value_is_told(listener: &Listener) {
+fn no_value_is_recorded(listener: &Listener) {
     let state = listener.state();
     let told: Vec<&String> = state.spans.iter().flat_map(|span| span.fields.values()).collect();
     assert!(told.len() > 100 && told.iter().all(|text| !text.contains("secret")), "{told:#?}");
 }
 
-fn a_failure_is_told_with_its_kind(listener: &Listener, session: &mut Session) {
+fn a_failure_is_recorded_with_its_kind(listener: &Listener, session: &mut Session) {
     session.add(Account { id: 1, owner: "another secret".into() }).unwrap();
     assert_eq!(session.flush().unwrap_err().kind(), ErrorKind::Unique);
     let (flush, inserts) = verb(listener, "flush");
     assert_eq!((flush.field("error.type"), inserts[0].field("error.type")), ("Unique", "Unique"));
-    // What fails before anybody is asked is the verb's alone.
+    // An error before the first statement is recorded for the verb alone.
     assert!(session.all(Account::select().on_shard("c")).is_err());
     let (all, statements) = verb(listener, "all");
     assert_eq!((all.field("error.type"), statements.len()), ("UnknownShard", 0));
-    // And of the shards that are asked, only the one that fails has failed.
+    // And of the shards that are read, only the one that fails has failed.
     let sql = "SELECT CASE WHEN (SELECT count(*) FROM {accounts} WHERE id = ?1) THEN abs(-9223372036854775807 - 1) END";
     let on_b = session.all(Account::select().on_shard("b")).unwrap()[0].id;
     verb(listener, "all");

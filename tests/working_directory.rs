@@ -54,7 +54,7 @@ fn relative_paths_start_from_where_the_cluster_was_opened() {
         let cluster = builder.create::<Company>().unwrap();
         set_current_dir(&elsewhere).unwrap();
         use_all_of(&cluster);
-        // Of a folder that is named later the beginning is where the process is then.
+        // The path of a folder that is named later starts from the working directory at that time.
         cluster.backup("copy").unwrap();
         assert!(elsewhere.join("copy").join("a.db").exists());
         fs::remove_dir_all(elsewhere.join("copy")).unwrap();

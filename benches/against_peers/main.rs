@@ -2,8 +2,8 @@
 //! `cargo bench --bench against_peers`.
 //!
 //! A lock file has one version of `libsqlite3-sys`, so that each library has a program and a workspace of its own in
-//! `benches/peers`. This driver compiles them and runs them one after the other, and prints the table "library's time
-//! divided by the hand-written code's time". docs/PERFORMANCE.md, "Beside other libraries", has the arguments and a table.
+//! `benches/peers`. This driver compiles them, runs them one after the other, and prints a table of ratios: the library's time
+//! divided by the hand-written code's. The arguments and a table are in docs/PERFORMANCE.md, "Beside other libraries".
 
 #![forbid(unsafe_code)]
 

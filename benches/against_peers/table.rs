@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::shared::measure::{Failure, readable};
 
-// The plot, in pixels: its width, the part left of the bars, the part for their values, the head, a bar, and the space
-// between two operations.
+// The plot, in pixels: its width, the part left of the bars, the part for their values, the head, a bar, the space between
+// operations.
 const WIDTH: f64 = 800.0;
 const LABELS: f64 = 230.0;
 const VALUES: f64 = 40.0;

@@ -1,6 +1,6 @@
-//! `cargo bench -- --cold-build`: how long a crate with ten models compiles, in a debug build without optional features, as a
-//! new user builds it: once from nothing, and again after a line has changed. `against_peers -- --builds` has the crates
-//! of other libraries.
+//! `cargo bench -- --cold-build`: the compile time of a crate with ten models, in a debug build without optional features. It
+//! is compiled once from nothing, and again after a line has changed. `against_peers -- --builds` has the crates of other
+//! libraries.
 
 use std::fmt::Write;
 use std::fs;
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::measure::Failure;
 
-/// How often the crate is compiled again. The first time is dropped.
+/// The number of times that the crate is compiled again. The first one is dropped.
 const REBUILDS: usize = 6;
 
 /// A crate of one file.
@@ -151,8 +151,8 @@ pub fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The CPU time of all child processes that have ended, and of theirs, where the system tells it in `/proc`: user
-/// and system time are the 14th and 15th of the numbers after the program's name, in hundredths of a second.
+/// Returns the CPU time of all ended child processes and their children, if the system has it in `/proc`. User and system time
+/// are the 14th and 15th numbers after the program's name, in hundredths of a second.
 fn children_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let (_, after_name) = stat.rsplit_once(')')?;

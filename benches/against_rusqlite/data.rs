@@ -1,5 +1,5 @@
-//! The databases that are measured: a cluster of four files, the same four files for the hand-written side, and
-//! one file with the rows of all four. Made when an operation first needs them.
+//! The databases of the measurements: a cluster of four files, copies of these for the hand-written side, and one file with all
+//! rows. They are made when an operation first needs them.
 
 use std::cell::OnceCell;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::numbers::{self, READINGS_OF_A_STATION};
 /// The shards' names, in their order.
 pub const SHARDS: [&str; 4] = ["north", "east", "south", "west"];
 
-/// How many rows are added before they are committed.
+/// The number of rows of one commit.
 pub const TOGETHER: i64 = 10_000;
 
 /// All data sets, in a folder that is removed at the end.
@@ -144,7 +144,7 @@ impl Data {
     }
 }
 
-/// The cluster of four files in a folder. Commits do not wait for the disk: what is measured is the code.
+/// The cluster of four files in a folder. Commits do not wait for the disk: the code is measured, not the disk.
 pub fn builder(folder: &Path) -> Builder {
     SHARDS.iter().fold(Cluster::builder().durability(Durability::Normal), |builder, name| {
         builder.shard(*name, format!("sqlite:{}", folder.join(format!("{name}.db")).display()))

@@ -1,5 +1,5 @@
-//! `cargo bench -- --instructions`: the instructions of an operation on both sides, counted by `valgrind`. Unlike times they
-//! do not depend on what else the machine does. Each count is the difference of two runs, of which one does more blocks.
+//! `cargo bench -- --instructions`: the instructions of an operation on both sides, counted by `valgrind`. Unlike times they do
+//! not depend on the load of the machine. Each count is the difference of two runs, of which one does more blocks.
 
 use std::process::Command;
 

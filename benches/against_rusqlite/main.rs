@@ -1,6 +1,6 @@
 //! The framework beside hand-written `rusqlite`, in one process: `cargo bench`, `cargo bench -- insert`,
-//! `cargo bench -- --quick`; the memory that it takes: `cargo bench -- --memory`. What the columns mean, and what was
-//! found, is in docs/PERFORMANCE.md.
+//! `cargo bench -- --quick`; the memory that it takes: `cargo bench -- --memory`. The columns and the results are explained in
+//! docs/PERFORMANCE.md.
 //!
 //! Nothing here asserts a time. Before an operation is timed, both sides run once, and their answers must be equal.
 
@@ -34,7 +34,7 @@ struct Wanted {
 
 impl Wanted {
     /// `cargo bench` passes `--bench`. Without it (`cargo test --benches`) the run only checks that the benchmarks work,
-    /// and may pass what is meant for a test harness.
+    /// and may pass flags for a test harness.
     fn from_arguments(arguments: Vec<String>) -> Result<Self, Failure> {
         let is_bench = arguments.iter().any(|argument| argument == "--bench");
         let effort = if is_bench { Effort::Full } else { Effort::Quick };

@@ -1,28 +1,27 @@
-//! Paired blocks: the only way to compare two ways of doing a thing on a machine whose speed changes by the
-//! millisecond. Knows nothing of what is measured.
+//! Measures two ways of doing the same work in paired blocks, because a machine's speed changes by the millisecond.
 //!
-//! Short blocks of A, B and A again follow each other, in changing order, so that all three meet the same weather.
-//! Of each the 10th percentile counts, which is the time of a block when no other process interferes; the ratio of two of them
-//! is a repeat's answer. The first repeat is dropped, and the median of the others is the answer. A against A shows
-//! how far such an answer can be trusted: it would be 1.00 on a quiet machine.
+//! Short blocks of A, B and A again follow each other, in changing order, so that all three run under the same load. For each
+//! the 10th percentile counts: the time of a block without interference. The ratio of two of them is the result of a repeat.
+//! The first repeat is dropped, and the median of the others is the result. A against A would be 1.00 on a quiet machine; its
+//! ratio shows how reliable the result is.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Why something could not be measured.
+/// The reason why something could not be measured.
 pub type Failure = Box<dyn std::error::Error>;
 
-/// How long to measure, and on how much data.
+/// The duration of the measurement, and the size of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// To be believed.
+    /// For reliable results.
     Full,
-    /// To see that everything works: a hundredth of the rows, and hardly any time.
+    /// To check that everything works: a hundredth of the rows, in seconds.
     Quick,
 }
 
 impl Effort {
-    /// So many rows, or a hundredth of them.
+    /// Returns this number of rows, or a hundredth of it.
     pub fn rows(self, rows: i64) -> i64 {
         match self {
             Effort::Full => rows,
@@ -37,7 +36,7 @@ impl Effort {
         }
     }
 
-    /// A repeat lasts so long, but has three rounds at least.
+    /// Returns the duration of a repeat, which has at least three rounds.
     fn repeat(self) -> Duration {
         match self {
             Effort::Full => Duration::from_secs(1),
@@ -54,9 +53,9 @@ impl Effort {
     }
 }
 
-/// One way of doing a thing.
+/// One side of a comparison.
 pub trait Side {
-    /// A block of it, timed. It answers with a checksum of what it found or did.
+    /// Runs a block, which is timed. Returns a checksum of its results.
     fn block(&mut self) -> Result<u64, Failure>;
 
     /// The clean-up after each block, not timed.
@@ -71,7 +70,7 @@ impl<F: FnMut() -> Result<u64, Failure>> Side for F {
     }
 }
 
-/// The framework's way and the hand-written one, with so many operations in each block.
+/// The framework's side and the hand-written one, with this number of operations in each block.
 pub struct Pair<'d> {
     pub per_block: u32,
     pub framework: Box<dyn Side + 'd>,
@@ -86,7 +85,7 @@ pub struct Measured {
     pub same: f64,
 }
 
-/// Measures a pair, after making sure that both sides come to the same answer.
+/// Measures a pair, after checking that both sides return the same checksum.
 pub fn measure(pair: &mut Pair<'_>, effort: Effort) -> Result<Measured, Failure> {
     let (framework, by_hand) = (pair.framework.block()?, pair.by_hand.block()?);
     if framework != by_hand {
@@ -110,7 +109,7 @@ pub fn measure(pair: &mut Pair<'_>, effort: Effort) -> Result<Measured, Failure>
     })
 }
 
-/// The 10th percentiles, in seconds, of the blocks of A, of B and of A again.
+/// Returns the 10th percentiles, in seconds, of the blocks of A, of B and of A again.
 fn repeat(pair: &mut Pair<'_>, effort: Effort) -> Result<[f64; 3], Failure> {
     let mut taken: [Vec<f64>; 3] = Default::default();
     let began = Instant::now();
@@ -139,7 +138,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// A time with three digits.
+/// Formats a time with three digits.
 pub fn readable(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     let (number, unit) = match seconds {

@@ -1,5 +1,5 @@
-//! `cargo bench -- --memory`: how much memory it takes to write, and to visit, a hundred times as many rows. Each
-//! case runs in a process of its own, whose peak the system knows; what is shown is how it grows.
+//! `cargo bench -- --memory`: the growth of memory when a hundred times as many rows are written or visited. Each case runs in
+//! a process of its own, and the system counts its peak.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -20,20 +20,20 @@ const CHILD: &str = "--memory-of";
 /// The rows of the two runs that are compared.
 const ROWS: [i64; 2] = [100_000, 10_000_000];
 
-/// The same, where all rows are of one unit of work.
+/// The same, if all rows are of one transaction.
 const TOGETHER_AT_ONCE: [i64; 2] = [10_000, 1_000_000];
 
-/// How much less of rows that have a parent each, which are kept.
+/// The divisor of the numbers for rows that each have a parent, because the parents are kept.
 const FEWER_PARENTS: i64 = 10;
 
 /// One line of the table.
 struct Case {
     name: &'static str,
-    /// Writes or visits so many rows in a folder; the number of rows that it saw.
+    /// Writes or visits this number of rows in a folder. Returns the number of rows that it saw.
     run: fn(&Path, i64) -> Result<i64, Failure>,
 }
 
-/// All of them: those that write before those that read what was written.
+/// All cases: those that write come before those that read the rows.
 const CASES: &[Case] = &[
     Case { name: "written: four files", run: |folder, rows| write(files(folder, CACHES), rows) },
     Case { name: "written: four tables of one file", run: |folder, rows| write(tables(folder), rows) },
@@ -67,7 +67,7 @@ const CASES: &[Case] = &[
     Case { name: "with_parent: a tenth of the rows, a parent each", run: visit_families },
 ];
 
-/// Those in which all rows are of one unit of work.
+/// The cases in which all rows are of one transaction.
 const AT_ONCE: &[Case] = &[
     Case { name: "a list of rows, by hand", run: |_, rows| keep_by_hand(rows) },
     Case { name: "inserted by hand, none kept", run: insert_by_hand },
@@ -85,7 +85,7 @@ const AT_ONCE: &[Case] = &[
 /// The memory that SQLite may use for each file: KiB of its pages, and bytes that are mapped into memory.
 type Caches = (u32, u64);
 
-/// Next to nothing, so that what grows is what rows take.
+/// Almost nothing, so that only the memory of rows grows.
 const CACHES: Caches = (256, 0);
 
 /// The framework's own settings.
@@ -145,7 +145,7 @@ fn compare(cases: &[Case], first: usize, rows: [i64; 2], filters: &[String]) -> 
     Ok(())
 }
 
-/// The peak of a case in a process of its own, in KiB, where the system tells it.
+/// Returns the peak of a case in a process of its own, in KiB, if the system counts it.
 fn measured(case: &Case, place: usize, folder: &Path, rows: i64) -> Result<Option<i64>, Failure> {
     let name = case.name;
     let own = folder.join(rows.to_string());
@@ -171,7 +171,7 @@ fn measured(case: &Case, place: usize, folder: &Path, rows: i64) -> Result<Optio
     Ok(numbers.next().map(str::parse).transpose()?)
 }
 
-/// The most memory that this process has had resident, in KiB, where the system tells it in `/proc`.
+/// Returns the peak of this process's resident memory, in KiB, if the system has it in `/proc`.
 fn peak_kib() -> Option<i64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

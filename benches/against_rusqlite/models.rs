@@ -22,7 +22,7 @@ impl Region {
     pub const ALL: [Region; 4] = [Region::North, Region::East, Region::South, Region::West];
 }
 
-/// Its id is its key: one shard is asked for it.
+/// Its id is its key: one shard is read for it.
 #[derive(Sharded, Clone, Debug, PartialEq)]
 #[sharded(table = "accounts")]
 pub struct Account {

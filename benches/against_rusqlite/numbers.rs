@@ -1,4 +1,4 @@
-//! The values of which the measured rows are made, without a library: the programs in `benches/peers` have the same rows.
+//! The values of the measured rows, made without a library: the programs in `benches/peers` have the same rows.
 
 /// How many readings a station has.
 pub const READINGS_OF_A_STATION: i64 = 25;
@@ -39,7 +39,7 @@ pub fn shuffled(count: i64) -> Vec<i64> {
     numbers
 }
 
-/// Takes so many of a list at a time, from its beginning again where it ends.
+/// Takes this many items of a list at a time, and begins again at its end.
 pub struct Turns<'l> {
     list: &'l [i64],
     next: usize,
@@ -60,7 +60,7 @@ impl<'l> Turns<'l> {
     }
 }
 
-/// One number from many, which another order changes.
+/// Combines numbers into one that depends on their order.
 pub fn folded(numbers: impl IntoIterator<Item = i64>) -> u64 {
     numbers.into_iter().fold(0, next_folded)
 }

@@ -1,5 +1,5 @@
-//! Careful code with `tokio-postgres` alone: a connection to each server, all of them on one runtime of
-//! the current thread, statements prepared once, servers asked at the same time, and the choice of the shard.
+//! Careful code with `tokio-postgres` alone. It has a connection to each server, all of them on one runtime of the current
+//! thread. It prepares statements once, sends them to all servers at the same time, and chooses the shard.
 
 use std::future::Future;
 
@@ -33,7 +33,7 @@ impl Hand {
         Ok(Hand { clients: connected?, runtime })
     }
 
-    /// Waits for something.
+    /// Blocks on a future.
     pub fn wait<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
     }
@@ -43,7 +43,7 @@ impl Hand {
         self.wait(try_join_all(self.clients.iter().map(|client| client.prepare(sql))))
     }
 
-    /// Says something to all servers at the same time.
+    /// Runs SQL on all servers at the same time.
     pub async fn say(&self, sql: &str) -> Result<(), Error> {
         try_join_all(self.clients.iter().map(|client| client.batch_execute(sql))).await.map(drop)
     }

@@ -1,9 +1,9 @@
 //! The framework beside hand-written `tokio-postgres`, over four PostgreSQL servers that this starts, in one process:
-//! `cargo bench --bench against_tokio_postgres`, with parts of names, `--list` or `--quick` behind `--`. What the columns
-//! mean, and what was found, is in docs/PERFORMANCE.md.
+//! `cargo bench --bench against_tokio_postgres`, with parts of names, `--list` or `--quick` behind `--`. The columns and the
+//! results are explained in docs/PERFORMANCE.md.
 //!
-//! Nothing here asserts a time. Before an operation is timed, both sides run once, and their answers must be equal. Where
-//! no PostgreSQL is installed, that is said, and nothing is measured.
+//! Nothing here asserts a time. Before an operation is timed, both sides run once, and their answers must be equal. If
+//! PostgreSQL is not installed, a message is printed, and nothing is measured.
 
 #![forbid(unsafe_code)]
 
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 /// `cargo bench` passes `--bench`. Without it (`cargo test --benches`) the run only checks that the benchmarks work, and may
-/// pass what is meant for a test harness.
+/// pass flags for a test harness.
 fn run(arguments: Vec<String>) -> Result<(), Failure> {
     let is_bench = arguments.iter().any(|argument| argument == "--bench");
     let (mut effort, mut list) = (if is_bench { Effort::Full } else { Effort::Quick }, false);

@@ -14,12 +14,12 @@ use crate::postgres_server::Server;
 /// The shards' names, in their order.
 pub const SHARDS: [&str; 4] = ["north", "east", "south", "west"];
 
-/// The settings of a server: its own defaults, but for what a cluster needs, and for a checkpoint in the middle of
-/// one side's turn.
+/// The settings of a server: its defaults, except for those that a cluster needs, and those that keep checkpoints out of a
+/// side's turn.
 const SETTINGS: [&str; 4] =
     ["fsync=on", "max_prepared_transactions=100", "max_wal_size=4GB", "checkpoint_timeout=1h"];
 
-/// How many rows are added before they are committed.
+/// The number of rows of one commit.
 const TOGETHER: i64 = 50_000;
 
 pub struct Servers {
@@ -39,7 +39,7 @@ pub struct Set {
 }
 
 impl Servers {
-    /// Starts them; `None` where PostgreSQL is not installed.
+    /// Starts them; `None` if PostgreSQL is not installed.
     pub fn start(effort: Effort) -> Result<Option<Self>, Failure> {
         if !Server::is_installed() {
             return Ok(None);
@@ -56,7 +56,7 @@ impl Servers {
         Ok(Some(Servers { effort, servers, accounts, empty, measurements }))
     }
 
-    /// The version that they say.
+    /// The version of the servers.
     pub fn version(&self) -> String {
         self.servers
             .first()

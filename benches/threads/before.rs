@@ -10,7 +10,7 @@ use crate::Failure;
 const DECLARED: [(&str, &str); 2] =
     [("benches/Cargo.toml", "threads/main.rs"), ("Cargo.toml", "benches/threads/main.rs")];
 
-/// Copies the benchmark into the checkout, declares it there if necessary, and builds it; the program. A file is the
+/// Copies the benchmark into the checkout, declares it there if necessary, and builds it. Returns the program. A file is the
 /// program itself.
 pub fn build(checkout: &Path) -> Result<PathBuf, Failure> {
     if checkout.is_file() {

@@ -1,6 +1,7 @@
 //! Throughput and latency from 1 to 256 threads, over four SQLite files and over four PostgreSQL servers that this starts:
-//! `cargo bench --bench threads`, with parts of names, `--list`, `--quick`, `--seconds N`, `--threads 1,16,256`,
-//! `--svg FOLDER` (a picture for each place) or `--before FOLDER` behind `--`. The lines and the figures are explained in docs/PERFORMANCE.md.
+//! `cargo bench --bench threads`. Behind `--` it takes parts of names, `--list`, `--quick`, `--seconds N`,
+//! `--threads 1,16,256`, `--svg FOLDER` (a picture for each kind of database) and `--before FOLDER`. docs/PERFORMANCE.md
+//! explains the lines and the figures.
 //!
 //! Each point runs in a process of its own. `--before` names a checkout of another commit, or a program that was built there:
 //! its points run between those of this checkout. Each program has databases of its own, because an older release does not
@@ -142,7 +143,7 @@ fn run(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Measures each program on its place.
+/// Measures each program on its databases.
 fn measure<P: Place>(
     options: &Options,
     programs: &[(&str, PathBuf)],

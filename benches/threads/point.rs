@@ -1,7 +1,6 @@
 //! One point: a workload, a number of threads, and the figures of about a second.
 //!
-//! This uses only the parts of the public API that are older than the benchmark, so that it compiles in a checkout of an
-//! older commit.
+//! It uses only parts of the public API that are older than the benchmark, so that it compiles in an older checkout.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,14 +1,14 @@
 //! The scenario of the examples: four continents, seven cities, three reports. A weather location is stored on the shard of
 //! its continent, and a report on the shard of its location.
 //!
-//! It prints what it does and asserts what it prints, the shards that were asked included.
+//! It prints its results and asserts them, including the shards that were read.
 
 mod model;
 
 pub use model::{Continent, NewReport, NewWeatherLocation, Report, WeatherLocation};
 use shard_runtime::{Cluster, Result, Session, Sharded, Stored};
 
-/// Seven cities and three reports, in one unit of work.
+/// Adds seven cities and three reports in one transaction.
 pub fn save(cluster: &Cluster) -> Result<()> {
     let mut session = cluster.session();
     let mut add = |continent, city: &str| session.add(NewWeatherLocation { continent, city: city.into() });
@@ -34,12 +34,11 @@ pub fn save(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Reads them back in every way there is, and looks at who was asked.
+/// Reads them in every way, and checks the shards that were read.
 pub fn load(cluster: &Cluster) -> Result<()> {
     let mut session = cluster.session();
 
-    // By id: ids of a sequence are unique over the cluster but do not say which shard, so shards are asked in
-    // turn until one has the row.
+    // By id. Ids of a sequence are unique over the cluster but name no shard, so shards are read in turn until one has the row.
     let tokyo = session
         .one(WeatherLocation::select().on(Continent::Asia).filter(WeatherLocation::CITY.eq("Tokyo")))?;
     let again = session.get::<WeatherLocation>(tokyo.id)?.expect("Tokyo by its id");
@@ -72,7 +71,7 @@ pub fn load(cluster: &Cluster) -> Result<()> {
     println!("pinned to north_america, cities with T: {:?}; asked {asked:?}", cities(&t));
     assert_eq!((cities(&t), asked), (vec!["Toronto"], vec!["north_america".to_owned()]));
 
-    // Every shard counts its reports: the same id on two shards is two rows, and the shard tells them apart.
+    // Every shard counts its reports: the same id on two shards is two rows, which the shard distinguishes.
     let new_york = session.one(
         WeatherLocation::select().on_shard("north_america").filter(WeatherLocation::CITY.eq("New York")),
     )?;
@@ -98,7 +97,7 @@ fn cities(rows: &[Stored<WeatherLocation>]) -> Vec<&str> {
     rows.iter().map(|row| row.city.as_str()).collect()
 }
 
-/// Returns the closure's value and the names of the shards that it asked.
+/// Returns the closure's value and the names of the shards that it read.
 fn counting<T>(
     cluster: &Cluster,
     session: &mut Session,

@@ -1,4 +1,4 @@
-//! The models of the examples: a weather location is stored on the shard of its continent, and a report on the shard of its
+//! The models of the examples. A weather location is stored on the shard of its continent, and a report on the shard of its
 //! location.
 
 use shard_runtime::prelude::*;

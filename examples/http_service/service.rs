@@ -1,4 +1,4 @@
-//! The service: its models, its routes, and its answers to failures. A cluster is all the state that it has.
+//! The service: its models, its routes, and its responses to failures. Its only state is a cluster.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub struct Report {
     pub temperature: f64,
 }
 
-/// The routes. Each request has a session of its own; one that is given up by its client is dropped, and so rolled back.
+/// Returns the routes. Each request has its own session. If the client disconnects, the session is dropped and rolled back.
 pub fn routes(cluster: Cluster) -> Router {
     Router::new()
         .route("/cities", post(create_city))
@@ -49,12 +49,12 @@ pub fn routes(cluster: Cluster) -> Router {
         .with_state(cluster)
 }
 
-/// The counters of the cluster, for Prometheus.
+/// Returns the counters of the cluster, for Prometheus.
 async fn metrics(State(cluster): State<Cluster>) -> impl IntoResponse {
     ([("content-type", crate::metrics::CONTENT_TYPE)], crate::metrics::text(&cluster.stats()))
 }
 
-/// For a load balancer: 200 if every shard answers within a second. Connecting blocks, so that it is on a thread of its own.
+/// Returns 200 to a load balancer if every shard answers within a second. Connecting blocks, so it runs on its own thread.
 async fn health(State(cluster): State<Cluster>) -> (StatusCode, String) {
     match tokio::task::spawn_blocking(move || cluster.health(Duration::from_secs(1))).await {
         Ok(health) if health.is_healthy() => (StatusCode::OK, format!("{health}\n")),
@@ -99,7 +99,7 @@ async fn create_city(
     Ok((StatusCode::CREATED, Json(Created { id: city.id, shard: city.shard().to_string() })))
 }
 
-/// Three steps in one go: finding the city, adding the report beside it, committing. Who was in the way is waited for.
+/// Finds the city, adds the report on its shard, and commits, in one trip to a thread. It waits for locks of other sessions.
 async fn create_report(
     State(cluster): State<Cluster>,
     Path(id): Path<i64>,
@@ -113,7 +113,7 @@ async fn create_report(
     Ok((StatusCode::CREATED, Json(Created { id: report.id, shard: report.shard().to_string() })))
 }
 
-/// The reports of one city, from its own shard.
+/// Returns the reports of one city, from its own shard.
 async fn list_reports(
     State(cluster): State<Cluster>,
     Path(id): Path<i64>,
@@ -124,7 +124,7 @@ async fn list_reports(
     Ok(Json(reports.iter().map(|report| of_city(report, &city)).collect()))
 }
 
-/// The ten warmest of all shards, each with its city.
+/// Returns the ten warmest reports of all shards, each with its city.
 async fn warmest(State(cluster): State<Cluster>) -> Answer<Json<Vec<ReportOfCity>>> {
     let ten = Report::select().all_shards().order_by(Report::TEMPERATURE.desc()).limit(10);
     let ten = cluster.async_session().all(ten.with_parent()).await?;
@@ -135,7 +135,7 @@ fn of_city(report: &Stored<Report>, city: &Stored<City>) -> ReportOfCity {
     ReportOfCity { city: city.name.clone(), temperature: report.temperature }
 }
 
-/// Why a request fails.
+/// The reasons for a failed request.
 pub enum Failure {
     NoSuchCity,
     Shards(Error),

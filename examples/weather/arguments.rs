@@ -22,13 +22,11 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// The folder with the shards' SQLite files; commands take `weather-data` where neither this nor --shards is
-    /// given.
+    /// The folder with the shards' SQLite files; `weather-data` if neither this nor --shards is given.
     #[arg(long, value_name = "FOLDER", global = true, conflicts_with = "shards")]
     data: Option<PathBuf>,
 
-    /// A cluster file that has the place of each shard, a SQLite file or a PostgreSQL server; it names the shards
-    /// americas, europe, asia and rest.
+    /// A cluster file with the SQLite file or PostgreSQL server of each shard: americas, europe, asia and rest.
     #[arg(long, value_name = "FILE", global = true)]
     shards: Option<PathBuf>,
 
@@ -39,19 +37,19 @@ pub struct Arguments {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Reads the CSV files into the shards; said again, it goes on where it was stopped.
+    /// Imports the CSV files into the shards; run again, it continues an import that was stopped.
     Import,
-    /// Rows per shard, the largest cities, the warmest and the coldest, New York's year.
+    /// Prints the rows per shard, the largest cities, the warmest and the coldest, New York's year.
     Report,
-    /// Shows a city: its shard, and which shards were asked for it.
+    /// Shows a city, its shard, and the shards that were read to find it.
     City {
         /// The city's name, as in the data: `Tokyo`, `New York City`.
         name: String,
-        /// The continent it is on, which names the shard to ask; without it, all are asked.
+        /// The continent of the city, which decides the shard to read; without it, all are read.
         #[arg(long)]
         continent: Option<Continent>,
     },
-    /// Shows where each kind of query goes and why.
+    /// Shows the shards of each kind of query, and the reasons.
     Explain,
     /// Commands for operators: status, health, verify, backup and others; `admin --help` lists them. Options of the app,
     /// such as --data, come before `admin`.
@@ -62,9 +60,9 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
-    /// Copies all rows to another cluster, as from files to servers; said again, it goes on where it was stopped.
+    /// Copies all rows to another cluster, for example from files to servers; run again, it continues a copy that was stopped.
     Copy {
-        /// The cluster file of where to: as --shards has it.
+        /// The cluster file of the other cluster, in the form of --shards.
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },

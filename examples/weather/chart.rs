@@ -2,16 +2,16 @@
 
 use crate::text::{fit, thousands};
 
-/// How wide everything is, at most.
+/// The greatest width.
 pub const WIDTH: usize = 80;
 
-/// How many columns there is room for.
+/// The greatest number of columns.
 pub const COLUMNS: usize = (WIDTH - AXIS) / COLUMN;
 
-/// How wide a column is with the gap behind it.
+/// The width of a column with the gap behind it.
 const COLUMN: usize = 6;
 
-/// How wide the axis is that the columns stand beside.
+/// The width of the axis left of the columns.
 const AXIS: usize = 8;
 
 /// A name and its numbers, drawn one behind the other in one bar.
@@ -21,13 +21,13 @@ pub struct Bar {
     pub second: u64,
 }
 
-/// A line for each bar, to one scale: the first number in `█`, the second in `░`, and the sum behind.
+/// Draws a line for each bar, to one scale: the first number in `█`, the second in `░`, then the sum.
 pub fn bars(bars: &[Bar]) -> Vec<String> {
     const NAME: usize = 10;
     const SUM: usize = 10;
     let room = WIDTH - NAME - SUM - 4;
     let longest = bars.iter().map(|bar| bar.first + bar.second).max().unwrap_or(0).max(1);
-    // Whatever is not nothing is at least one cell.
+    // A number above zero is at least one cell.
     let cells = |number: u64| match number {
         0 => 0,
         number => ((number as f64 / longest as f64 * room as f64).round() as usize).max(1),
@@ -41,7 +41,7 @@ pub fn bars(bars: &[Bar]) -> Vec<String> {
     bars.iter().map(line).collect()
 }
 
-/// Columns with a name and a number below each; [`COLUMNS`] of them, and no more.
+/// Draws columns with a name and a number below each; at most [`COLUMNS`] of them.
 pub fn columns(columns: &[(String, f64)]) -> Vec<String> {
     const HEIGHT: usize = 8;
     let shown = columns.iter().take(COLUMNS);
@@ -73,7 +73,7 @@ pub fn columns(columns: &[(String, f64)]) -> Vec<String> {
     lines
 }
 
-/// A cell that is filled up to this part of its height.
+/// Returns a cell that is filled up to this part of its height.
 fn block(part: f64) -> char {
     const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let eighths = (part.clamp(0.0, 1.0) * 8.0).round() as usize;

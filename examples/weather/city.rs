@@ -1,4 +1,4 @@
-//! Looking up a city: with its continent one shard is asked, without it all of them.
+//! Looks up a city: with its continent on one shard, without it on all of them.
 
 use std::io::Write;
 
@@ -8,13 +8,13 @@ use crate::failure::{Failure, Result};
 use crate::model::{City, Continent, Observation};
 use crate::text::{fit, thousands};
 
-/// How many names to offer where there is no such city.
+/// The number of names to offer if no city has the name.
 const OFFERED: u64 = 3;
 
-/// Prints the city, its shard, which shards were asked, and its observations in short.
+/// Prints the city, its shard, the shards that were read, and a summary of its observations.
 pub fn run(cluster: &Cluster, name: &str, continent: Option<Continent>, out: &mut dyn Write) -> Result<()> {
     let mut session = cluster.session();
-    // A query that is put together at run time starts from all shards; the key still narrows it.
+    // A query that is built at run time starts from all shards; the key still narrows it.
     let mut cities = City::select().all_shards();
     if let Some(continent) = continent {
         cities = cities.filter(City::CONTINENT.eq(continent));
@@ -42,12 +42,12 @@ pub fn run(cluster: &Cluster, name: &str, continent: Option<Continent>, out: &mu
 
 fn not_found(name: &str, continent: Option<Continent>, similar: &[Stored<City>]) -> Failure {
     let place = continent.map_or("anywhere".to_owned(), |continent| format!("in {continent}"));
-    let mut said = format!("there is no city called `{name}` {place}");
+    let mut message = format!("there is no city called `{name}` {place}");
     if !similar.is_empty() {
         let names: Vec<String> = similar.iter().map(|city| format!("`{}`", city.name)).collect();
-        said = format!("{said}; there is {}", names.join(", "));
+        message = format!("{message}; there is {}", names.join(", "));
     }
-    Failure::Refused(said)
+    Failure::Refused(message)
 }
 
 fn show(city: &City, out: &mut dyn Write) -> Result<()> {
@@ -66,7 +66,7 @@ fn show(city: &City, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// Counts, means, least and greatest values are made by the city's shard: no observation leaves it.
+/// Counts, means, least and greatest values are computed by the city's shard: no observation leaves it.
 fn show_observations(
     cluster: &Cluster,
     session: &mut Session,
@@ -101,7 +101,7 @@ fn show_observations(
     Ok(())
 }
 
-/// Returns the closure's value and the names of the shards that it asked.
+/// Returns the closure's value and the names of the shards that it read.
 fn counting<T>(cluster: &Cluster, run: impl FnOnce() -> Result<T>) -> Result<(T, Vec<String>)> {
     let before: Vec<u64> = cluster.shards().iter().map(|shard| shard.statements()).collect();
     let result = run()?;

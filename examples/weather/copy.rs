@@ -1,6 +1,6 @@
-//! From one cluster to another, as from files to servers: rows are read as they come and added in portions, so that no
-//! table has to fit into memory. What each shard has of a model is one commit: it is there as a whole or not at all, and a
-//! copy that was stopped goes on with what is missing.
+//! Copies one cluster to another, for example files to servers. Rows are read as a stream and added in batches, so that no
+//! table has to fit into memory. The rows of a model on a shard are one commit: a copy that was stopped continues with the
+//! missing commits.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -16,11 +16,11 @@ use crate::text::thousands;
 /// How many rows are read before they are sent.
 const PORTION: usize = 1_000;
 
-/// Copies what the other place does not have.
+/// Copies the rows that the other place does not have.
 pub fn run(from: &Place, to: &Place, out: &mut dyn Write) -> Result<()> {
     let (old, new) = (from.open_imported()?, to.create()?);
     let (mut reading, mut writing) = (old.session(), new.session());
-    // Parents first; a child is nowhere without them.
+    // Parents first: a child cannot be added without its parent.
     for shard in old.shards() {
         let cities = City::select().on_shard(shard.name());
         let count = [&mut reading, &mut writing].map(|session| session.one(cities.clone().count()));
@@ -41,7 +41,7 @@ pub fn run(from: &Place, to: &Place, out: &mut dyn Write) -> Result<()> {
     compare(&old, &new, out)
 }
 
-/// Whether rows are to be copied: none of them are there, and there are some.
+/// Returns true if rows have to be copied: the source has some, and the other place none.
 fn is_missing(
     what: &str,
     [there, arrived]: [shard_runtime::Result<u64>; 2],
@@ -64,7 +64,7 @@ fn is_missing(
     )))
 }
 
-/// Reads rows, makes of each what is to be added, and adds that in portions, in one commit.
+/// Reads rows, converts each to its insert struct, and adds them in batches, in one commit.
 fn copy<Q: Query, N: Insert>(
     reading: &mut Session,
     query: Q,
@@ -85,7 +85,7 @@ fn copy<Q: Query, N: Insert>(
     Ok(())
 }
 
-/// A link to the same city where it is now: that of the other cluster is not valid here.
+/// Returns a link to the same city in the other cluster: a link of the source is not valid there.
 fn link(
     writing: &mut Session,
     links: &mut HashMap<i64, Parent<City>>,
@@ -100,14 +100,14 @@ fn link(
     Ok(link)
 }
 
-/// The observation once more, to be added: its id was counted by its shard, and will be counted again.
+/// Returns the observation as an insert struct: its id was counted by its shard, and will be counted again.
 fn again(observation: &Observation, city: Parent<City>) -> NewObservation {
     let Observation { id: _, city: _, station, observed_at, celsius, humidity, wind_kmh, pressure_hpa } =
         observation.clone();
     NewObservation { city, station, observed_at, celsius, humidity, wind_kmh, pressure_hpa }
 }
 
-/// The report of both clusters in the end.
+/// Compares the totals of both clusters at the end.
 fn compare(old: &Cluster, new: &Cluster, out: &mut dyn Write) -> Result<()> {
     let sums = |cluster: &Cluster| -> Result<_> {
         let mut session = cluster.session();
@@ -119,8 +119,9 @@ fn compare(old: &Cluster, new: &Cluster, out: &mut dyn Write) -> Result<()> {
     };
     let (there, arrived) = (sums(old)?, sums(new)?);
     if there != arrived {
-        let said = format!("{there:?} cities, people and observations were copied, {arrived:?} have arrived");
-        return Err(Failure::Refused(said));
+        let message =
+            format!("{there:?} cities, people and observations were copied, {arrived:?} have arrived");
+        return Err(Failure::Refused(message));
     }
     writeln!(out, "All {} rows are in both.", thousands(there.0 + there.2))?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Reading a CSV file row by row, so that every mistake is said with the file and the line.
+//! Reads a CSV file row by row; every error names the file and the line.
 
 use std::fs;
 use std::path::Path;
@@ -14,11 +14,11 @@ pub struct Line<Row> {
     pub row: Row,
 }
 
-/// All rows of the file, which must have these columns, and at least one row.
+/// Returns all rows of the file, which must have these columns, and at least one row.
 pub fn read<Row: DeserializeOwned>(file: &Path, columns: &[&str]) -> Result<Vec<Line<Row>>> {
     let content =
         fs::read(file).map_err(|error| Failure::io(format!("{} cannot be read", file.display()), error))?;
-    let wrong = |line, said: String| Failure::source(file, line, said);
+    let wrong = |line, message: String| Failure::source(file, line, message);
 
     let mut reader = csv::Reader::from_reader(content.as_slice());
     let header = reader.headers().map_err(|error| wrong(1, unreadable(error)))?.clone();
@@ -41,7 +41,7 @@ pub fn read<Row: DeserializeOwned>(file: &Path, columns: &[&str]) -> Result<Vec<
     }
 }
 
-/// The line that a record begins on. The reader's own position is before the empty lines that it skipped.
+/// Returns the line on which a record begins. The reader's own position is before the empty lines that it skipped.
 fn line_of(position: Option<&Position>, content: &[u8]) -> u64 {
     let Some(position) = position else { return 1 };
     let behind = usize::try_from(position.byte()).ok().and_then(|byte| content.get(byte..));
@@ -49,7 +49,7 @@ fn line_of(position: Option<&Position>, content: &[u8]) -> u64 {
     position.line() + skipped.filter(|byte| **byte == b'\n').count() as u64
 }
 
-/// Why a line is no record.
+/// Explains why a line is no record.
 fn unreadable(error: csv::Error) -> String {
     match error.into_kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
@@ -60,17 +60,17 @@ fn unreadable(error: csv::Error) -> String {
     }
 }
 
-/// Why a record is not such a row, with the column and the value where they are known.
+/// Explains why a record is not a row of this type, with the column and the value if they are known.
 fn misfit(error: &csv::Error, header: &StringRecord, record: &StringRecord) -> String {
     let csv::ErrorKind::Deserialize { err, .. } = error.kind() else { return error.to_string() };
-    let said = match err.kind() {
+    let message = match err.kind() {
         DeserializeErrorKind::ParseInt(error) => format!("expected a whole number ({error})"),
         DeserializeErrorKind::ParseFloat(_) => "expected a number".to_owned(),
         other => other.to_string(),
     };
     let place = err.field().and_then(|field| usize::try_from(field).ok());
     match place.and_then(|place| Some((header.get(place)?, record.get(place)?))) {
-        Some((column, value)) => format!("{column} is `{value}`: {said}"),
-        None => said,
+        Some((column, value)) => format!("{column} is `{value}`: {message}"),
+        None => message,
     }
 }

@@ -9,7 +9,7 @@ use crate::failure::Result;
 use crate::model::{City, Continent, NEW_YORK, Observation};
 use crate::text::wrapped;
 
-/// Prints each kind of query with the shards it would ask, the reason, and the SQL.
+/// Prints each kind of query with the shards that it would read, the reason, and the SQL.
 pub fn run(cluster: &Cluster, out: &mut dyn Write) -> Result<()> {
     let mut page = Page { cluster, out, separator: "" };
     let (asia, europe) = (Continent::Asia, Continent::Europe);
@@ -31,16 +31,16 @@ pub fn run(cluster: &Cluster, out: &mut dyn Write) -> Result<()> {
             .count(),
     )?;
     page.show(
-        "In Asia and in Europe at once: no shard has to be asked",
+        "In Asia and in Europe at once: no shard has to be read",
         &on(asia).filter(City::CONTINENT.eq(europe)),
     )?;
     page.show(
-        "The world's largest cities: everybody, and the answers are merged",
+        "The world's largest cities: all shards, and the answers are merged",
         &City::select().all_shards().order_by(City::POPULATION.desc()).limit(5),
     )?;
     page.show("A shard by its name", &City::select().on_shard("rest").count())?;
     page.show(
-        "A name without a continent: to be run, it has to say `.all_shards()`",
+        "A name without a continent: it runs only with `.all_shards()`",
         &City::select().filter(City::NAME.eq("Wellington")).count(),
     )?;
     let mut session = cluster.session();
@@ -71,7 +71,7 @@ impl Page<'_> {
         writeln!(self.out, "{}{title}", self.separator)?;
         self.separator = "\n";
         for line in self.cluster.explain(query)?.to_string().lines() {
-            // `├─ asia  SELECT ..`: what does not fit goes on below, with the branch drawn on.
+            // `├─ asia SELECT ..`: the rest continues below, with the branch drawn on.
             let below = match line.chars().next() {
                 Some('├') => "  │      ",
                 _ => "         ",

@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// Why a command stopped.
+/// The reasons for which a command stops.
 #[derive(Debug)]
 pub enum Failure {
-    /// A file of the source is not what it should be.
-    Source { file: PathBuf, line: u64, said: String },
+    /// A file of the source is invalid.
+    Source { file: PathBuf, line: u64, message: String },
     /// A file or a folder cannot be used.
     Io { what: String, error: io::Error },
     /// The reader of the output has closed it.
     Output(io::Error),
-    /// The library, or a database below it, said no.
+    /// The library or a database failed.
     Database(shard_runtime::Error),
     /// The cluster file does not fit this app.
     ClusterFile { file: PathBuf, error: shard_runtime::Error },
@@ -25,8 +25,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub fn source(file: &Path, line: u64, said: String) -> Self {
-        Failure::Source { file: file.to_owned(), line, said }
+    pub fn source(file: &Path, line: u64, message: String) -> Self {
+        Failure::Source { file: file.to_owned(), line, message }
     }
 
     pub fn io(what: impl Into<String>, error: io::Error) -> Self {
@@ -37,7 +37,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Source { file, line, said } => write!(f, "{}, line {line}: {said}", file.display()),
+            Failure::Source { file, line, message } => {
+                write!(f, "{}, line {line}: {message}", file.display())
+            }
             Failure::Io { what, error } => write!(f, "{what}: {error}"),
             Failure::Output(error) => write!(f, "the output cannot be written: {error}"),
             Failure::ClusterFile { file, error } => {
@@ -45,23 +47,23 @@ impl fmt::Display for Failure {
                 with_causes(f, error)
             }
             Failure::Database(error) => with_causes(f, error),
-            Failure::Refused(said) => f.write_str(said),
+            Failure::Refused(message) => f.write_str(message),
         }
     }
 }
 
 /// An error and its cause, if that is one line and adds something.
 fn with_causes(f: &mut fmt::Formatter<'_>, error: &dyn Error) -> fmt::Result {
-    let mut said = error.to_string();
-    f.write_str(&said)?;
+    let mut message = error.to_string();
+    f.write_str(&message)?;
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        if said.contains(&text) || text.lines().count() > 1 {
+        if message.contains(&text) || text.lines().count() > 1 {
             break;
         }
         write!(f, ": {text}")?;
-        (said, cause) = (text, error.source());
+        (message, cause) = (text, error.source());
     }
     Ok(())
 }

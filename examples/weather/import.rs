@@ -1,7 +1,7 @@
 //! The import: the CSV files become rows, in eight units that are each one commit on one shard.
 //!
-//! A unit is there as a whole or not at all, so a run that was killed leaves nothing half-done: the next one
-//! counts what each unit has, skips what is finished and writes what is missing.
+//! A run that was killed leaves no unit half-done. The next run counts the rows of each unit, skips finished units and writes
+//! the missing ones.
 
 use std::io::Write;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::place::Place;
 use crate::source::Source;
 use crate::text::thousands;
 
-/// How many rows are sent to a shard at once; the bar moves with them.
+/// The number of rows that are sent to a shard at once; the bar moves with them.
 const BATCH: usize = 1_000;
 
 /// The rows of one commit.
@@ -24,11 +24,11 @@ const BATCH: usize = 1_000;
 enum Unit {
     /// The cities of a continent.
     Cities(Continent),
-    /// All observations. They need their city, so they come last; and so they show that an import is finished.
+    /// All observations. They need their city, so they come last, and show that an import is finished.
     Observations,
 }
 
-/// Imports what is missing, after all of the source has been read and all that is there has been counted.
+/// Imports the missing units, after the whole source has been read and the stored rows have been counted.
 pub fn run(source: &Path, place: &Place, out: &mut dyn Write) -> Result<()> {
     let began = Instant::now();
     let files = Source::read(source)?;
@@ -60,7 +60,7 @@ pub fn run(source: &Path, place: &Place, out: &mut dyn Write) -> Result<()> {
     let bar = progress_bar(rows);
     for unit in missing {
         let before = bar.position();
-        // A change of the layout may move the shard meanwhile: then the unit is written again, elsewhere.
+        // A change of the layout may move the shard meanwhile: then the unit is written again, to its new shard.
         let written = cluster.try_transaction(|session| {
             bar.set_position(before);
             unit.write(session, &files, &bar)
@@ -87,7 +87,7 @@ impl Unit {
         }
     }
 
-    /// How many rows the source has.
+    /// Returns the number of rows of the source.
     fn rows_of(self, source: &Source) -> usize {
         match self {
             Unit::Cities(continent) => source.cities_of(continent).count(),
@@ -95,8 +95,8 @@ impl Unit {
         }
     }
 
-    /// How many rows the shards have. Cities are counted on the shard of their continent; the observations are
-    /// counted everywhere, because there should be none anywhere else.
+    /// Returns the number of rows of the shards. Cities are counted on the shard of their continent. Observations are counted
+    /// on all shards, because there should be none on another shard than New York's.
     fn rows_there(self, session: &mut Session) -> Result<usize> {
         let count = match self {
             Unit::Cities(continent) => {
@@ -107,7 +107,7 @@ impl Unit {
         Ok(usize::try_from(count).unwrap_or_default())
     }
 
-    /// Writes the unit, and returns on which shard.
+    /// Writes the unit, and returns its shard.
     fn write(self, session: &mut Session, source: &Source, bar: &ProgressBar) -> Result<String> {
         bar.set_message(self.name());
         let shard = match self {
@@ -123,7 +123,7 @@ impl Unit {
         Ok(shard)
     }
 
-    /// A row that was missing a moment ago and exists now was written by another import.
+    /// Names another import as the reason: a row that was missing a moment ago exists now.
     fn explain(self, failure: Failure) -> Failure {
         match failure {
             Failure::Database(error) if matches!(error.kind(), ErrorKind::Unique | ErrorKind::Busy) => {
@@ -154,7 +154,7 @@ fn write_rows<N: Insert>(
     Ok(shard)
 }
 
-/// A bar on stderr; where that is no terminal it shows nothing.
+/// Returns a progress bar on stderr; it shows nothing if that is no terminal.
 fn progress_bar(rows: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("  {bar:30} {human_pos:>6} of {human_len} rows  {msg}");
     let bar = ProgressBar::new(rows as u64);

@@ -2,7 +2,7 @@
 //!
 //! A city is stored on the shard of its continent, and its observations on the shard of the city: `model.rs` declares it, and
 //! no other part of the app is about sharding. It imports 34,006 cities and 26,114 hourly
-//! observations, reports on them, looks cities up, and explains where each query goes.
+//! observations, reports on them, looks cities up, and explains the shards of each query.
 //!
 //! ```text
 //! cargo run --release -p weather                     a tour, in a temporary folder
@@ -82,7 +82,7 @@ fn administer(arguments: &Arguments, command: &[std::ffi::OsString]) -> ExitCode
     }
 }
 
-/// Every subcommand that needs one place only, once, on the place that was given or in a folder that is gone afterwards.
+/// Runs each subcommand that needs one place only, in the given place or in a temporary folder.
 fn tour(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
     let mut temporary = None;
     let place = match arguments.given_place() {
@@ -90,7 +90,7 @@ fn tour(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
         None => {
             let folder = tempfile::tempdir()
                 .map_err(|error| Failure::io("a temporary folder cannot be made", error))?;
-            writeln!(out, "A tour, in a temporary folder; to keep what it makes say `--data FOLDER`.")?;
+            writeln!(out, "A tour, in a temporary folder; to keep its files add `--data FOLDER`.")?;
             Place::Folder(temporary.insert(folder).path().to_owned())
         }
     };
@@ -108,14 +108,14 @@ fn tour(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
     heading(out, "city Wellington", "no key is given: every shard")?;
     match city::run(&cluster, "Wellington", None, out) {
         // Another source may have none.
-        Err(Failure::Refused(said)) => writeln!(out, "{said}")?,
+        Err(Failure::Refused(message)) => writeln!(out, "{message}")?,
         shown => shown?,
     }
 
-    heading(out, "explain", "where each kind of query goes, and why")?;
+    heading(out, "explain", "the shards of each kind of query, and the reasons")?;
     explain::run(&cluster, out)?;
 
-    heading(out, "import", "said again, it finds everything there")?;
+    heading(out, "import", "run again, it finds all rows imported")?;
     import::run(&arguments.source, &place, out)
 }
 

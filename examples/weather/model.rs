@@ -1,5 +1,5 @@
-//! The models, and the placement of their rows: a continent has its shard, a city is on the shard of its continent,
-//! an observation on the shard of its city.
+//! The models, and the placement of their rows. A continent has its shard, a city is on the shard of its continent, an
+//! observation on the shard of its city.
 
 use std::fmt;
 use std::str::FromStr;
@@ -89,7 +89,7 @@ impl Continent {
     ];
 }
 
-/// The text it is stored as: `North America`.
+/// Prints the stored text: `North America`.
 impl fmt::Display for Continent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.to_value().map_err(|_| fmt::Error)?;
@@ -97,7 +97,7 @@ impl fmt::Display for Continent {
     }
 }
 
-/// The other way round; `north-america` will do.
+/// Reads a continent from its stored text or from `north-america`.
 impl FromStr for Continent {
     type Err = String;
 

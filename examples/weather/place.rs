@@ -17,9 +17,9 @@ pub enum Place {
 }
 
 impl Place {
-    /// The cluster; what is not there yet is made.
+    /// Creates or opens the cluster.
     pub fn create(&self) -> Result<Cluster> {
-        // A cluster file that is wrong is said to be wrong before a folder is made.
+        // A wrong cluster file is refused before a folder is made.
         let builder = self.builder()?;
         if let Place::Folder(folder) = self {
             let what = || format!("the folder {} cannot be made", folder.display());
@@ -28,16 +28,16 @@ impl Place {
         builder.create::<(City, Observation)>().map_err(|error| self.failure(error))
     }
 
-    /// The cluster after a finished import; nothing is made.
+    /// Opens the cluster after a finished import; makes nothing.
     pub fn open_imported(&self) -> Result<Cluster> {
         let import = format!("run `weather import {}` first", self.option());
         let opened = self.builder()?.open::<(City, Observation)>();
         let cluster = opened.map_err(|error| match (error.kind(), error.shard()) {
-            // No control database, or a server that is none yet.
+            // No control database, or a server without one.
             (ErrorKind::Missing | ErrorKind::WrongDatabase, None) => {
                 Failure::Refused(format!("nothing is imported into {self} yet: {import}"))
             }
-            // A shard that is not there, or without its tables: it begins to be there.
+            // A shard that is missing or has no tables: its creation was stopped.
             (ErrorKind::Missing | ErrorKind::WrongDatabase | ErrorKind::Schema, _) => {
                 Failure::Refused(format!("{error}; if an import was stopped, {import}"))
             }
@@ -50,7 +50,7 @@ impl Place {
         }
     }
 
-    /// The option that names this place.
+    /// Returns the option that names this place.
     pub fn option(&self) -> String {
         match self {
             Place::Folder(folder) => format!("--data {}", folder.display()),
@@ -58,7 +58,7 @@ impl Place {
         }
     }
 
-    /// An error of the builder is an error of the cluster file, if there is one.
+    /// Returns an error of the builder as an error of the cluster file, if there is one.
     fn failure(&self, error: shard_runtime::Error) -> Failure {
         match (self, error.kind()) {
             (Place::ClusterFile(file), ErrorKind::Configuration) => {
@@ -68,7 +68,7 @@ impl Place {
         }
     }
 
-    /// The configuration of the cluster.
+    /// Returns the configuration of the cluster.
     pub fn builder(&self) -> Result<Builder> {
         match self {
             Place::Folder(folder) => Ok(SHARDS.iter().fold(Cluster::builder(), |builder, shard| {

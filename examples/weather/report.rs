@@ -1,4 +1,4 @@
-//! The report: what is on each shard, and what all shards together say.
+//! The report: the rows of each shard, and totals over all shards.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use crate::failure::Result;
 use crate::model::{City, Continent, NEW_YORK, Observation};
 use crate::text::{fit, thousands};
 
-/// How many of the largest, the warmest, the coldest.
+/// The number of largest, warmest and coldest cities.
 const BEST: u64 = 3;
 
 /// Prints the report.
@@ -24,7 +24,7 @@ pub fn run(cluster: &Cluster, out: &mut dyn Write) -> Result<()> {
     new_yorks_year(&mut session, out)
 }
 
-/// A pin asks one shard by its name.
+/// A pin reads one shard by its name.
 fn rows_per_shard(cluster: &Cluster, session: &mut Session, out: &mut dyn Write) -> Result<()> {
     let mut bars = Vec::new();
     // Spare shards have no rows yet.
@@ -61,7 +61,7 @@ fn totals(session: &mut Session, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// A filter on the key asks only the continent's shard.
+/// A filter on the key reads only the continent's shard.
 fn largest_cities(session: &mut Session, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "\nThe largest cities of each continent\n")?;
     for continent in Continent::ALL {
@@ -79,7 +79,7 @@ fn largest_cities(session: &mut Session, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// Order and limit hold over all shards: each gives its own best, and those are merged.
+/// Order and limit hold over all shards: each returns its first rows, and these are merged.
 fn warmest_and_coldest(session: &mut Session, out: &mut dyn Write) -> Result<()> {
     let cities = City::select().all_shards().filter(!City::MEAN_CELSIUS.is_null());
     let warmest = session.all(cities.clone().order_by(City::MEAN_CELSIUS.desc()).limit(BEST))?;
@@ -95,7 +95,7 @@ fn warmest_and_coldest(session: &mut Session, out: &mut dyn Write) -> Result<()>
     Ok(())
 }
 
-/// A city's observations are its children: they are read from its shard alone.
+/// A city's observations are its children: they are read only from its shard.
 fn new_yorks_year(session: &mut Session, out: &mut dyn Write) -> Result<()> {
     let Some(new_york) = session.get(City::by_id(NEW_YORK).on(Continent::NorthAmerica))? else {
         return Ok(()); // without the city there are no observations, and then there is no report

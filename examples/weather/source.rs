@@ -1,5 +1,4 @@
-//! The CSV files, read and checked as a whole: what comes out of here can be imported, and before it does
-//! nothing is written anywhere.
+//! The CSV files, read and checked as a whole before anything is written.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
@@ -22,18 +21,17 @@ const OBSERVATIONS: [&str; 6] = ["station", "observed_at", "celsius", "humidity"
 const CELSIUS: RangeInclusive<f64> = -100.0..=70.0;
 const HUMIDITY: RangeInclusive<f64> = 0.0..=100.0;
 const PRESSURE_HPA: RangeInclusive<f64> = 800.0..=1100.0;
-/// Generous, because the data set has one reading of 1,687 km/h (see `data/SOURCES.md`), and what was
-/// measured is not ours to correct.
+/// Generous, because the data set has one reading of 1,687 km/h (see `data/SOURCES.md`), and the app corrects no measurements.
 const WIND_KMH: RangeInclusive<f64> = 0.0..=2000.0;
 
-/// Everything there is to import.
+/// All rows to import.
 pub struct Source {
     pub cities: Vec<City>,
-    /// New York's, one for each station and hour.
+    /// Observations of New York, one for each station and hour.
     pub observations: Vec<Measurement>,
 }
 
-/// A row of `observations.csv`: an observation that does not know its city yet.
+/// A row of `observations.csv`: an observation without its city.
 #[derive(Deserialize, Clone, Debug)]
 pub struct Measurement {
     station: String,
@@ -60,19 +58,19 @@ impl Source {
         Ok(Source { cities, observations })
     }
 
-    /// How many rows there are to import; a mean temperature is a column of its city.
+    /// Returns the number of rows to import; a mean temperature is a column of its city.
     pub fn rows(&self) -> usize {
         self.cities.len() + self.observations.len()
     }
 
-    /// The cities of one continent.
+    /// Returns the cities of one continent.
     pub fn cities_of(&self, continent: Continent) -> impl Iterator<Item = &City> {
         self.cities.iter().filter(move |city| city.continent == continent)
     }
 }
 
 impl Measurement {
-    /// The observation that this is, of this city.
+    /// Returns the observation of this row, as a child of this city.
     pub fn of(&self, city: shard_runtime::Parent<City>) -> NewObservation {
         let Measurement { station, observed_at, celsius, humidity, wind_kmh, pressure_hpa } = self.clone();
         NewObservation { city, station, observed_at, celsius, humidity, wind_kmh, pressure_hpa }
@@ -92,7 +90,7 @@ fn read_cities(file: &Path) -> Result<Vec<City>> {
             true => Ok(()),
             false => Err(format!("geoname_id {} is there twice", city.geoname_id)),
         });
-        checked.map(|()| city).map_err(|said| Failure::source(file, line.number, said))
+        checked.map(|()| city).map_err(|message| Failure::source(file, line.number, message))
     };
     csv_file::read(file, &CITIES)?.into_iter().map(check).collect()
 }
@@ -101,7 +99,7 @@ fn add_mean_temperatures(cities: &mut [City], file: &Path) -> Result<()> {
     let mut by_id: HashMap<i64, &mut City> = cities.iter_mut().map(|city| (city.geoname_id, city)).collect();
     for Line { number, row } in csv_file::read(file, &MEAN_TEMPERATURES)? {
         let MeanTemperature { geoname_id, celsius } = row;
-        let wrong = |said| Failure::source(file, number, said);
+        let wrong = |message| Failure::source(file, number, message);
         within("celsius", celsius, &CELSIUS).map_err(wrong)?;
         let city = by_id
             .get_mut(&geoname_id)
@@ -127,7 +125,7 @@ fn read_observations(cities: &[City], file: &Path) -> Result<Vec<Measurement>> {
             true => Ok(()),
             false => Err(format!("{station} at {observed_at} is there twice")),
         });
-        checked.map(|()| measurement).map_err(|said| Failure::source(file, line.number, said))
+        checked.map(|()| measurement).map_err(|message| Failure::source(file, line.number, message))
     };
     let measurements = csv_file::read(file, &OBSERVATIONS)?.into_iter().map(check).collect::<Result<_>>()?;
     let is_new_york = |city: &City| (city.geoname_id, city.continent) == (NEW_YORK, Continent::NorthAmerica);
@@ -140,13 +138,13 @@ fn read_observations(cities: &[City], file: &Path) -> Result<Vec<Measurement>> {
     }
 }
 
-/// A moment as in `2013-01-01T06:00:00Z`.
+/// Reads a moment: `2013-01-01T06:00:00Z`.
 fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|error| D::Error::custom(format!("observed_at is `{text}`: {error}")))
 }
 
-/// Text must say something, and be text.
+/// Refuses text that is empty or has control characters.
 fn text(column: &str, text: &str) -> Result<(), String> {
     match text.trim().is_empty() || text.chars().any(char::is_control) {
         true => Err(format!("{column} is `{}`: expected a text", text.escape_debug())),
@@ -154,7 +152,7 @@ fn text(column: &str, text: &str) -> Result<(), String> {
     }
 }
 
-/// Numbers must be possible. (NaN is in no range.)
+/// Refuses numbers outside of the range. (NaN is in no range.)
 fn within(column: &str, value: f64, range: &RangeInclusive<f64>) -> Result<(), String> {
     match range.contains(&value) {
         true => Ok(()),

@@ -1,6 +1,6 @@
-//! Text as a person likes to read it, in the columns of a terminal.
+//! Formats numbers and text for the columns of a terminal.
 
-/// A number with its thousands apart: `34,006`.
+/// Formats a number with separated thousands: `34,006`.
 pub fn thousands(number: impl TryInto<u64>) -> String {
     let digits = number.try_into().unwrap_or_default().to_string();
     let mut text = String::new();
@@ -13,7 +13,7 @@ pub fn thousands(number: impl TryInto<u64>) -> String {
     text
 }
 
-/// The text in exactly this many columns: filled with spaces, or cut and ended with `…`.
+/// Returns the text in exactly this many columns: filled with spaces, or cut and ended with `…`.
 pub fn fit(text: &str, width: usize) -> String {
     match text.chars().count() > width {
         true => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
@@ -21,7 +21,7 @@ pub fn fit(text: &str, width: usize) -> String {
     }
 }
 
-/// The text in lines of at most this many columns, broken at spaces.
+/// Breaks the text at spaces into lines of at most this many columns.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

@@ -116,7 +116,7 @@ fn shards_and_schema_need_no_database() {
     );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
 
-    // What it prints makes the tables that `open` expects.
+    // The printed SQL makes the tables that `open` expects.
     let schema = text(&builder, "schema", Outcome::Fine);
     let (_, asia) = schema.split_once("-- shard asia (sqlite)\n").unwrap();
     let asia = asia.split_once("-- shard europe (sqlite)\n").unwrap().0;

@@ -45,7 +45,7 @@ fn in_a_process_of_its_own() {
 fn r47_a_kill_at_any_system_call_is_continued() {
     use std::process::{Command, Stdio};
 
-    // More rows than fit one portion of the lookup's entries.
+    // More rows than one batch of the lookup's entries.
     let more = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300) \
                 INSERT INTO pets (owner_id, chip, is_wild) SELECT 'Europe', 1000 + i, 0 FROM n;";
     let stride = if std::env::var("SHARDED_STEPS").is_ok_and(|steps| steps == "all") { 1 } else { 5 };

@@ -46,7 +46,7 @@ impl File {
         self.folder.path().join("app.db")
     }
 
-    /// A connection of a program that does not know the library.
+    /// A connection of a program without the library.
     pub fn plain(&self) -> Connection {
         let connection = Connection::open(self.path()).unwrap();
         connection.busy_timeout(Duration::from_secs(20)).unwrap();

@@ -1,5 +1,5 @@
-//! Attacks that a change has to survive, one by one: keys that change while rows are copied, unique values that go from row to row, tries
-//! that fail half-way, handles that are older than the change.
+//! Attacks that a change has to survive, one by one: keys that change while rows are copied, unique values that move from row
+//! to row. Others are tries that fail half-way, and handles that are older than the change.
 
 use std::time::Duration;
 

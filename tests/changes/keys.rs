@@ -77,7 +77,7 @@ fn r61_a_key_moves_with_all_its_rows(backend: &Backend) {
     assert_eq!((cluster.epoch(), contents(&cluster)), (2, before.clone()));
     assert_at(&cluster, 7, to);
     assert_sound(&cluster);
-    // Only the new shard is asked.
+    // Only the new shard is read.
     let watched = backend.open::<Models>(&MORE).unwrap();
     let mut session = watched.session();
     let (_, asked) = watched.asked(|| session.get::<Tenant>(7).unwrap().unwrap());
@@ -181,7 +181,7 @@ fn r61_each_kind_of_key_moves(backend: &Backend) {
     assert_sound(&cluster);
 }
 
-/// Another program, and an earlier release, know no layout.
+/// Another program, and an earlier release, do not use the layout.
 fn r51_rows_of_a_key_that_has_left_are_refused(backend: &Backend) {
     let cluster = made(backend, 20);
     let (from, to) = (located(&cluster, 3), elsewhere(&cluster, 3));
@@ -217,7 +217,7 @@ fn r49_a_process_that_does_not_know_the_move_follows_it(backend: &Backend) {
     let cluster = made(backend, 20);
     let to = elsewhere(&cluster, 3);
     let [reader, writer, adder] = [(); 3].map(|()| backend.builder(&MORE).open::<Models>().unwrap());
-    // They know the layout, and have connections.
+    // They have the layout, and connections.
     let mut reading = reader.session();
     assert!(reading.get::<Tenant>(3).unwrap().is_some());
     reading.rollback();

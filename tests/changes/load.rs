@@ -1,5 +1,5 @@
-//! Changes under load: writers and readers go on while another process makes one change after the other, is killed at random, and
-//! is continued by the next one. Nothing may be lost, doubled, resurrected or stale.
+//! Changes under load: writers and readers run while another process makes one change after the other. It is killed at random,
+//! and the next one continues its change. Nothing may be lost, doubled, resurrected or stale.
 //!
 //! `SHARDED_SEED` repeats a run, `SHARDED_KILLS` sets how many movers are killed in each.
 

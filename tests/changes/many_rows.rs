@@ -1,5 +1,5 @@
-//! A shard of a million rows is split while three writers add, change, remove and check rows: the rows at the end are those of an
-//! account that is kept outside of the cluster. R50.
+//! A shard of a million rows is split while three writers add, change, remove and check rows. The rows at the end are those of
+//! an account that is kept outside of the cluster. R50.
 //!
 //! `SHARDED_ROWS` sets how many rows the shard has, `SHARDED_SEED` repeats the writes.
 

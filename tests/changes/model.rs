@@ -1,5 +1,6 @@
-//! A model of the protocol of a change, explored completely: two movers, two writers, readers, a canceller, and control, in every
-//! order of their steps; each of them may also stop for ever anywhere. And the model with a fault, which has to be found.
+//! A model of the protocol of a change, explored completely. Two movers, two writers, readers, a canceller and control run in
+//! every order of their steps. Each of them may also stop for ever at any step. And the model with a fault, which has to be
+//! found.
 //!
 //! A step is one transaction of the runtime, or a part of one between the moment when it takes its lock and its commit. The state
 //! is what the databases hold and what each process has read. Operations.md calls what is checked I1 to I7.
@@ -109,7 +110,7 @@ enum Doing {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 struct Writer {
     doing: Doing,
-    /// It knows the layout after the change.
+    /// It has the layout after the change.
     is_new: bool,
     writes: u8,
     given_up: u8,
@@ -183,8 +184,7 @@ fn same(one: u8, other: u8) -> bool {
 type Steps = Vec<Result<State, &'static str>>;
 
 impl State {
-    /// The same state, with the smallest numbers of attempts, and with the writers in order: which of them is which has no
-    /// influence on what can happen.
+    /// The same state, with the smallest numbers of attempts, and with the writers in order: the writers are interchangeable.
     fn canonical(mut self) -> Self {
         let mut attempts: Vec<u8> = vec![0, self.source.1, self.target.1, self.attempt];
         attempts.extend(self.movers.iter().map(|mover| mover.attempt));
@@ -225,7 +225,7 @@ impl State {
         if !is_true(owner) {
             return Err("the owner of the keys does not hold what was acknowledged");
         }
-        // Readers may know the layout before the change at any time.
+        // Readers may have the layout before the change at any time.
         match self.source.0 == Role::Hidden || is_true(&self.on_source) {
             true => Ok(()),
             false => Err("a reader sees an old row"),
@@ -610,7 +610,7 @@ impl State {
             Doing::Waits => {
                 if self.control == Recorded::Decided {
                     add(&|state, writer| {
-                        // Who opens the new layout records that the target serves.
+                        // A process that opens the new layout records that the target serves.
                         state.target.0 = Role::Serving;
                         (writer.is_new, writer.doing, writer.met) = (true, Doing::Rests, 0);
                         Ok(())

@@ -36,7 +36,7 @@ fn in_a_process_of_its_own() {
     let cluster = builder_of(CLUSTER).busy_timeout(wait).open::<Models>().unwrap();
     let is_only = |what: &str| std::env::var(ONLY).is_ok_and(|only| only == what);
     let result = match current(&cluster) {
-        // What it has begun was cancelled, or has ended.
+        // Its change was cancelled, or has ended.
         _ if is_only("begin") => begin(&cluster).and_then(|mut change| run(&mut change)),
         None => Ok(()),
         Some(_) if is_only("open") => Ok(()),

@@ -1,5 +1,6 @@
-//! A program of the commit before changes of the layout were added writes through a change: it knows nothing of fences, epochs and
-//! attempts, and it must fail instead of writing a row that is lost. Started again with all shards, it reads the recorded layout and writes
+//! A program of the commit before changes of the layout were added writes through a change. It checks no fences, epochs and
+//! attempts, and it must fail instead of writing a row that is lost. Started again with all shards, it reads the recorded
+//! layout and writes
 //! the right ones. R51.
 //!
 //! The commit is taken from this repository's history, and built below the target folder.
@@ -20,7 +21,7 @@ use crate::load::{Random, seed};
 use crate::models::assert_sound;
 use crate::processes::described;
 
-/// The last commit whose library knows the recorded layout and no changes of it.
+/// The last commit whose library has the recorded layout and no changes of it.
 const COMMIT: &str = "3c123ef7d1d2b831e69e667a666f61c15bdb2b67";
 
 const MORE: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -62,7 +63,7 @@ fn output(command: &mut Command) -> Vec<u8> {
     output.stdout
 }
 
-/// The program, which is built with the library of the earlier commit when it is first asked for.
+/// The program, which is built with the library of the earlier commit at its first use.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -102,7 +103,7 @@ struct Old {
 }
 
 impl Old {
-    /// Starts it with the shards that it knows. Returns its first line, too: `opened`, or the error.
+    /// Starts it with these shards. Returns its first line, too: `opened`, or the error.
     fn start(backend: &Backend, shards: &[&str], mode: &str) -> (Self, String) {
         let mut process = Command::new(program())
             .arg(mode)
@@ -140,7 +141,7 @@ impl Old {
     }
 }
 
-/// The rows that the program was told are stored: accounts with their counts. A write that failed is not in it.
+/// The rows whose writes the program acknowledged: accounts with their counts. A write that failed is not in it.
 #[derive(Default)]
 struct Stored {
     accounts: BTreeMap<i64, i64>,
@@ -182,7 +183,7 @@ impl Stored {
         }
     }
 
-    /// Everything that it was told is stored is there, and nothing else.
+    /// Asserts that exactly the acknowledged rows are stored.
     fn assert_all(&self, cluster: &Cluster, when: &str) {
         let mut session = cluster.session();
         let rows = session.all(Account::select().all_shards()).unwrap();
@@ -200,7 +201,7 @@ fn builder(backend: &Backend) -> Builder {
     backend.builder(&MORE).busy_timeout(Duration::from_secs(20))
 }
 
-/// A cluster that the program has made, with spare shards that it does not know.
+/// A cluster that the program has made, with spare shards that are not in its configuration.
 fn made(backend: &Backend, random: &mut Random) -> (Old, Stored, Cluster) {
     let (mut old, first) = Old::start(backend, &LETTERS, "create");
     assert_eq!(first, "opened");

@@ -1,4 +1,4 @@
-//! Other programs beside a change: R51. They know nothing of it, and the database itself refuses their writes.
+//! Other programs beside a change: R51. They do not check for it, and the database itself refuses their writes.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! A mover, and a writer beside it, whose machine loses its power at any moment from the beginning of a change on, with anything on
-//! the disk that was not synced: recorded with `strace`, and replayed. What was told is there, whole, and another process
+//! A mover, and a writer beside it, whose machine loses its power at any moment of a change, with any part of the unsynced data
+//! on the disk. It is recorded with `strace`, and replayed. Acknowledged transactions are stored as a whole, and another
+//! process
 //! continues the change or cancels it.
 //!
 //! `SHARDED_STEPS=all` loses the power at every moment, several times.
@@ -157,7 +158,7 @@ fn lose_power(is_normal: bool) {
     assert!(continued > 0 && cancelled > 0);
 }
 
-/// Asserts that the transactions that were told are there, perhaps with the next one, and each of them whole.
+/// Asserts that the acknowledged transactions are stored, perhaps with the next one, and each as a whole.
 fn assert_written(cluster: &Cluster, told: usize, what: &str) {
     let mut session = cluster.session();
     let customers = session.all(Customer::select().all_shards().order_by(Customer::ID.asc())).unwrap();

@@ -1,5 +1,5 @@
-//! Movers that stop for long, in any place, and go on after another process has finished the change, or has cancelled it: they
-//! write nothing any more. They need `strace`, which stops them at a system call.
+//! Movers that stop for long, at any place, and continue after another process has finished or cancelled the change: they write
+//! nothing any more. They need `strace`, which stops them at a system call.
 //!
 //! `SHARDED_STEPS=all` stops at every request to a database, instead of some.
 
@@ -58,7 +58,7 @@ fn stopped(make: impl Fn() -> World, call: &str, only: &str, tries: usize) {
         let cancels = turn.is_multiple_of(2);
         let went_on = end(&world, cancels, &what);
         overtaken += u32::from(went_on);
-        // Live rows, which the stopped one does not know.
+        // Live rows, which the stopped one has not read.
         let before = went_on.then(|| {
             let cluster = world.open();
             write(&cluster, 7_000);

@@ -1,5 +1,5 @@
-//! Rows that are copied as they are stored, without being read as values: texts that any form of `COPY` would escape, keys of such
-//! texts, rows that were copied before their portion, and rows that only the values of a row can refuse.
+//! Rows that are copied as they are stored, without reading their values: texts that any form of `COPY` would escape, and keys
+//! of these texts. Also rows that were copied before their batch, and rows that are refused because of a value.
 
 use std::time::Duration;
 
@@ -186,7 +186,7 @@ fn r50_a_row_of_another_shard_is_named(backend: &Backend) {
     backend.plant(&["c"], "devices", &format!("UPDATE {{table}} SET color = 'red' WHERE {one}"));
     let texts = ["shard `c`", "devices", "belongs on shard `a`", "repair the row before the change"];
     assert_error(change.copy(Pace::rows(2), |_| {}), ErrorKind::Layout, &texts);
-    // Nothing of its portion is there, and the change goes on once the row is right.
+    // Nothing of its batch is stored, and the change continues once the row is right.
     backend.plant(&["c"], "devices", "UPDATE {table} SET color = 'blue' WHERE color = 'red'");
     change.copy(Pace::rows(2), |_| {}).unwrap();
     assert_eq!(change.verify().unwrap().different, 0);

@@ -31,7 +31,7 @@ fn it_is_copied_to_its_like(backend: &Backend) {
     check(backend, &Backend::new(backend.kind));
 }
 
-/// The ids of orders, which each shard has counted by itself.
+/// The ids of orders, which each shard has counted.
 fn orders(cluster: &Cluster, shard: &str) -> Vec<i64> {
     let mut session = cluster.session();
     let rows = session.all(Order::select().on_shard(shard)).unwrap();

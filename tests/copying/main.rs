@@ -29,7 +29,7 @@ mod writers;
 
 use shard_runtime::{Cluster, CopyReport, Pace};
 
-/// Copies all rows in small portions.
+/// Copies all rows in small batches.
 fn copy(from: &Cluster, to: &Cluster) -> shard_runtime::Result<CopyReport> {
     from.copy_to(to).pace(Pace::rows(7)).run(|progress| drop(progress.to_string()))
 }

@@ -1,5 +1,5 @@
-//! A copy to another cluster whose machine loses its power at any moment, with anything on the disk that was not synced: recorded
-//! with `strace`, and replayed. A copy that has told its end is complete; another one is continued.
+//! A copy to another cluster whose machine loses its power at any moment, with any part of the unsynced data on the disk. It is
+//! recorded with `strace`, and replayed. A copy that has reported its end is complete; another one is continued.
 //!
 //! `SHARDED_STEPS=all` loses the power at every moment, several times.
 

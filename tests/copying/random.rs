@@ -1,4 +1,4 @@
-//! Random rows in random layouts, against one table: what was written is what each copy holds. `SHARDED_SEED` repeats a run,
+//! Random rows in random layouts, against one table: each copy holds the written rows. `SHARDED_SEED` repeats a run,
 //! `SHARDED_CASES` sets the number of cases.
 
 use std::collections::BTreeMap;

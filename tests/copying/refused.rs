@@ -80,7 +80,7 @@ fn other_models_are_refused() {
     let less = from.builder(&LETTERS).open::<(Device, Event)>().unwrap();
     let target = to.builder(&LETTERS).create::<Models>().unwrap();
     assert_error(copy(&less, &target), ErrorKind::UnknownModel, &["the source was opened without it"]);
-    // A handle that knows less than what is recorded would leave rows behind.
+    // A handle that lacks a recorded model would leave rows behind.
     drop(target);
     let fewer = Backend::new(Kind::Files);
     let fewer = fewer.create::<(Device, Event)>(&LETTERS);

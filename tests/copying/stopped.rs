@@ -16,7 +16,7 @@ const FROM: &str = "SHARDED_COPY_FROM";
 const TO: &str = "SHARDED_COPY_TO";
 const EVENTS: &str = "SHARDED_COPY_EVENTS";
 
-/// Copies the cluster that the environment names: what a test starts.
+/// Copies the cluster that the environment names. A test starts it.
 #[test]
 #[ignore = "started by other tests"]
 fn in_a_process_of_its_own() {
@@ -155,7 +155,7 @@ fn r62_a_copy_to_servers_that_was_killed_at_an_event_is_continued() {
     aborted(Kind::Everything, Kind::Prefixed);
 }
 
-/// It is killed again and again, and each process goes on.
+/// It is killed again and again, and each process continues the copy.
 #[test]
 #[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r62_many_processes_end_one_copy() {

@@ -1,4 +1,4 @@
-//! Servers that are stopped where they are: their kernel accepts connections, and nothing answers.
+//! Servers that are frozen: their kernel accepts connections, and no process answers.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -103,7 +103,7 @@ fn r29_a_frozen_server_takes_no_time_from_the_others() {
     assert_partial(&mut session, Duration::from_secs(2));
     // The pool has closed its connections to that server: from here on it is connected to.
     assert_partial(&mut cluster.session(), Duration::from_secs(2));
-    // A plain read fails at its deadline: in a transaction, and where it has to connect first.
+    // A plain read fails at its deadline: in a transaction, and if it has to connect first.
     let mut fresh = cluster.session();
     for (what, session) in [("in a transaction", &mut reader), ("without a connection", &mut fresh)] {
         session.set_timeout(Some(Duration::from_secs(1)));

@@ -45,7 +45,7 @@ fn r44_a_server_without_a_free_connection_is_busy_and_recovers() {
     for text in ["no connection left", "max_connections", "connections`"] {
         assert!(error.to_string().contains(text), "{error}");
     }
-    // A session that has a connection goes on, and gives it to the next.
+    // A session that has a connection continues, and gives it to the next.
     first.add(page(2)).unwrap();
     first.commit().unwrap();
     assert_eq!(read(&mut cluster.session()).unwrap().len(), 2);

@@ -1,4 +1,4 @@
-//! Statements that are left before their end.
+//! Statements that are stopped before their end.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -62,7 +62,7 @@ fn r28_leaving_early_costs_no_wait() {
         is_not_cancelled(&mut session);
     }
     assert_quick(took);
-    // What was written before is there still, and the connection is the same.
+    // Earlier writes are kept, and the connection is the same.
     assert!(session.get(Note::by_id(-1).on_shard("a")).unwrap().is_some());
     session.commit().unwrap();
     // A visitor that fails leaves, too.

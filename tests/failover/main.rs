@@ -1,7 +1,7 @@
-//! Servers that fail, freeze, are full or change their roles: every wait ends, and sessions go on by themselves.
+//! Servers that fail, freeze, are full or change their roles: every wait ends, and sessions continue automatically.
 //!
 //! The servers are real: a primary and a standby that is promoted under load, servers that are stopped with `SIGSTOP`, one
-//! that has no connection left. Times in these tests are generous bounds: they are below what the code took before.
+//! without free connections. Times in these tests are generous bounds, below those of earlier code.
 
 #![cfg(target_os = "linux")]
 

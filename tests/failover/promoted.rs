@@ -21,7 +21,7 @@ const STAGE: usize = 15;
 /// How long a stage may take.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// The writers of a cluster: each adds rows, on one shard or on both, until it is told to stop.
+/// The writers of a cluster: each adds rows, on one shard or on both, until it is stopped.
 struct Load {
     cluster: Cluster,
     stops: AtomicBool,
@@ -48,8 +48,8 @@ impl Load {
         Load { cluster, stops, acknowledged, stored: Mutex::default(), errors: Mutex::default() }
     }
 
-    /// Writes until it is told to stop. What is worth trying again is tried again, with another number: a run that was cut
-    /// may have left its rows prepared, which others wait for until they are recovered.
+    /// Writes until it is stopped. Retryable errors are retried with another number: a run that was cut may have left its rows
+    /// prepared. Others wait for these until they are recovered.
     fn run(&self, thread: usize) {
         let mut number = thread as i64;
         while !self.stops.load(Ordering::Relaxed) {
@@ -153,7 +153,7 @@ fn r35_sessions_follow_a_promoted_standby() {
     };
     let loads = [open(&moving, "moving_"), open(&several, "several_")];
 
-    // Each host is named where the URL is.
+    // Each host is named if the URL is.
     let shown = format!("{:?}", loads[1].cluster);
     assert!(shown.contains(&format!("{hosts}/postgres?schema=several_a")), "{shown}");
     let sql = loads[1].cluster.foreign_tables_sql().unwrap().to_string();
@@ -185,7 +185,7 @@ fn r35_sessions_follow_a_promoted_standby() {
         proxies.cut();
         soon("sessions meet the old server", || loads[0].has_met(ErrorKind::ReadOnly));
         proxies.lead_to(0, second.port());
-        // Connections to the old server are open still: they stay where they are.
+        // Connections to the old server are still open, and stay there.
         go_on("beside the old server");
         drop(stopping);
         for thread in threads {
@@ -224,7 +224,7 @@ fn a_demoted_server_is_left(cluster: &Cluster, proxies: &Proxies, demoted: &Serv
         session.add(note(number, "a")).unwrap();
         session.commit().unwrap();
     }
-    // A transaction is run again by itself, once.
+    // A transaction is run again automatically, once.
     idle_on_the_demoted();
     let mut runs = 0;
     cluster

@@ -75,7 +75,7 @@ fn r39_sessions_that_wait_for_ids_give_up_after_one_busy_timeout_each_on_files()
         }
     });
     control.execute_batch("ROLLBACK").unwrap();
-    // The lock is released while sessions wait for it: they go on.
+    // The lock is released while sessions wait for it: they continue.
     let cluster = builder.busy_timeout(BUSY_TIMEOUT).open::<Models>().unwrap();
     control.execute_batch("BEGIN IMMEDIATE").unwrap();
     std::thread::scope(|scope| {

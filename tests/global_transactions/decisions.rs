@@ -1,4 +1,4 @@
-//! How long decisions are kept (W21, and the second half of W2).
+//! The time for which decisions are kept (W21, and the second half of W2).
 
 use std::sync::Arc;
 
@@ -82,10 +82,10 @@ fn r35_participants_are_finished_after_their_schemas_became_one_database() {
     assert_eq!([0, 1, 2].map(|shard| (world.cents(shard), world.prepared(shard))), [(0, 0), (5, 0), (0, 0)]);
 }
 
-/// The owner of a transaction loses the reply to its commit; before it can ask, others finish the transaction, a day seems
-/// to pass, and its row is collected. It must not be told that the transaction was aborted.
+/// The owner of a transaction loses the reply to its commit. Before it reads the outcome, others finish the transaction, the
+/// clock advances by a day, and the row is collected. The commit must not return that the transaction was aborted.
 #[test]
-fn r35_an_owner_whose_row_was_collected_is_in_doubt_and_not_told_aborted() {
+fn r35_an_owner_whose_row_was_collected_is_in_doubt_and_not_aborted() {
     let server = crate::server();
     // The gate is before the decider: shards are declared the other way round.
     let world = Arc::new(World::on([&server.url(), &server.url(), &server.url()], None));
@@ -192,7 +192,7 @@ fn r55_the_decision_log_is_bounded_by_the_commits_themselves() {
             });
         }
     });
-    // Each session may have decided once since the last one removed what was finished then.
+    // Each session may have decided once since the last one removed the finished rows.
     let (most, left) = (most.into_inner(), world.decisions(0));
     println!(
         "{commits} commits over three servers: at most {most} rows in the decision log, {left} at the end"

@@ -22,7 +22,7 @@ fn pending(world: &World, cluster: &Cluster, cents: i64) {
     world.gate.allow();
 }
 
-/// The error of a commit that failed in memory after the decision also names what is written later.
+/// The error of a commit that failed in memory after the decision also names the shards that are written later.
 #[test]
 fn r35_a_partial_commit_names_the_shards_that_finish_later() {
     let world = World::new();
@@ -116,7 +116,7 @@ fn r55_another_handle_finishes_it_when_it_begins_to_write_there() {
     }
 }
 
-/// Every verb that waits for the lock of a prepared participant goes on once that is finished, long before the busy
+/// Every verb that waits for the lock of a prepared participant continues once that is finished, long before the busy
 /// timeout.
 #[test]
 fn r55_a_session_that_meets_the_lock_of_a_prepared_transaction_finishes_it() {
@@ -156,7 +156,7 @@ fn r55_a_session_that_meets_the_lock_of_a_prepared_transaction_finishes_it() {
     for (name, verb) in verbs {
         for world in worlds() {
             let (cluster, other) = (world.open(), world.open());
-            // What is begun before the participant lingers is not helped by looking there at the beginning.
+            // The search at the beginning of a transaction does not help one that begins before the participant lingers.
             pending(&world, &cluster, 5);
             let began = Instant::now();
             let done = verb(&other).unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -1,4 +1,4 @@
-//! A way to a server that closes a connection when a word is sent on it, before the server gets it.
+//! A proxy to a server that closes a connection when a word is sent on it, before the server receives it.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};

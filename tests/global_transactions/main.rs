@@ -1,5 +1,5 @@
-//! Global transactions over servers (and files) whose participants stay prepared: what finishes them, what is kept of
-//! their decisions, and for how long.
+//! Global transactions over servers (and files) whose participants stay prepared: which session finishes them, and how long
+//! their decisions are kept.
 
 #[path = "../suite/client.rs"]
 mod client;
@@ -139,8 +139,8 @@ impl World {
         self.client(shard).text("SELECT cents FROM accounts WHERE id = 1").parse().unwrap()
     }
 
-    /// Leaves a transaction as a process that was killed leaves it: its part on `shard` is prepared and sets account 1
-    /// to `cents`, the decider's row is there if it is committed.
+    /// Leaves a transaction as a killed process does: its part on `shard` is prepared and sets account 1 to `cents`. The
+    /// decision's row exists if it is committed.
     fn leave(&self, transaction: &str, decider: usize, shard: usize, cents: i64, is_committed: bool) {
         let name = format!("sharded:{}:{decider}:{transaction}:{shard}", self.cluster());
         self.client(shard).run(&format!(

@@ -46,7 +46,7 @@ fn a_role_that_may_only_read_can_open_a_cluster_and_read() {
     assert_eq!(session.one(Account::select().all_shards().count()).unwrap(), 3);
     let error = session.execute(Account::delete().filter(Account::PLACE.eq(Place::B))).unwrap_err();
     assert_eq!((error.kind(), error.shard()), (ErrorKind::Denied, Some("b")), "{error}");
-    // It cannot finish what others have left, and returns what that is.
+    // It cannot finish participants of others, and returns their names.
     world.leave("t", 0, 1, 5, true);
     let recovered = reader.recover().unwrap();
     let left: Vec<_> =
@@ -56,7 +56,7 @@ fn a_role_that_may_only_read_can_open_a_cluster_and_read() {
 }
 
 #[test]
-fn what_another_role_has_prepared_is_left_and_named() {
+fn participants_of_another_role_are_left_and_named() {
     let world = World::new();
     world.leave("t", 0, 1, 5, true);
     let other = builder(&urls_of(&world, &role(&world, "ALL"))).open::<Account>().unwrap();
@@ -69,7 +69,7 @@ fn what_another_role_has_prepared_is_left_and_named() {
     );
     assert!(left.to_string().contains("permission denied to finish prepared transaction"), "{left}");
     assert!(recovered.transactions().is_empty());
-    // Everything else goes on; the row that is locked is waited for in vain.
+    // Everything else continues; the row that is locked is waited for in vain.
     other.transaction(|session| session.add(account(7, Place::B))).unwrap();
     assert_eq!(set(&mut other.session(), 1).unwrap_err().kind(), ErrorKind::Busy);
     // The role that has prepared it finishes it.

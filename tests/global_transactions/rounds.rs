@@ -1,6 +1,6 @@
 //! Proxies before servers that count sequential round trips. A script names the servers that each round trip goes to. A
-//! server's answers are held back until all servers of the round trip have received a request, so that a client that waits
-//! for one of them before it sends to the next does not get on, and its test fails.
+//! server's answers are held back until all servers of the round trip have received a request. A client that waits for one
+//! server before it sends to the next blocks, and its test fails.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! How many round trips a transaction over servers makes, one after the other, and how it waits for locks.
+//! The number of sequential round trips of a transaction over servers, and how it waits for locks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -179,7 +179,7 @@ fn r55_rows_that_are_sent_with_changes_are_removed_and_undone() {
         assert_eq!((error.kind(), error.shard()), (ErrorKind::Unique, Some(*shard)), "{error}");
         world.client(refuses).run("DELETE FROM accounts WHERE id = 9");
         assert_eq!(decisions(), before);
-        // The transaction goes on, and a row that is there belongs to it.
+        // The transaction continues, and a row that is there belongs to it.
         change(&mut session, &mut rows[..2], 100 + refuses as i64);
         session.commit().unwrap();
         assert_eq!(decisions(), before);
@@ -188,8 +188,8 @@ fn r55_rows_that_are_sent_with_changes_are_removed_and_undone() {
     assert_eq!(world.cents(2), [0; 3]);
 }
 
-/// While a session waits for a row on the first server it holds no row of a later server: another session that wants
-/// both in the cluster's order does not wait for it there.
+/// While a session waits for a row on the first server it holds no row of a later server. Another session that locks both in
+/// the cluster's order does not wait for it there.
 #[test]
 fn r38_a_flush_that_waits_for_a_lock_holds_none_of_a_later_server() {
     let world = World::new();
@@ -226,7 +226,7 @@ fn r38_a_flush_that_waits_for_a_lock_holds_none_of_a_later_server() {
     }
 }
 
-/// An error is that of the first shard, and what was sent to the others at the same time is undone.
+/// The error is that of the first shard, and the changes that were sent to the others at the same time are undone.
 #[test]
 fn r32_a_flush_that_a_server_refuses_writes_nothing() {
     let world = World::new();

@@ -98,7 +98,7 @@ macro_rules! child {
 
 child!(MadeChild of Made);
 
-/// Types, paths and bounds come from where the macro is called, the rest from the macro.
+/// Types, paths and bounds come from the call of the macro, the rest from the macro.
 macro_rules! model_of {
     ($name:ident, $id:ty, $parent:ty, $path:ident, $chooser:path, $bound:expr) => {
         mod $name {

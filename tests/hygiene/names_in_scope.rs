@@ -1,4 +1,4 @@
-//! Whatever the user's own items and fields are called, generated code means its own.
+//! Generated code uses its own items, whatever the names of the user's items and fields.
 
 #![allow(dead_code, unused_macros, non_upper_case_globals, non_camel_case_types)]
 

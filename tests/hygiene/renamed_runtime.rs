@@ -1,4 +1,4 @@
-//! The runtime may be known by another path than its own.
+//! The runtime may have another path than its own.
 
 mod renamed {
     pub use ::shard_runtime as rt;

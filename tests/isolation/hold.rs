@@ -1,5 +1,5 @@
-//! A proxy in front of a server that can hold back `COMMIT PREPARED`: a transaction over several servers is then decided,
-//! and not finished on this one.
+//! A proxy in front of a server that can hold back `COMMIT PREPARED`. A transaction over several servers is then decided, and
+//! not finished on this one.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! Threads mix all operations on a few rows, on servers with commits that are finished late; afterwards no row is doubled
-//! or lost, every lookup is its row's, and reference tables are equal.
+//! Threads mix all operations on a few rows, on servers with commits that are finished late. Afterwards no row is doubled or
+//! lost, every lookup agrees with its row, and reference tables are equal.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -13,7 +13,7 @@ use crate::world::{Account, Currency, Kind, Note, SHARDS, User, World, faults, u
 
 const THREADS: usize = 6;
 
-/// How late a server that has prepared its part of a transaction is told to commit it.
+/// The delay of `COMMIT PREPARED` on a server.
 const LATE: Duration = Duration::from_millis(3);
 
 /// Random numbers from a seed (splitmix64).

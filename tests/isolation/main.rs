@@ -1,10 +1,11 @@
-//! Isolation between concurrent writers: every ordered pair of writing operations, one after the other and at the same
-//! time, must end as one of the two serial orders does.
+//! Isolation between concurrent writers. Every ordered pair of writing operations that run at the same time must end as one of
+//! the two serial orders does.
 //!
 //! `matrix` runs each pair deterministically: the first transaction pauses before its end, the second one runs beside it.
 //! `load` mixes the same operations at random on a few rows, with commits that stay half finished for a while.
 //! `refused` runs operations that do not obtain a lock in time. `sequences` compares the answers of two sessions with those
-//! of one big table; `SHARDED_SEQUENCES` of them run. `snapshots` compares what a session reads with the moment of its first read.
+//! of one big table; `SHARDED_SEQUENCES` of them run. `snapshots` compares the reads of a session with the moment of its first
+//! read.
 //!
 //! ```sh
 //! SHARDED_SECONDS=60 cargo test --all-features --release --test isolation -- --nocapture load

@@ -14,7 +14,7 @@ use crate::world::{End, Kind, World};
 /// How long a session waits for a lock; no pair waits for so long unless something is wrong.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// How long the second transaction may take to end or to wait on SQLite, which does not say that a session waits.
+/// The time in which the second transaction ends or waits on SQLite, which does not report that a session waits.
 const ON_FILES: Duration = Duration::from_millis(12);
 
 /// The same on servers, which do.
@@ -23,7 +23,7 @@ const ON_SERVERS: Duration = Duration::from_secs(5);
 /// The same for a transaction that meets one that is not finished everywhere: it may wait, or try again and again.
 const ON_SERVERS_LATE: Duration = Duration::from_millis(150);
 
-/// Of how many pairs one is run with a late end, unless all are asked for.
+/// One of this number of pairs is run with a late end, by default.
 const LATE: usize = 3;
 
 /// How many worlds are attacked at the same time.
@@ -202,7 +202,7 @@ pub fn run(kind: Kind) {
     assert!(faults.is_empty(), "{} of {} ends are wrong:\n{}", faults.len(), cells.len(), faults.join("\n"));
 }
 
-/// Runs a cell; what is wrong with its end.
+/// Runs a cell; returns the faults of its end.
 fn fault(
     world: &World,
     orders: &Orders,
@@ -237,8 +237,8 @@ fn fault(
     Some(format!("{cell}: {said}{}", difference(&[&after.end, &before.end], &found)))
 }
 
-/// Whether the second one has written nothing, for one of two reasons: its parent was moved or removed after it had read
-/// it; or a plain read of several shards has missed a row that was on its way between them. Reads that lock do not miss it.
+/// Returns true if the second one has written nothing, for one of two reasons. Its parent was moved or removed after it had
+/// read it, or a plain read of several shards has missed a row that was moving between them. Reads that lock do not miss it.
 fn is_refused(found: &End, orders: &Orders, first: &Operation, second: &Operation, answer: &Answer) -> bool {
     let may_miss = first.name.contains("relocate") && !second.name.ends_with("read_to_write");
     let is_allowed = match answer {

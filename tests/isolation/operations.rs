@@ -379,7 +379,7 @@ fn refer(session: &mut Session) -> Result<String> {
     done(1)
 }
 
-/// Finds nothing to repair, also while other transactions are under way. It runs in transactions of its own.
+/// Finds nothing to repair, also while other transactions are running. It runs in transactions of its own.
 fn repair(session: &mut Session) -> Result<String> {
     let report = session.cluster().repair()?;
     Ok(report.is_sound().to_string())

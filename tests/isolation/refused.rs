@@ -73,7 +73,7 @@ const IN_THE_WAY: [(Block, &[&str]); 5] = [
     ),
 ];
 
-/// Adds a row to each shard: accounts where the operation is about others, otherwise users.
+/// Adds a row to each shard: accounts if the operation is about other models, otherwise users.
 fn write(session: &mut Session, about: About, first: i64) -> Result<()> {
     for (id, home) in (first..).zip(["a", "b", "c"]) {
         match about {

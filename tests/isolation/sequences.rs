@@ -1,5 +1,5 @@
-//! Two sessions whose operations follow one another at random, against one big table: the same operations in the same
-//! order of two sessions of a cluster with one shard, on one server.
+//! Two sessions run operations in a random order. They are compared with one big table: the same operations in the same order,
+//! by two sessions of a cluster with one shard on one server.
 //!
 //! Every answer must be the same, and so must the rows at the end. An operation that waits for a lock of the other session
 //! fails with `Busy`, which ends its transaction on both clusters. The shards may take locks that one table does not need
@@ -124,7 +124,7 @@ impl Operation {
         }
     }
 
-    /// Runs it; returns what it has answered. `new` is an id that no row had.
+    /// Runs it; returns its answer. `new` is an id that no row had.
     fn run(&self, session: &mut Session, new: i64) -> Result<String> {
         match self {
             Operation::Add { home, email } => {
@@ -308,7 +308,7 @@ pub fn run(kind: Kind) {
     };
     let shards = ["a", "b", "c"].into_iter().zip(urls);
     let builder = shards.fold(Cluster::builder(), |builder, (name, url)| builder.shard(name, url));
-    // How long an operation waits for a lock of the other session, which cannot go on meanwhile.
+    // How long an operation waits for a lock of the other session, which cannot continue meanwhile.
     let timeout = Duration::from_millis(200);
     let cluster = builder.busy_timeout(timeout).create::<Models>().unwrap();
     let table = Cluster::builder().shard("one", schema(0, "one")).busy_timeout(timeout);

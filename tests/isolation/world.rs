@@ -151,7 +151,7 @@ pub struct World {
     pub cluster: Cluster,
     pub hold: Hold,
     raw: Vec<Raw>,
-    /// A connection to each server, that looks at what its sessions wait for, and the number of the world's database there.
+    /// A connection to each server, which reads the waits of its sessions, and the number of the world's database there.
     activity: Vec<(Client, String)>,
     database: String,
     _folder: TempDir,

@@ -105,7 +105,7 @@ fn r29_a_gate_is_waited_for_until_the_timeout() {
             assert_eq!(session.all(Account::select().on_shard("c")).unwrap().len(), 10, "{name}");
         }
     }
-    // What was written before the timeouts is committed, with what comes after them.
+    // Writes before the timeouts are committed with those after them.
     add(&mut writer, 21, -5).unwrap();
     writer.commit().unwrap();
     holder.commit().unwrap();

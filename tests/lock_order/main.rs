@@ -202,9 +202,9 @@ fn r38_opposite_orders_in_async_transactions() {
     assert_eq!(sum(&cluster), 3_000);
 }
 
-/// Without `transaction` the younger session fails at once, and the older one goes on.
+/// Without `transaction` the younger session fails at once, and the older one continues.
 #[test]
-fn r38_the_younger_session_is_told_at_once() {
+fn r38_the_younger_session_fails_at_once() {
     let folder = TempDir::new().unwrap();
     let cluster = on_files(&folder);
     let (mut older, mut younger) = (cluster.session(), cluster.session());
@@ -232,7 +232,7 @@ fn r38_the_younger_session_is_told_at_once() {
 
 /// The session that waits is not always the one that closes the cycle: the younger one is woken to fail.
 #[test]
-fn r38_a_younger_session_that_waits_already_is_told() {
+fn r38_a_younger_session_that_waits_already_fails() {
     let folder = TempDir::new().unwrap();
     let cluster = on_files(&folder);
     let (mut older, mut younger) = (cluster.session(), cluster.session());

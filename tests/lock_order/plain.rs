@@ -1,6 +1,6 @@
-//! Sessions outside of `transaction` that deadlock over several databases: the youngest of those that wait for one another
-//! fails with `Busy` soon, and the others go on. A deadlock with another process, or with a session of another handle of
-//! the cluster, lasts until the busy timeout.
+//! Sessions outside of `transaction` that deadlock over several databases. The youngest of those that wait for one another soon
+//! fails with `Busy`, and the others continue. A deadlock with another process, or with a session of another handle of the
+//! cluster, lasts until the busy timeout.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -84,7 +84,7 @@ fn r38_one_of_two_plain_sessions_that_deadlock_over_a_file_and_servers_fails_at_
     }
 }
 
-/// The failed statement is undone, and nothing else of its session: it may go on once the others have ended.
+/// The failed statement is undone, and nothing else of its session: it may continue once the others have ended.
 #[test]
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn r38_a_session_that_a_deadlock_has_stopped_goes_on() {
@@ -162,7 +162,7 @@ fn r38_a_deadlock_of_two_processes_ends_with_the_busy_timeout() {
     assert_eq!(sum(&first), 3_000);
 }
 
-/// Flushes of two handles, as of two processes, that no server and no session sees waiting for each other: they take locks
+/// Flushes of two handles, as of two processes: no server and no session notices that they wait for each other. They take locks
 /// in the cluster's order, although a flush goes to all servers at the same time.
 #[test]
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]

@@ -2,8 +2,8 @@
 //! and continue: R53. They need `strace` and PostgreSQL.
 //!
 //! A migration is a process of its own. It is killed before each of its statements, and at system calls that change files or
-//! send and receive. The one after it continues. Then every shard has to hold what it holds after a migration that nothing has
-//! disturbed, and the rows of all shards together have to be those of one big table.
+//! send and receive. The one after it continues. Then every shard has to be as after an undisturbed migration, and the rows of
+//! all shards together have to be those of one big table.
 //!
 //! `SHARDED_STEPS=all` kills at every system call instead of some.
 

@@ -1,5 +1,5 @@
-//! Migrations of three schemas of a PostgreSQL server: the migrating process is killed, the server is stopped hard, an index is
-//! left invalid, the server has no connection left.
+//! Migrations of three schemas of a PostgreSQL server. The migrating process is killed, the server is stopped hard, an index is
+//! left invalid, or the server has no free connection.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,7 +1,7 @@
 //! Statements that are cancelled through a pooler: at a deadline, and because their future is dropped (W13, W27).
 //!
-//! The cancel request travels on a connection of its own, and the pooler forwards it to the server connection that its
-//! client has at that moment. Other clients share the server connections, and must never be hit.
+//! The cancel request travels on its own connection. The pooler forwards it to the server connection that its client has at
+//! that moment. Other clients share the server connections, and must never be hit.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -96,7 +96,7 @@ fn leave_statements(world: &World, cluster: &Cluster, round: i64) -> Result<bool
         session.set_timeout(None);
         is_not_cancelled(session, round)?;
         if sleeping(world) != "0" {
-            // The pooler did not answer in time. A session that has read nothing goes on with another connection.
+            // The pooler did not answer in time. A session that has read nothing continues with another connection.
             assert!(!has_written, "the server has ended it");
             end_sleeping(world);
             cancelled = false;

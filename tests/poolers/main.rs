@@ -1,7 +1,7 @@
 //! Clusters behind a connection pooler: PgBouncer in each of its pool modes, in front of a real server.
 //!
-//! In transaction mode each transaction of a client may come to another connection of the server, with the settings and
-//! the prepared statements that another client has left there.
+//! In transaction mode each transaction of a client may use another connection of the server, with settings and prepared
+//! statements of another client.
 
 mod bouncer;
 mod cancelling;

@@ -39,7 +39,7 @@ pub fn names_unplaced<T: Subject>(tree: &Tree, layout: &Layout) -> bool {
     found
 }
 
-/// Checks the shards that were asked, or the error.
+/// Checks the shards that were read, or the error.
 pub fn check_asked<T: Subject>(tree: &Tree, pin: Option<usize>, asked: &[usize], layout: &Layout) -> Verdict {
     let shares = shares::<T>(tree, layout);
     let once: HashSet<usize> = asked.iter().copied().collect();
@@ -57,7 +57,7 @@ pub fn check_asked<T: Subject>(tree: &Tree, pin: Option<usize>, asked: &[usize],
     check_needless::<T>(tree, None, asked, layout)
 }
 
-/// Checks the shards that were asked, if a read may end before every shard is asked.
+/// Checks the shards that were read, if a read may end before every shard is read.
 pub fn check_needless<T: Subject>(
     tree: &Tree,
     pin: Option<usize>,

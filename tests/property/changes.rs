@@ -1,5 +1,5 @@
 //! Changes of the layout under random reads and writes: before, in and after a change, at every step, a cluster answers as one
-//! big table does, and asks the shards that have the keys at that moment and no others.
+//! big table does. It reads only the shards that have the keys at that moment.
 //!
 //! Two handles read and write, each opened for itself, as processes are. Each step of a change is made by one of them, which
 //! takes the change over if the other one made the step before. A change may be cancelled, by its owner or while it copies,
@@ -270,7 +270,7 @@ impl Changing<'_> {
         Ok(())
     }
 
-    /// Makes a change to its end; what happens meanwhile is in the plan.
+    /// Makes a change to its end; the plan has the events meanwhile.
     fn change<T: Subject>(&mut self, plan: &Plan, spares: &mut Vec<String>) -> Verdict {
         (0..2).try_for_each(|handle| self.follow::<T>(handle))?;
         let before = self.handles[0].layout.clone();
@@ -284,7 +284,7 @@ impl Changing<'_> {
             let (mut change, lines) = self.begin::<T>(plan, &sources, &targets)?;
             match self.advance::<T>(plan, &mut change, &before, &lines, &mut cancelled)? {
                 true => return Ok(()),
-                // It is made once more, without what happened before.
+                // It is made once more, without the events before.
                 false => drop(change),
             }
         }
@@ -422,7 +422,7 @@ impl Changing<'_> {
         Ok(false)
     }
 
-    /// The handle that has switched has the new layout: keys of the sources are on the targets, all others where they were.
+    /// The handle that has switched has the new layout: keys of the sources are on the targets, all others on their old shards.
     fn switched<T: Subject>(&mut self, mover: usize, before: &Layout, lines: &[String]) -> Verdict {
         let after = before.changed(self.handles[mover].cluster.shards(), lines, self.template.serving);
         let name = |layout: &Layout, index: Option<usize>| {
@@ -497,12 +497,13 @@ impl Changing<'_> {
         (0..next).rev().find(is_free).filter(|_| next % 4 > 0).unwrap_or(next)
     }
 
-    /// Whether a handle does not know the last switch.
+    /// Returns true if a handle has the layout before the last switch.
     fn is_behind(&self, handle: usize) -> bool {
         self.handles[handle].layout.epoch < self.handles[1 - handle].layout.epoch
     }
 
-    /// Writes with a handle that does not know the last switch, in a transaction that is run again if it meets a retired shard.
+    /// Writes with a handle with the layout before the last switch, in a transaction that is run again if it meets a retired
+    /// shard.
     fn transact<T: Subject>(&mut self, handle: usize, ops: &[Op]) -> Verdict {
         let (world, known) = (&self.handles[handle], &self.handles[1 - handle].layout);
         let oracle = placed::<T>(&self.oracle, known)?;
@@ -551,7 +552,7 @@ impl Changing<'_> {
         Ok(())
     }
 
-    /// Has a handle read all rows: it may not know the last switch, and knows it then.
+    /// Reads all rows with a handle, which then has the layout after the last switch.
     fn follow<T: Subject>(&mut self, handle: usize) -> Verdict {
         if !self.is_behind(handle) {
             return Ok(());
@@ -565,7 +566,7 @@ impl Changing<'_> {
         Ok(())
     }
 
-    /// Every row is where it belongs, and nothing of a change is left.
+    /// Checks that every row is on the shard of its key, and that nothing of a change is left.
     fn end<T: Subject>(&mut self) -> Verdict {
         (0..2).try_for_each(|handle| self.follow::<T>(handle))?;
         let cluster: &Cluster = &self.handles[0].cluster;
@@ -610,7 +611,7 @@ fn by_id(id: i64) -> Tree {
     Tree::Leaf(Column::Id, Test::Equal(Datum::Integer(id)))
 }
 
-/// Writes in a session and in the oracle, and compares what was affected.
+/// Writes in a session and in the oracle, and compares the affected rows.
 fn perform<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, op: &Op, id: i64) -> Verdict {
     let rows = oracle.all();
     match op {
@@ -653,6 +654,6 @@ fn perform<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, op
         }
         Op::Update(..) | Op::Delete(_) | Op::Replace(..) => {}
     }
-    // What waits would be sent with the next statement, and be counted as that.
+    // Pending changes would be sent with the next statement, and be counted with it.
     succeeded(session.flush())
 }

@@ -1,5 +1,5 @@
-//! Children and grandchildren: parents whose ids count from 1 on every shard, so that the same id is another
-//! row elsewhere, filtered by their parents' links.
+//! Children and grandchildren, filtered by their parents' links. The parents' ids count from 1 on every shard: the same id is
+//! another row on another shard.
 
 use std::collections::BTreeSet;
 
@@ -165,8 +165,8 @@ impl Family {
         }
     }
 
-    /// Whether readings of the place with this id on this shard may match. Narrowing reads links where they
-    /// are asked for, not where they are excluded: `exact` is whether to look at those, too.
+    /// Returns true if readings of the place with this id on this shard may match. Pruning uses links that a condition
+    /// requires, not those that it excludes; `exact` includes the latter.
     fn may(&self, tree: &Tree, shard: usize, id: i64, negated: bool, exact: bool) -> bool {
         let is = |place: &Index| {
             let place = self.place(place);

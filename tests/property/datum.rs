@@ -1,4 +1,4 @@
-//! Values, columns and rows as the tests see them: nothing of the library is used here.
+//! Values, columns and rows of the tests, without the library.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -38,7 +38,7 @@ impl Datum {
         }
     }
 
-    /// The order of two values of one column: `None` where one is NULL.
+    /// The order of two values of one column: `None` if one is NULL.
     pub fn order(&self, other: &Datum) -> Option<Ordering> {
         match (self, other) {
             (Datum::Null, _) | (_, Datum::Null) => None,

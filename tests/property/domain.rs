@@ -1,8 +1,8 @@
-//! Brute force: which shards a predicate may have rows on, found by looking at the key's values.
+//! Brute force: finds the shards on which a predicate may have rows, from the key's values.
 //!
-//! The literals of the predicate and the values that the placement names cut the key's values into cells:
-//! each literal is one, and so is every gap between two of them. Within a cell a comparison does not change,
-//! so one value stands for all; to find the cell's shards, many of its values are placed one by one.
+//! The literals of the predicate and the values that the placement names cut the key's values into cells. Each literal is a
+//! cell, and so is every gap between two of them. Within a cell a comparison does not change, so one value stands for all. To
+//! find the cell's shards, many of its values are placed one by one.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ const SAMPLES: usize = 200;
 /// The library describes so many alternatives of a key of several columns exactly, at least.
 const ALTERNATIVES: usize = 1_000;
 
-/// The shards that a predicate must ask, and those that it may.
+/// The shards that a predicate must read, and those that it may read.
 #[derive(Debug, Default)]
 pub struct Shares {
     /// The shards that can hold a row for which the predicate holds, judged by its key alone.
@@ -131,7 +131,7 @@ fn literals(tree: &Tree, of: Column) -> Vec<Datum> {
     literals
 }
 
-/// The cells, each with some of its values, or all of them where they are few.
+/// The cells, each with some of its values, or all of them if they are few.
 fn cells(kind: Kind, mut literals: Vec<Datum>, edges: &[Datum]) -> Vec<Vec<Datum>> {
     literals.extend(edges.iter().cloned());
     match kind {

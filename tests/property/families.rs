@@ -1,7 +1,6 @@
-//! Three generations of rows in which everything that queries reason about may be NULL: lookups and references, beside
-//! collations, versions and numbers that are computed. Conditions go from parents to children and back, and to reference
-//! tables, with NOT at every boundary. Reads, bulk writes and changes of single rows are compared with the same rows in
-//! plain Rust.
+//! Three generations of rows with lookups and references that may be NULL, collations, versions and computed numbers.
+//! Conditions lead from parents to children and back, and to reference tables, with NOT at every boundary. Reads, bulk writes
+//! and changes of single rows are compared with the same rows in plain Rust.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -58,7 +57,7 @@ pub enum KindTree {
     Not(Box<KindTree>),
 }
 
-/// A row as the tests know it.
+/// A row of the tests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     shard: usize,
@@ -100,7 +99,7 @@ pub struct Made {
 #[derive(Clone, Debug)]
 pub enum Set {
     Amount(Option<i64>),
-    /// `amount + gain`, NULL where the amount is.
+    /// `amount + gain`, NULL if the amount is NULL.
     AmountPlusGain,
     /// `gain * by + amount`.
     AmountOfProduct(i64),
@@ -137,7 +136,7 @@ pub struct Case {
     kinds: Vec<(Option<String>, Option<i64>)>,
     made: [Vec<Made>; 3],
     trees: [Tree; 3],
-    /// How many rows of an ordered answer are left out, and how many are wanted.
+    /// The offset and the limit of an ordered answer.
     page: (u64, Option<u64>),
     writes: Vec<Write>,
 }
@@ -399,7 +398,7 @@ impl Tree {
 }
 
 impl Set {
-    /// The row with the change; none where a number leaves its range.
+    /// The row with the change; `None` if a number leaves its range.
     fn apply(&self, rows: &Rows, row: &Row) -> Option<Row> {
         let mut row = Row { version: row.version + 1, ..row.clone() };
         match self {
@@ -422,7 +421,7 @@ impl Set {
 }
 
 impl Rows {
-    /// The id of a row of the reference table, where there is any.
+    /// The id of a row of the reference table, if it has any.
     fn kind(&self, place: Option<&Index>) -> Option<i64> {
         let place = place.filter(|_| !self.kinds.is_empty())?.index(self.kinds.len());
         i64::try_from(place + 1).ok()
@@ -459,7 +458,7 @@ trait Member: Sharded<Id = i64> + Clone + PartialEq + std::fmt::Debug {
     fn ordered(select: Select<Self, Routed>, descending: bool) -> Select<Self, Routed>;
     fn set(update: Update<Self, Routed>, rows: &Rows, set: &Set) -> Update<Self, Routed>;
     fn change(&mut self, code: Option<i64>, amount: Option<i64>);
-    /// The row as these tests know it, without its parent and key.
+    /// The row of the tests, without its parent and key.
     fn row(&self, shard: usize) -> Row;
 
     fn filter(tree: &Tree) -> Filter<Self, Unrouted> {
@@ -475,7 +474,7 @@ trait Member: Sharded<Id = i64> + Clone + PartialEq + std::fmt::Debug {
     }
 }
 
-/// A model, and what it does with the conditions on its key, its parent and its children.
+/// A model, and its conditions on its key, its parent and its children.
 macro_rules! member {
     (
         $model:ident $generation:literal, #[$table:meta], text: [$(#[$text:meta])?], { $($home:tt)* },
@@ -565,7 +564,7 @@ macro_rules! member {
     };
 }
 
-/// Rows as the tests know them, without what the rows themselves do not hold.
+/// Rows of the tests, without values that the model's rows do not hold.
 fn own(row: &Row) -> Row {
     Row { parent: 0, key: 0, ..row.clone() }
 }
@@ -601,7 +600,7 @@ fn read<T: Member>(session: &mut Session, rows: &Rows, case: &Case) -> Verdict {
     Ok(())
 }
 
-/// The whole table is what it should be.
+/// Checks the whole table.
 fn check_table<T: Member>(session: &mut Session, rows: &Rows) -> Verdict {
     let mut found: Vec<Row> = succeeded(session.all(T::select().all_shards()))?
         .iter()
@@ -673,7 +672,7 @@ fn session_shard(session: &Session, shard: usize) -> String {
     session.cluster().shards().by_index(shard).expect("a shard").name().to_owned()
 }
 
-/// The models of a family, and the tests over them. `text` is what the column of that name declares.
+/// The models of a family, and the tests over them. `text` has the attributes of the column of that name.
 macro_rules! family {
     ($name:ident, is_folded: $is_folded:literal, text: $text:tt) => {
         pub mod $name {
@@ -837,9 +836,9 @@ macro_rules! family {
 family! { folded, is_folded: true, text: [#[sharded(collate = nocase)]] }
 family! { exact, is_folded: false, text: [] }
 
-/// The kinds of conditions that a case has. A condition in a relation is named by what stands above it, from outside in: `!`
-/// if an odd number of NOTs stands above the innermost relation, the relation (`P` to a parent, `C` to a child, `R` to what is
-/// referred to), `!` again for the NOTs in the relation, and the column.
+/// The kinds of conditions that a case has. A condition in a relation is named from outside in. First is `!` if an odd number
+/// of NOTs stands above the innermost relation. Then follow the relation (`P` to a parent, `C` to a child, `R` to a referenced
+/// row), `!` for the NOTs in the relation, and the column.
 pub fn shapes(case: &Case, seen: &mut dyn FnMut(String)) {
     for tree in &case.trees {
         shape(tree, Above::default(), seen);

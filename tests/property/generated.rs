@@ -156,7 +156,7 @@ fn see_measures(counts: &mut Counts, measures: &Measures) {
 }
 
 #[test]
-fn rows_hold_what_may_go_wrong() {
+fn rows_hold_edge_cases() {
     let mut counts = Counts::default();
     some(&rows(Shape::of::<ByTextHash>())).for_each(|rows| see_rows(&mut counts, &rows));
     let values =
@@ -295,8 +295,8 @@ fn changes_are_of_every_kind() {
     }
 }
 
-/// For predicates on the key alone, without `LIKE`, brute force leaves no choice: what must be asked is what may.
-/// Predicates prune: some ask no shard, some one, some several, some all.
+/// For predicates on the key alone, without `LIKE`, brute force leaves no choice: the shards that must be read are those that
+/// may be read. Predicates prune: some read no shard, some one, some several, some all.
 #[test]
 fn predicates_on_the_key_alone_have_one_right_answer() {
     fn check<T: Subject>() {

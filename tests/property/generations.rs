@@ -1,5 +1,4 @@
-//! Three generations of rows and conditions on them: made at random, and what they mean, written for these tests
-//! without the library.
+//! Three generations of random rows and conditions on them. The conditions are evaluated here without the library.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -44,7 +43,7 @@ pub struct Case {
     pub pin: Option<usize>,
 }
 
-/// A row as the tests know it.
+/// A row of the tests.
 #[derive(Clone, Debug)]
 pub struct Known {
     pub shard: usize,
@@ -154,8 +153,8 @@ impl Tree {
         }
     }
 
-    /// Whether it may hold for a row with this key on this shard, of which nothing else is known: children may
-    /// be there or not.
+    /// Returns true if it may hold for a row with this key on this shard, without its other columns: children may be there or
+    /// not.
     pub fn may(&self, rows: &Generations, generation: usize, key: i64, shard: usize, negated: bool) -> bool {
         let same = |tree: &Tree| tree.may(rows, generation, key, shard, negated);
         match self {

@@ -37,7 +37,7 @@ pub fn check<T: Subject>(
             return Ok(());
         }
     };
-    // Shards are asked one after the other where the groups are each shard's own, or none is left to ask.
+    // Shards are read one after the other if the groups are each shard's own, until no shard is left.
     let ends_early = match &found {
         Ok(found) => measures.limit == Some(found.len() as u64),
         Err(_) => true,
@@ -50,7 +50,7 @@ pub fn check<T: Subject>(
     let lines: Vec<Line> = oracle.select(query, pin).into_iter().map(|(_, line)| line).collect();
     let groups = grouped(&lines, measures);
     if groups.iter().any(|group| group.may_be_too_large(measures)) {
-        // It is an error, unless the shards have left that group out of the answer by themselves.
+        // It is an error, unless the shards have left that group out of the answer automatically.
         return match found {
             Err(error) => {
                 prop_assert_eq!(error.kind(), ErrorKind::Value);
@@ -116,7 +116,7 @@ fn holds(operator: Operator, order: Ordering) -> bool {
     }
 }
 
-/// By what was asked for, then by all the groups' columns.
+/// Orders by the query's order, then by all the groups' columns.
 fn compare(a: &Group<'_>, b: &Group<'_>, measures: &Measures) -> Ordering {
     let columns = measures.columns();
     let asked = measures.order.iter().map(|by| match *by {
@@ -134,7 +134,7 @@ fn compare(a: &Group<'_>, b: &Group<'_>, measures: &Measures) -> Ordering {
     asked.chain(rest).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
-/// The order of two values; NULL is the least unless it is said where it comes.
+/// The order of two values; by default NULL is the least.
 fn ordered(a: &Datum, b: &Datum, By { descending, nulls_first, .. }: By) -> Ordering {
     let null_first = nulls_first.unwrap_or(!descending);
     match (*a == Datum::Null, *b == Datum::Null) {

@@ -1,5 +1,5 @@
-//! The shard of each key at one moment: by the declared placement, or by the lines of a change, which are read here without the
-//! library's reader.
+//! The shard of each key at one moment: by the declared placement, or by the lines of a change. The lines are parsed here
+//! without the library.
 
 use shard_runtime::{Shard, ShardRole, Sharded as _, Shards};
 
@@ -52,7 +52,7 @@ impl Layout {
         Layout { shards: shards.clone(), ..self.clone() }
     }
 
-    /// The serving shards to which a hash or a function gives no key. A query that is not narrowed by its keys asks them, too.
+    /// The serving shards to which a hash or a function gives no key. A query that is not narrowed by its keys reads them, too.
     pub fn without_keys(&self) -> Vec<usize> {
         match &self.rule {
             Rule::Hash(_, shards) | Rule::Function(_, shards) => {
@@ -67,8 +67,8 @@ impl Layout {
         self.shards.by_index(self.serving[number % self.serving.len()]).expect("a shard")
     }
 
-    /// The shard of a key, for which a row of this key is given; the outer `None` for a hash as declared, which only the
-    /// library's chooser computes.
+    /// The shard of a key, given a row of this key. The outer `None` is for a declared hash, which only the library's chooser
+    /// computes.
     pub fn owner<T: Subject>(&self, key: &Datum, row: &T) -> Option<Option<usize>> {
         match &self.rule {
             Rule::Declared(shards) => T::declared(key, *shards),

@@ -1,5 +1,5 @@
-//! Lookups: after every verb on rows with them, their values are unique over the cluster, lead to the rows that
-//! have them, and agree with these after every unit of work.
+//! Lookups: after every verb on rows with them, their values are unique over the cluster and lead to their rows. After every
+//! transaction the entries agree with the rows.
 
 use proptest::collection::vec;
 use proptest::option;

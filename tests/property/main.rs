@@ -1,14 +1,13 @@
 //! Property tests against one big table.
 //!
-//! The same rows are put into a cluster and into one plain SQLite table (`oracle`), and random queries must
-//! give the same answer on both: the same rows, in the same order where one was asked for, the same counts, groups
-//! and measures, the same rows changed or removed. And the shards that are asked must be those that brute force over the
-//! key's values finds (`domain`): never too few, and none that cannot hold a match. Queries over several models are compared
-//! with the same rows in plain Rust (`children`, `relations`, `families`).
+//! The same rows are put into a cluster and into one plain SQLite table (`oracle`). Random queries must give the same answer on
+//! both: rows, in the same order if the query has one, counts, groups and measures, changed and removed rows. The shards that
+//! are read must be those that brute force over the key's values finds (`domain`): never too few, and none that cannot hold a
+//! match. Queries over several models are compared with the same rows in plain Rust (`children`, `relations`, `families`).
 //!
-//! The same holds before, in and after changes of the layout (`changes`), where each moment has a layout of its own (`layout`).
+//! The same holds before, in and after changes of the layout (`changes`), in which each moment has its own layout (`layout`).
 //!
-//! That what may go wrong is made often enough is counted (`generated`).
+//! `generated` counts that edge cases are generated often enough.
 //!
 //! `SHARDED_CASES` is how many cases are run in all (the default is 4,000), and `SHARDED_SEED` the seed of the first.
 //! Every case has a seed of its own, which a failure prints together with the command that runs it again.
@@ -40,7 +39,7 @@ mod writing;
 /// One test per model; the numbers are the shares of the cases, in thousandths.
 macro_rules! properties {
     ($($name:ident: $model:ident, $reads:literal, $writes:literal;)*) => {
-        /// Reads: rows, order, limit, offset, counts, and the shards that are asked.
+        /// Reads: rows, order, limit, offset, counts, and the shards that are read.
         mod reads {
             $(
                 #[test]

@@ -1,4 +1,4 @@
-//! Measures, as the tests see them and as the library does.
+//! Measures of the tests and of the library.
 
 use shard_runtime::{
     Column as Typed, ColumnKind, ColumnList, GroupOrder, Having, Measure, Measured, Number, Result, Routed,
@@ -167,7 +167,7 @@ pub fn measured<T: Subject>(
     }
 }
 
-/// Groups by these columns. What does not depend on them is made elsewhere: this is compiled for all of them.
+/// Groups by these columns. Only the code that depends on them is here, because it is compiled for all of them.
 pub fn grouped_by<T: Subject, C: ColumnList<T, Output: Data>>(
     session: &mut Session,
     select: Select<T, Routed>,

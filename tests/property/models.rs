@@ -15,8 +15,8 @@ use super::subject::{
     Cell, Groups, Subject, aggregate, compared, compared_text, extreme, grouped, nullable, ordered,
 };
 
-/// A model and its [`Subject`]. `compare` and `aggregate` are what can be done with the key: text has tests of
-/// its own, and only numbers have sums.
+/// A model and its [`Subject`]. `compare` and `aggregate` are the operations on the key: text has tests of its own, and only
+/// numbers have sums.
 macro_rules! model {
     (
         $(#[$struct:meta])*

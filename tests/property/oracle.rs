@@ -43,7 +43,7 @@ impl Oracle {
         assert_eq!(added.expect("a row"), 1);
     }
 
-    /// The rows of a query and their shards: in its order, and by shard and id where that leaves a choice.
+    /// The rows of a query and their shards, in its order; ties by shard and id.
     pub fn select(&self, query: &Query, shard: Option<usize>) -> Vec<(usize, Line)> {
         let mut sql = Sql::from("SELECT * FROM big");
         sql.filter(&query.tree, shard);

@@ -1,4 +1,4 @@
-//! Predicates as trees, and what they mean: written for these tests, without the library.
+//! Predicates as trees, and their evaluation, without the library.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -179,8 +179,7 @@ impl Tree {
         }
     }
 
-    /// Whether it may hold, where for each leaf `may(column, test, negated)` returns whether it, or its
-    /// negation, may.
+    /// Returns whether it may hold. For each leaf `may(column, test, negated)` returns whether it, or its negation, may.
     pub fn may_hold(&self, may: &dyn Fn(Column, &Test, bool) -> bool) -> bool {
         self.may(may, false)
     }

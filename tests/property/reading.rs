@@ -1,4 +1,4 @@
-//! Reads: a cluster answers as one big table does, and asks the shards that it must and no others.
+//! Reads: a cluster answers as one big table does, and reads only the necessary shards.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -99,7 +99,7 @@ fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, quer
         asked.iter().filter_map(|place| shards.by_index(*place)).map(Shard::name).collect();
     let allowed = explained.shards();
     match query.limit {
-        // Without an order one shard is asked after the other, until there are rows enough.
+        // Without an order one shard is read after the other, until there are rows enough.
         Some(limit) if limit == found.len() as u64 && query.order.is_empty() => {
             prop_assert!(allowed.starts_with(&names), "{:?} may be asked, {:?} were", allowed, names);
             let last = found.last().map(|row| row.shard().name());
@@ -139,8 +139,8 @@ fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, quer
     check_rows::<T>(&first, oracle, &query, pin)
 }
 
-/// The rows are the oracle's: in its order as far as one was asked for, and by shard where that leaves a
-/// choice; which of a shard's rows come first where it still does is the shard's own affair.
+/// Checks that the rows are the oracle's, in the order of the query, and ties by shard. Among the remaining ties each shard may
+/// choose any order.
 fn check_rows<T: Subject>(
     found: &[Stored<T>],
     oracle: &Oracle,

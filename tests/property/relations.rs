@@ -1,6 +1,5 @@
-//! Conditions over three generations, in which every column but the keys has the same name: the rows that they
-//! leave are those that looking through all rows finds, and the shards that they ask are those that trying out
-//! every key finds.
+//! Conditions over three generations, in which every column but the keys has the same name. The rows are those that a search
+//! through all rows finds, and the shards are those that a trial of every key finds.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -15,7 +14,7 @@ use super::predicate::Truth;
 use super::runner::{self, Verdict};
 use super::world::{World, succeeded, worlds};
 
-/// Checks the rows of a generation, and the shards that were asked for them.
+/// Checks the rows of a generation, and the shards that were read for them.
 fn check(case: &Case, rows: &Generations, generation: usize, shards: &Shards, found: &Found) -> Verdict {
     let tree = &case.trees[generation];
     let pin = case.pin.map(|pin| pin % shards.len());
@@ -51,7 +50,7 @@ fn place(key: i64, shards: &Shards) -> usize {
     bare::First { id: key, value: None }.shard_chooser(shards).expect("every key has a shard")
 }
 
-/// Rows by shard and id, and the shards that were asked.
+/// Rows by shard and id, and the shards that were read.
 struct Found {
     rows: Vec<(usize, i64)>,
     asked: Vec<usize>,
@@ -98,7 +97,7 @@ where
     Ok(alone.len() as u64)
 }
 
-/// The filter of a generation, and what it makes of conditions that other generations have not or have otherwise.
+/// The filter of a generation, and its form of conditions that other generations lack or have in another form.
 macro_rules! filter {
     ($function:ident, $model:ident, $leaf:expr, $parent:expr, $child:expr) => {
         fn $function(rows: &Rows, tree: &Tree) -> Filter<$model, Unrouted> {

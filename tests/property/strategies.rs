@@ -189,7 +189,7 @@ pub fn deep(leaves: BoxedStrategy<Tree>) -> BoxedStrategy<Tree> {
     })
 }
 
-/// A column to order by: descending or not, and where NULL comes, if that is said.
+/// A column to order by: descending or not, and the order of NULL, if it is given.
 #[derive(Clone, Copy, Debug)]
 pub struct By {
     pub column: Column,
@@ -197,7 +197,7 @@ pub struct By {
     pub nulls_first: Option<bool>,
 }
 
-/// The shard that a query is told to ask.
+/// The shard to which a query is pinned.
 #[derive(Clone, Debug)]
 pub enum Pin {
     Shard(usize),

@@ -1,4 +1,4 @@
-//! The trait that the tests need of a model, for every kind of key.
+//! The trait that a model implements for the tests, for every kind of key.
 
 use shard_runtime::{
     Column as Typed, ColumnKind, Field, Filter, Insert, IntoOperand, Models, Number, Order, Result, Routed,
@@ -68,7 +68,7 @@ pub trait Subject: Insert<Model = Self> + UniqueId + Sharded<Id = i64> + Clone +
         wanted: &Wanted<Self>,
     ) -> Result<Vec<Found>>;
 
-    /// Adds what the row refers to.
+    /// Adds the rows that the row refers to.
     fn before_adding(_: &mut Session, _: &Self) -> Result<()> {
         Ok(())
     }
@@ -104,7 +104,7 @@ pub trait Subject: Insert<Model = Self> + UniqueId + Sharded<Id = i64> + Clone +
     }
 }
 
-/// Which groups are wanted, and how they are asked for.
+/// The groups of a query, and their order and limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Groups {
     /// All of them.
@@ -247,7 +247,7 @@ where
     })
 }
 
-/// The groups of a column's values, with their numbers but where they are asked for as distinct values.
+/// The groups of a column's values, with their numbers unless they are read as distinct values.
 pub fn grouped<T, V, K>(
     session: &mut Session,
     select: Select<T, Routed>,

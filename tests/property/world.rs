@@ -1,4 +1,4 @@
-//! Clusters to put rows into: kept for many cases, since making one costs more than a case.
+//! Clusters for the rows. They are kept for many cases, because making one costs more than a case.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -111,7 +111,7 @@ impl World {
         World { cluster, layout, dirty: Cell::new(false), _folder: None }
     }
 
-    /// Returns the closure's value and the indexes of the shards that it asked, one for each statement.
+    /// Returns the closure's value and the indexes of the shards that it read, one for each statement.
     pub fn asked<O>(&self, session: &mut Session, run: impl FnOnce(&mut Session) -> O) -> (O, Vec<usize>) {
         let before: Vec<u64> = self.cluster.shards().iter().map(Shard::statements).collect();
         let result = run(session);
@@ -123,8 +123,8 @@ impl World {
     }
 }
 
-/// A session of a cluster that holds these rows, and the rows with the shards that they live on: committed
-/// by another session, or waiting to be in this one. Rows whose key is placed nowhere are refused.
+/// A session of a cluster that holds these rows, and the rows with their shards. They are committed by another session, or
+/// pending in this one. Rows whose key is placed nowhere are refused.
 pub fn filled<T: Subject>(
     world: &World,
     rows: &[Line],

@@ -1,4 +1,4 @@
-//! Bulk updates and deletes: what they affect, and what they leave.
+//! Bulk updates and deletes: the affected rows, and the rows that remain.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -16,7 +16,7 @@ use super::strategies::{By, Pin, Shape, assignments, pins, rows, trees};
 use super::subject::Subject;
 use super::world::{World, filled, succeeded, worlds};
 
-/// A bulk update, or a delete where it sets nothing.
+/// A bulk update, or a delete if it sets nothing.
 #[derive(Clone, Debug)]
 pub struct Write {
     pub tree: Tree,
@@ -92,7 +92,7 @@ pub fn execute<T: Subject>(session: &mut Session, write: &Write, layout: &Layout
     }
 }
 
-/// Checks what a write affects, and the shards that it asks.
+/// Checks the rows that a write affects, and the shards that it reads.
 pub fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, write: &Write) -> Verdict {
     let layout = &world.layout;
     let (affected, asked) = world.asked(session, |session| execute::<T>(session, write, layout));

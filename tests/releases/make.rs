@@ -52,8 +52,8 @@ fn copy(from: &Path, to: &Path) {
     raw(from).execute("VACUUM INTO ?1", [to.to_str().unwrap()]).unwrap();
 }
 
-/// Leaves the decision of a transaction over two files as a process does that is killed after the first file's part: shard `b`
-/// lacks it, and the control database holds its record.
+/// Leaves the decision of a transaction over two files as a process that is killed after the first file's part. Shard `b` lacks
+/// its part, and the control database holds its record.
 fn leave_pending(builder: Builder, folder: &Path) {
     let [before, b, kept, control] =
         ["before.db", "b.db", "kept.db", "control.db"].map(|name| folder.join(name));
@@ -93,7 +93,7 @@ fn dump(server: &Server, to: &Path) {
     let output = pg_dump.arg(server.url()).output().expect("pg_dump runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    // Commands of psql that later versions do not know alike, and comments with the version.
+    // Commands of psql that differ between versions, and comments with the version.
     let lines = text.lines().filter(|line| !line.starts_with("--") && !line.starts_with('\\'));
     let lines: Vec<&str> = lines.filter(|line| !line.trim().is_empty()).collect();
     fs::write(to, lines.join("\n") + "\n").unwrap();

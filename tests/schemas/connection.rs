@@ -39,7 +39,7 @@ fn w24_sql_does_not_change_a_connection_for_later_sessions() {
         (place.ids("s_a"), place.ids("s_b")),
         (vec!["1".to_owned(), "20".to_owned()], vec!["2".to_owned()])
     );
-    // What cannot be seen in the text is undone.
+    // A change that the text does not show is undone.
     let hidden = [
         "SELECT set_config('search_path', 's_b', false) AS said",
         "SELECT set_config('role', 'pg_read_all_data', false) AS said",
@@ -140,7 +140,7 @@ fn a_statement_that_another_program_cancels_is_busy() {
     }
 }
 
-/// The commit of a deferred constraint, a batch, and what is prepared are cancelled, too.
+/// The commit of a deferred constraint, a batch, and a prepared statement are cancelled, too.
 #[test]
 fn a_commit_that_another_program_cancels_is_busy() {
     let server = server();

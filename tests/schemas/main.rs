@@ -1,5 +1,5 @@
-//! Shards that are schemas of one PostgreSQL database: their rows stay apart under any settings of the connection, and
-//! they share its connections and its transactions.
+//! Shards that are schemas of one PostgreSQL database. Their rows stay apart under any settings of the connection, and they
+//! share its connections and its transactions.
 
 #[path = "../suite/client.rs"]
 mod client;
@@ -407,7 +407,7 @@ fn r32_a_failing_schema_leaves_the_others_and_the_session() {
         assert_eq!((error.kind(), error.shard()), (ErrorKind::Value, Some("c")), "{error}");
         let count = session.one(Item::select().all_shards().count()).unwrap();
         assert_eq!(count, if writes { 16_001 } else { 16_000 });
-        // A deadline stops the statement of one schema, and the session goes on.
+        // A deadline stops the statement of one schema, and the session continues.
         session.set_timeout(Some(Duration::from_millis(200)));
         let slow = Sql::new("SELECT id FROM {items}, pg_sleep(5)").on_shard("b");
         assert_eq!(session.all(slow).map(drop).unwrap_err().kind(), ErrorKind::TimedOut);

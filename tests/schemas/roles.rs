@@ -53,7 +53,7 @@ fn r56_a_role_without_create_generates_ids_above_the_rows() {
     let event = session.add(NewEvent { home: "a".into() }).unwrap();
     assert_eq!(event.id, 42);
     session.commit().unwrap();
-    // Only what needs the table fails.
+    // Only operations that need the table fail.
     let error = session.add_with_id(5_000, NewEvent { home: "a".into() }).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     let message = error.to_string();
@@ -147,7 +147,7 @@ fn r56_a_table_of_skipped_ids_that_another_process_is_making_is_waited_for() {
 
 /// A role that may read each shard's record, and not the one of the control database.
 #[test]
-fn r40_a_role_that_may_not_read_the_recorded_layout_is_told_the_grant() {
+fn r40_the_error_of_a_role_that_may_not_read_the_recorded_layout_names_the_grant() {
     let server = server();
     let place = Place::new(server);
     let builder = |login: &str| {

@@ -29,7 +29,7 @@ fn w30_a_schema_that_is_swapped_under_a_cluster_is_refused() {
         session.commit().map(drop)
     };
     read("a").unwrap();
-    // One that is under way and has read `c`.
+    // One that is running and has read `c`.
     let mut session = cluster.session();
     session.all(Owner::select().on_shard("c")).unwrap();
     swap(&place, "s_a", "s_b");
@@ -42,7 +42,7 @@ fn w30_a_schema_that_is_swapped_under_a_cluster_is_refused() {
         let sql = Sql::new("UPDATE owners SET cents = 0").on_shard(shard);
         refused(cluster.transaction(|session| session.execute(sql.clone())).map(drop), shard);
     }
-    // The others go on, in the session that met it as well.
+    // The others continue, in the session that met it as well.
     assert_eq!(session.all(Owner::select().on_shard("c")).unwrap().len(), 1);
     read("d").unwrap();
     swap(&place, "s_a", "s_b");
@@ -80,8 +80,8 @@ fn w30_a_schema_that_is_swapped_in_mid_transaction_is_refused() {
     assert_eq!(all_ids(&mut session), [1, 2, 3, 4]);
 }
 
-/// A schema that is replaced under a running cluster is noticed by each transaction that begins afterwards, on a connection
-/// that has checked the shard before.
+/// If a schema is replaced under a running cluster, each later transaction notices it, also on a connection that has checked
+/// the shard before.
 #[test]
 fn r40_each_transaction_that_reads_checks_the_shard() {
     let server = server();
@@ -151,7 +151,7 @@ fn r47_a_dropped_database_is_not_made_again() {
             assert!(message.contains("restore it") && message.contains("replace_lost(\"b\")"), "{message}");
         }
     }
-    // `create` makes no database; in an empty one it makes the shard if that is asked for.
+    // `create` makes no database; in an empty one it makes the shard on request.
     let name = second.url.rsplit_once('/').unwrap().1;
     Client::connect(&server.url()).run(&format!("CREATE DATABASE {name}"));
     let error = builder().create::<Item>().map(drop).unwrap_err();

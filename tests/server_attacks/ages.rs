@@ -1,5 +1,5 @@
-//! Rows of decision logs that grow old, and clocks that jump, beside everything else: recovery must not take a row for
-//! finished because of its age.
+//! Rows of decision logs grow old and clocks jump during other attacks. Recovery must not treat a row as finished because of
+//! its age.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub fn jump_and_recover(world: &World, seed: u64, is_over: &AtomicBool) -> u64 {
         let server = numbers.below(world.servers.len() as u64) as usize;
         jump(world, server, numbers.below(4) > 0);
         jumps += 1;
-        // Servers are down now and then: opening fails then, and recovery leaves what it cannot reach.
+        // Servers are down now and then: opening fails then, and recovery leaves participants on servers that it cannot reach.
         let Ok(cluster) = world.builder(&world.ports()).open::<Models>() else { continue };
         std::thread::sleep(Duration::from_millis(numbers.below(100)));
         let _ = cluster.recover();

@@ -1,4 +1,5 @@
-//! Sixteen threads write while servers crash: they are told what became of each unit, and go on by themselves.
+//! Sixteen threads write while servers crash. Each commit returns the outcome of its unit, and the threads continue without
+//! help.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

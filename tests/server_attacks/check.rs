@@ -1,5 +1,5 @@
-//! The conditions after an attack: no transaction on some of its shards only, none lost that was told to be committed, none there
-//! that was told to be aborted, the sum exact, and nothing left prepared on any server.
+//! The conditions after an attack. No transaction is on some of its shards only. None that was reported as committed is lost,
+//! and none that was reported as aborted is stored. The sum is exact, and nothing is left prepared on any server.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use shard_runtime::{Cluster, Sharded as _};
 use crate::unit::Told;
 use crate::{Account, Entry, Models, World};
 
-/// How long what a client has left open may take to be noticed by its server.
+/// The time in which a server notices that a client is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The counts.
@@ -24,7 +24,7 @@ pub struct Counts {
     pub doubted_and_there: usize,
 }
 
-/// Opens the cluster, which finishes what is left to do, and looks at every row.
+/// Opens the cluster, which finishes pending participants, and checks every row.
 pub fn check(world: &World, told: &BTreeMap<i64, Told>) -> Counts {
     let cluster = world.builder(&world.ports()).open::<Models>().expect("the cluster opens");
     let give_up = Instant::now() + PATIENCE;

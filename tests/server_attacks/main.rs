@@ -1,5 +1,5 @@
-//! Commits over several PostgreSQL servers, and over files and servers, under attack: servers crash, connections are cut,
-//! clients are killed, at every step of a unit of work and at random. What must hold afterwards is in `check`.
+//! Commits over several PostgreSQL servers, and over files and servers, under attack. Servers crash, connections are cut,
+//! clients are killed, at every step of a transaction and at random. `check` has the conditions that must hold afterwards.
 //!
 //! As part of `cargo test --all-features` this is a scaled-down run. On request it is a long one:
 //!
@@ -8,8 +8,8 @@
 //! ```
 //!
 //! `SHARDED_STEPS=all` attacks at every step instead of some; `SHARDED_KILLS` is the number of processes that are killed at
-//! random; `SHARDED_SECONDS` is how long servers crash while sixteen threads write; `SHARDED_SEED` repeats a run's choices,
-//! as far as servers let themselves be repeated.
+//! random; `SHARDED_SECONDS` is the time in which servers crash while sixteen threads write; `SHARDED_SEED` repeats a run's
+//! choices, as far as servers allow it.
 
 #![cfg(target_os = "linux")]
 
@@ -67,7 +67,7 @@ struct Entry {
     shards: i64,
 }
 
-/// One row on each shard; what units move between shards.
+/// One row on each shard, between which units move amounts.
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "accounts")]
 struct Account {
@@ -105,7 +105,7 @@ impl World {
         self.servers.iter().map(|server| server.lock().unwrap().port()).collect()
     }
 
-    /// The URLs of the shards, where the servers are reached at these ports.
+    /// The URLs of the shards if the servers are reached at these ports.
     fn urls(&self, ports: &[u16]) -> Vec<String> {
         let file = self.has_file.then(|| format!("sqlite:{}", self.folder.path().join("a.db").display()));
         let servers = self.servers.iter().zip(ports).map(|(server, port)| {

@@ -1,5 +1,5 @@
-//! A proxy before each server that counts the requests of a client and springs a trap at one of them, and that can be led
-//! to another server, as an address that moves with a failover.
+//! A proxy before each server that counts the requests of a client and runs an event at one of them. It can be redirected to
+//! another server, as an address that moves with a failover.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex};
 pub enum Moment {
     /// Before the server has it.
     Before,
-    /// After the server has done it, and before the client knows.
+    /// After the server has run it, and before the client receives the answer.
     After,
 }
 
@@ -38,7 +38,7 @@ pub struct Trap {
 struct State {
     trap: Option<Trap>,
     is_dead: bool,
-    /// Whether what happens at the trap is under way.
+    /// True while the event of the trap runs.
     is_springing: bool,
     /// The requests since the last look.
     steps: Vec<Step>,
@@ -88,7 +88,7 @@ impl Proxies {
         &self.ports
     }
 
-    /// Leads new connections to another server. Those that are open stay where they are.
+    /// Redirects new connections to another server. Open ones stay.
     pub fn lead_to(&self, place: usize, server: u16) {
         self.servers[place].store(server, Ordering::SeqCst);
     }
@@ -106,7 +106,7 @@ impl Proxies {
         self.requests.iter().chain(self.answers.iter()).for_each(|count| count.store(0, Ordering::SeqCst));
     }
 
-    /// The requests since then, and whether the trap is still waiting. Comes back once what happened there is over.
+    /// The requests since then, and whether the trap is still waiting. Returns once its event has ended.
     pub fn disarm(&self) -> (Vec<Step>, bool) {
         let mut state = self.state.lock().unwrap();
         while state.is_springing {
@@ -174,7 +174,7 @@ impl Proxies {
         close(&to);
     }
 
-    /// Springs the trap where it is set here.
+    /// Runs the event if the trap is set at this request.
     fn springs(&self, place: usize, count: usize, moment: Moment) -> bool {
         let trap = {
             let mut state = self.state.lock().unwrap();

@@ -1,4 +1,4 @@
-//! A unit of work, and what its writer was told about it.
+//! A transaction, and what its writer was told about it.
 
 use shard_runtime::{ErrorKind, Result, Session, Sql};
 

@@ -35,7 +35,7 @@ impl Cut {
         self.url.clone()
     }
 
-    /// Cuts the next connection on which this is said, once.
+    /// Cuts the next connection on which this text is sent, once.
     pub fn cut_after(&self, word: &str) {
         *self.word.lock().unwrap() = Some(word.to_owned());
     }

@@ -23,7 +23,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     word: Option<String>,
-    /// On which ways it was said.
+    /// The connections on which the text was sent.
     ways: [bool; 2],
     missed: bool,
 }
@@ -59,7 +59,7 @@ impl Meeting {
         *self.shared.state.lock().unwrap() = State { word: Some(word.to_owned()), ..State::default() };
     }
 
-    /// Whether it was said on both ways, and on none had to be waited for in vain.
+    /// Returns true if the text was sent on both connections, and neither waited in vain.
     pub fn has_been(&self) -> bool {
         let state = self.shared.state.lock().unwrap();
         state.ways == [true, true] && !state.missed

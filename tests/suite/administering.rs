@@ -21,9 +21,9 @@ on_every_backend! {
     only Files:
         a_shard_that_is_gone_or_another_one_is_not_healthy,
         a_shard_that_is_damaged_has_its_error_in_the_status,
-        what_is_decided_and_not_applied_is_pending;
+        a_decided_participant_that_is_not_applied_is_pending;
     only Schemas Servers:
-        what_is_prepared_is_pending_or_in_doubt,
+        a_prepared_participant_is_pending_or_in_doubt,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ fn statements_rows_and_commits_are_counted(backend: &Backend) {
     let names: Vec<&str> = after.shards.iter().map(|shard| shard.shard.as_str()).collect();
     assert_eq!(names, CONTINENTS);
 
-    // What is serialised names shards, and no row.
+    // The serialised value names shards, and no row.
     let text = serde_json::to_string(&after).unwrap();
     let read: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(read["shards"][1]["shard"], "asia");
@@ -264,7 +264,7 @@ fn a_shard_that_is_damaged_has_its_error_in_the_status(backend: &Backend) {
     assert_eq!(read["shards"][1]["error"]["table"], "accounts");
 }
 
-fn what_is_decided_and_not_applied_is_pending(backend: &Backend) {
+fn a_decided_participant_that_is_not_applied_is_pending(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     let add = |session: &mut Session| {
         session.add_all([5, 1_005, 2_005].map(|number| Account {
@@ -295,7 +295,7 @@ fn what_is_decided_and_not_applied_is_pending(backend: &Backend) {
     assert!(cluster.status().transactions.is_empty());
 }
 
-fn what_is_prepared_is_pending_or_in_doubt(backend: &Backend) {
+fn a_prepared_participant_is_pending_or_in_doubt(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     let id = cluster.status().cluster;
     let participant = if backend.kind == Kind::Schemas { 0 } else { 1 };

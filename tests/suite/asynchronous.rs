@@ -16,14 +16,14 @@ use crate::models::*;
 use crate::runtimes::{Runtime, poll_once};
 
 on_every_dialect! {
-    every_verb_does_what_the_sessions_does,
-    what_is_set_is_set_for_the_next_verb,
+    every_verb_does_the_same_as_that_of_the_sync_session,
+    a_setting_applies_to_the_next_verb,
     r46_an_async_session_moves_between_tasks,
     a_cluster_is_made_and_opened_without_blocking,
     r45_a_panic_ends_the_unit_of_work_and_nothing_else,
     a_thousand_sessions_take_turns,
-    who_holds_a_lock_goes_on_while_everybody_waits_for_it,
-    r38_a_turn_that_does_not_come_is_told_within_bounds,
+    the_holder_of_a_lock_continues_while_all_others_wait_for_it,
+    r38_waiting_for_a_slot_fails_after_the_timeout,
     sessions_that_begin_take_turns_in_order,
     a_transaction_is_tried_again_on_its_thread,
 }
@@ -44,7 +44,7 @@ async fn weather(cluster: &Watched) -> shard_runtime::Result<(AsyncSession, Stor
     Ok((session, tokyo, warm))
 }
 
-fn every_verb_does_what_the_sessions_does(backend: &Backend) {
+fn every_verb_does_the_same_as_that_of_the_sync_session(backend: &Backend) {
     for runtime in Runtime::ALL {
         let backend = Backend::new(backend.kind);
         let cluster = backend.create::<Weather>(&CONTINENTS);
@@ -123,7 +123,7 @@ fn every_verb_does_what_the_sessions_does(backend: &Backend) {
     }
 }
 
-fn what_is_set_is_set_for_the_next_verb(backend: &Backend) {
+fn a_setting_applies_to_the_next_verb(backend: &Backend) {
     let cluster = backend.create::<(Company, Account)>(&LETTERS);
     let done: shard_runtime::Result<()> = Runtime::Smol.block_on(async {
         let mut session = cluster.async_session();
@@ -135,7 +135,7 @@ fn what_is_set_is_set_for_the_next_verb(backend: &Backend) {
         assert_error(session.all(accounts()).await, ErrorKind::TimedOut, &["shard `a`"]);
         session.set_timeout(None);
         assert_eq!(session.all(accounts()).await?.len(), 0);
-        // What could not be done again is committed with the best effort only.
+        // Statements that cannot be repeated are committed with best effort only.
         session.set_commit(Commit::BestEffort);
         session
             .add_all((1..4).map(|id| Account { id, number: 1_000 * (id as i32 - 1), owner: "x".into() }))
@@ -288,8 +288,8 @@ fn a_thousand_sessions_take_turns(backend: &Backend) {
 }
 
 /// Each unit holds the lock between two verbs, while all the others wait for it, each on a thread. Were a verb of the one
-/// to wait for a thread, no session would go on until the waiting ones had timed out.
-fn who_holds_a_lock_goes_on_while_everybody_waits_for_it(backend: &Backend) {
+/// to wait for a thread, no session would continue until the waiting ones had timed out.
+fn the_holder_of_a_lock_continues_while_all_others_wait_for_it(backend: &Backend) {
     let builder = backend.builder(&LETTERS).async_sessions(4).connections(3 * 4);
     let cluster = builder.busy_timeout(Duration::from_secs(600)).create::<Account>().unwrap();
     for runtime in [Runtime::Tokio, Runtime::TokioHere, Runtime::Smol] {
@@ -319,7 +319,7 @@ fn who_holds_a_lock_goes_on_while_everybody_waits_for_it(backend: &Backend) {
     }
 }
 
-fn r38_a_turn_that_does_not_come_is_told_within_bounds(backend: &Backend) {
+fn r38_waiting_for_a_slot_fails_after_the_timeout(backend: &Backend) {
     backend.does_not_wait_long();
     let builder = backend.builder(&LETTERS).async_sessions(1);
     let cluster = backend.create_with::<Account>(builder);
@@ -331,7 +331,7 @@ fn r38_a_turn_that_does_not_come_is_told_within_bounds(backend: &Backend) {
         assert_error(refused, ErrorKind::Busy, &["async session slot (limit 1)", "`async_sessions`"]);
         let refused = cluster.async_transaction(|session| session.flush()).await;
         assert_error(refused, ErrorKind::Busy, &["async session slot (limit 1)"]);
-        // Who holds it goes on, and once it has ended, so does the other.
+        // The holder continues, and once it has ended, so does the other.
         holder.all(Account::select().on_shard("c")).await?;
         holder.rollback().await;
         other.all(Account::select().on_shard("b")).await?;
@@ -369,7 +369,7 @@ fn sessions_that_begin_take_turns_in_order(backend: &Backend) {
         for future in &mut waiting {
             assert!(poll_once(future).is_none());
         }
-        // Who goes away from the queue is not waited for.
+        // A dropped waiter leaves the queue.
         drop(waiting.remove(7));
         holder.rollback().await;
         try_join_all(waiting).await.unwrap();
@@ -387,7 +387,7 @@ fn a_transaction_is_tried_again_on_its_thread(backend: &Backend) {
         let mut holder = cluster.async_session();
         holder.add(Account { id: 1, number: 5, owner: "x".into() }).await?;
         holder.commit().await?;
-        // The row is kept from everybody else.
+        // The row is locked against all other sessions.
         holder.execute(Account::update().set(Account::OWNER, "z").on_shard("a")).await?;
         let transaction = cluster.async_transaction(move |session| {
             let add = Sql::new("UPDATE {accounts} SET owner = 'y' WHERE id = 1").on_shard("a");

@@ -1,5 +1,5 @@
-//! The work that an async session does on the task's own thread: look-ups in files that answer quickly, and the end of a
-//! session that has only read. It waits there for nothing.
+//! The work that an async session does on the task's own thread, without blocking: quick look-ups in files, and the end of a
+//! session that has only read.
 
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
@@ -13,7 +13,7 @@ use crate::runtimes::Runtime;
 
 on_every_sqlite! {
     a_second_get_is_answered_on_the_tasks_own_thread,
-    what_would_write_goes_to_a_thread,
+    a_write_goes_to_a_thread,
     an_end_without_writes_frees_the_connections_at_once,
 }
 
@@ -58,11 +58,11 @@ fn a_second_get_is_answered_on_the_tasks_own_thread(backend: &Backend) {
         }
         session.commit().await.unwrap();
     });
-    // The last one is known already.
+    // The last one is in the identity map already.
     assert_eq!(*threads.lock().unwrap(), [thread::current().id(); 2]);
 }
 
-fn what_would_write_goes_to_a_thread(backend: &Backend) {
+fn a_write_goes_to_a_thread(backend: &Backend) {
     let (cluster, threads) = observed(backend);
     Runtime::TokioHere.block_on(async {
         let mut session = cluster.async_session();
@@ -113,7 +113,7 @@ fn a_get_never_makes_the_task_wait_for_a_lock(backend: &Backend) {
         writer.update(&mut row).await.unwrap();
         writer.flush().await.unwrap();
         let commit = async {
-            // The reader has asked first.
+            // The reader came first.
             tokio::task::yield_now().await;
             writer.commit().await.unwrap();
         };

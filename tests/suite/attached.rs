@@ -13,7 +13,7 @@ on_every_sqlite! {
     joins_windows_and_common_tables_run_over_everything,
     databases_are_attached_once,
     nothing_can_be_written,
-    what_is_committed_is_seen,
+    committed_rows_are_seen,
     a_model_with_a_column_named_shard,
     r42_names_are_quoted;
     only Files:
@@ -101,7 +101,7 @@ fn nothing_can_be_written(backend: &Backend) {
         format!("CREATE TABLE {asia}.more (x)"),
         format!("PRAGMA {asia}.user_version = 5"),
     ];
-    // Also where `query_only` is taken back: the databases themselves are opened for reading.
+    // Also if `query_only` is reset: the databases themselves are opened for reading.
     for query_only in ["ON", "OFF"] {
         raw.execute_batch(&format!("PRAGMA query_only = {query_only}")).unwrap();
         for write in &writes {
@@ -123,7 +123,7 @@ fn nothing_can_be_written(backend: &Backend) {
     session.commit().unwrap();
 }
 
-fn what_is_committed_is_seen(backend: &Backend) {
+fn committed_rows_are_seen(backend: &Backend) {
     let cluster = made(backend);
     let raw = sqlite::attached(&cluster).unwrap();
     raw.busy_timeout(std::time::Duration::ZERO).unwrap();
@@ -133,7 +133,7 @@ fn what_is_committed_is_seen(backend: &Backend) {
     session.add(city(Continent::Europe, "Rome")).unwrap();
     assert_eq!(count(), ["4"]);
     session.flush().unwrap();
-    // A database in memory is not read while it is written; Europe's is in memory only where all are.
+    // A database in memory is not read while it is written; Europe's is in memory only if all are.
     if backend.kind == Kind::Memory {
         let error = raw.query_row("SELECT count(*) FROM cities", [], |_| Ok(())).unwrap_err();
         assert!(
@@ -211,7 +211,7 @@ fn r42_names_are_quoted(backend: &Backend) {
 
 fn r40_another_shards_file_is_refused(backend: &Backend) {
     let cluster = made(backend);
-    // Pools keep connections to what they have opened; the file is looked at anew.
+    // Pools keep connections to the old file; here the file is opened again.
     backend.raw("asia").execute_batch("UPDATE sharded_shard SET shard = 'europe'").unwrap();
     assert_error(
         sqlite::attached(&cluster).map(drop),
@@ -231,7 +231,7 @@ fn r40_another_shards_file_is_refused(backend: &Backend) {
 }
 
 #[test]
-fn names_that_sqlite_does_not_tell_apart() {
+fn names_that_are_one_to_sqlite() {
     for (names, culprit) in
         [(["x", "X"], "shard `X`"), (["a", "Main"], "shard `Main`"), (["temp", "b"], "shard `temp`")]
     {

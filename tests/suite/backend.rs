@@ -1,4 +1,4 @@
-//! The kinds of cluster that the rules are tested on, and how a test looks at one from outside.
+//! The kinds of cluster on which the rules are tested, and access to one from outside of the library.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ macro_rules! on_every_backend {
     };
 }
 
-/// The same for a rule about databases of both kinds in one cluster, such as one about commits or merged orders: also on files
-/// beside servers.
+/// The same for a rule about databases of both kinds in one cluster, for example about commits or merged orders. It also runs
+/// on files beside servers.
 macro_rules! on_every_mixture {
     ($($test:ident),* $(,)? $(; only $($kind:ident)+: $($some:ident),+ $(,)?)*) => {
         $(on_kinds!(mixture [every] $test);)*
@@ -39,7 +39,7 @@ macro_rules! on_every_dialect {
     };
 }
 
-/// The same for what only SQLite does.
+/// The same for behaviour of SQLite alone.
 macro_rules! on_every_sqlite {
     ($($test:ident),* $(,)? $(; only $($kind:ident)+: $($some:ident),+ $(,)?)*) => {
         $(on_kinds!(backend [SQLite] $test);)*
@@ -201,7 +201,7 @@ fn server(place: usize) -> &'static Server {
     SERVERS[place].get_or_init(start)
 }
 
-/// How long sessions wait for a lock if a test does not say, in milliseconds.
+/// The default busy timeout of the tests, in milliseconds.
 const PATIENCE: u64 = 20_000;
 
 /// One kind of cluster, and a folder of its own to make clusters in.
@@ -351,8 +351,8 @@ impl Backend {
         Watched::over(|builder| builder.create::<M>(), self.builder(shards))
     }
 
-    /// A new cluster made by a builder that waits for locks only shortly. On servers it is made by one that waits long, and
-    /// opened again: making tables on a server waits for other tests that do the same.
+    /// A new cluster made by a builder that waits for locks only shortly. On servers a handle with a long timeout makes it, and
+    /// it is opened again: making tables on a server waits for other tests that do the same.
     pub fn create_with<M: Models>(&self, builder: Builder) -> Watched {
         if !matches!(self.kind, Kind::Schemas | Kind::Servers | Kind::Everything) {
             return Watched::over(|builder| builder.create::<M>(), builder);
@@ -485,7 +485,7 @@ impl Watched {
         (result, counts)
     }
 
-    /// Returns the closure's value and the names of the shards that it asked, in the cluster's order.
+    /// Returns the closure's value and the names of the shards that it read, in the cluster's order.
     pub fn asked<T>(&self, run: impl FnOnce() -> T) -> (T, Vec<String>) {
         let (result, counts) = self.counted(run);
         (result, counts.into_iter().map(|(shard, _)| shard).collect())

@@ -13,9 +13,9 @@ on_some! {
         a_copy_has_every_unit_of_work_whole,
         a_copy_that_cannot_be_made_leaves_nothing;
     Memory Mixed:
-        what_is_in_memory_is_not_copied;
+        shards_in_memory_are_not_copied;
     PostgreSQL:
-        what_is_on_a_server_is_not_copied,
+        shards_on_servers_are_not_copied,
 }
 
 /// The cluster that was copied to a folder.
@@ -47,7 +47,7 @@ fn a_copy_is_a_cluster_of_its_own(backend: &Backend) {
     let mut session = copy.session();
     assert_eq!(session.all(City::select().all_shards()).unwrap().len(), cities.len());
     assert_eq!(session.all(Report::select().all_shards()).unwrap().len(), cities.len());
-    // Its ids go on where they were, and it is no part of the other.
+    // Its ids continue where they were, and it is no part of the other.
     let next = session.add(city(Continent::Asia, "in the copy")).unwrap();
     assert!(cities.iter().all(|city| city.id < next.id));
     session.commit().unwrap();
@@ -99,7 +99,7 @@ fn a_copy_has_every_unit_of_work_whole(backend: &Backend) {
     });
 }
 
-/// Says that something is over, also where a test fails.
+/// Signals the end of something, also if a test fails.
 struct OnDrop<'a>(&'a AtomicBool);
 
 impl Drop for OnDrop<'_> {
@@ -138,7 +138,7 @@ fn a_copy_that_cannot_be_made_leaves_nothing(backend: &Backend) {
     assert_eq!(left(), 2);
 }
 
-fn what_is_in_memory_is_not_copied(backend: &Backend) {
+fn shards_in_memory_are_not_copied(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let folder = backend.folder().join("copy");
     assert_error(cluster.backup(&folder), ErrorKind::Configuration, &["shard `north_america`", "in memory"]);
@@ -161,7 +161,7 @@ fn two_databases_of_one_name_are_refused() {
     assert!(!copy.exists());
 }
 
-fn what_is_on_a_server_is_not_copied(backend: &Backend) {
+fn shards_on_servers_are_not_copied(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let folder = backend.folder().join("copy");
     let shard = if backend.kind == Kind::Everything { "shard `asia`" } else { "shard `north_america`" };

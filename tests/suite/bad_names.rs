@@ -10,7 +10,7 @@ on_every_dialect! {
     r42_hostile_names_in_errors_and_explanations,
     r42_hostile_values_are_values,
     r42_hostile_shard_names,
-    r42_patterns_match_what_they_say;
+    r42_patterns_match_literally;
     only Files:
         r42_hostile_paths,
 }
@@ -192,7 +192,7 @@ fn r42_hostile_paths(backend: &Backend) {
     }
 }
 
-fn r42_patterns_match_what_they_say(backend: &Backend) {
+fn r42_patterns_match_literally(backend: &Backend) {
     let cluster = backend.create::<Word>(&LETTERS);
     let mut session = cluster.session();
     let words = ["100%", "100x", "a*b", "a?b", "a[b", "axb", "a_b", "A_B", "a\\b", "a]b", "é", "", "ab"];

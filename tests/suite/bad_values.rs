@@ -101,7 +101,7 @@ fn r43_values_that_no_column_holds_are_refused_on_the_way_in(backend: &Backend) 
         session.commit().unwrap();
     });
     assert!(asked.is_empty());
-    // In an update the row keeps its change, and the database what it has.
+    // In an update the row keeps its change, and the database its value.
     let mut row = session.add(everything(1)).unwrap();
     row.double = f64::NAN;
     assert_error(session.update(&mut row), ErrorKind::Value, &["column `double`"]);
@@ -166,7 +166,7 @@ fn r43_values_that_do_not_fit_on_the_way_back(backend: &Backend) {
         let all = || Everything::select().all_shards();
         assert_error(session.all(all()), ErrorKind::Value, &texts);
         assert_error(session.first(Everything::select().on_shard("b")), ErrorKind::Value, &texts);
-        // Where the row is not decoded nothing is wrong, and the session goes on.
+        // If the row is not decoded, the read succeeds, and the session continues.
         assert_eq!(session.one(all().count()).unwrap(), 20);
         assert!(!session.all(Everything::select().on_shard("a")).unwrap().is_empty());
         session.commit().unwrap();
@@ -222,7 +222,7 @@ fn r43_text_from_outside_is_checked(backend: &Backend) {
     let all = || Account::select().all_shards();
     let texts = ["shard `b`", "table `accounts`", "column `owner`"];
     assert_error(session.all(all()), ErrorKind::Value, &[&texts[..], &["UTF-8"]].concat());
-    // Also where it is only compared in a merge.
+    // Also if it is only compared in a merge.
     session.add(Account { id: 2, number: 5, owner: "x".into() }).unwrap();
     assert_error(session.all(all().order_by(Account::OWNER.asc())), ErrorKind::Value, &texts);
     assert_error(session.get(Account::by_id(1).on_shard("b")), ErrorKind::Value, &texts);
@@ -306,7 +306,7 @@ fn r43_deep_filters_are_errors_or_answers(backend: &Backend) {
         let delete = Company::delete().filter(nested(depth)).on_shard("a");
         assert_error(session.execute(delete), ErrorKind::Query, &texts);
     }
-    // What is not nested may be long.
+    // A list that is not nested may be long.
     let long = (0..50_000).fold(Company::ID.eq(0), |filter, id| filter | Company::ID.eq(id));
     assert_eq!(session.all(Company::select().filter(long)).unwrap().len(), 10);
     let long = Filter::all((1..5_000).map(|id| Company::ID.ne(id)));

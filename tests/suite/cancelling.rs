@@ -1,5 +1,5 @@
-//! Futures and sessions that are dropped: what was not begun is not done, what reads is stopped, and everything else comes
-//! to its end. Commits that are left at random are also attacked in `tests/torture`.
+//! Futures and sessions that are dropped. A verb that has not begun is not run, a read is stopped, and every other verb runs to
+//! its end. `tests/torture` also drops commits at random.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -13,9 +13,9 @@ use crate::models::*;
 use crate::runtimes::{Impatient, Runtime, poll_once};
 
 on_every_backend! {
-    what_has_not_begun_is_not_done,
-    what_has_begun_is_done_to_its_end,
-    r29_a_read_that_nobody_waits_for_is_stopped,
+    a_verb_that_has_not_begun_is_not_run,
+    a_verb_that_has_begun_runs_to_its_end,
+    r29_a_read_whose_reader_is_gone_is_stopped,
     r29_many_steps_are_not_stopped,
     a_session_that_is_dropped_is_rolled_back_and_its_connections_are_free,
     r35_a_commit_that_is_left_comes_to_its_end,
@@ -23,7 +23,7 @@ on_every_backend! {
     r29_a_failure_that_no_future_returned_aborts_the_transaction,
     r28_rows_come_as_they_are_taken,
     r28_rows_that_are_dropped_stop_their_shards,
-    a_stream_that_fails_says_so_after_its_rows,
+    a_stream_that_fails_returns_the_error_after_its_rows,
 }
 
 fn account(id: i64, number: i32) -> Account {
@@ -57,7 +57,7 @@ fn gated<O>(
     (Gate { has_begun, let_go }, run)
 }
 
-fn what_has_not_begun_is_not_done(backend: &Backend) {
+fn a_verb_that_has_not_begun_is_not_run(backend: &Backend) {
     let builder = backend.builder(&LETTERS).async_sessions(1);
     let cluster = builder.create::<Account>().unwrap();
     for runtime in Runtime::ALL {
@@ -84,7 +84,7 @@ fn what_has_not_begun_is_not_done(backend: &Backend) {
     }
 }
 
-fn what_has_begun_is_done_to_its_end(backend: &Backend) {
+fn a_verb_that_has_begun_runs_to_its_end(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     for runtime in Runtime::ALL {
         runtime.block_on(async {
@@ -101,7 +101,7 @@ fn what_has_begun_is_done_to_its_end(backend: &Backend) {
             gate.let_go.send(()).unwrap();
             let all = all.await.unwrap();
             assert!(all.len() == 3 && all.iter().all(|account| account.owner == "y"));
-            // It belongs to the unit of work, and to nothing else.
+            // It belongs to the transaction, and to nothing else.
             session.rollback().await;
             assert_eq!(count(&cluster), 0);
         });
@@ -111,7 +111,7 @@ fn what_has_begun_is_done_to_its_end(backend: &Backend) {
 /// Of bigint, which PostgreSQL counts up for long enough.
 const ENDLESS: &str = "WITH RECURSIVE n(x) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT x + 1 FROM n) SELECT max(x) AS x FROM n";
 
-fn r29_a_read_that_nobody_waits_for_is_stopped(backend: &Backend) {
+fn r29_a_read_whose_reader_is_gone_is_stopped(backend: &Backend) {
     let builder = backend.builder(&LETTERS).async_sessions(1).busy_timeout(Duration::from_secs(600));
     let cluster = builder.create::<Account>().unwrap();
     for runtime in Runtime::ALL {
@@ -125,7 +125,7 @@ fn r29_a_read_that_nobody_waits_for_is_stopped(backend: &Backend) {
                     let nothing = Impatient::new(session.all(endless), 1, after).await;
                     assert!(nothing.is_none());
                 }
-                // Without being stopped it would go on for ever. What was written before is still there.
+                // Without being stopped it would continue for ever. Earlier writes are kept.
                 assert_eq!(session.one(Account::select().all_shards().count()).await.unwrap(), 3);
             }
             // Nor is the thread kept by a session that is gone.
@@ -308,7 +308,7 @@ fn r28_rows_come_as_they_are_taken(backend: &Backend) {
             for id in 0..1_000 {
                 assert_eq!(accounts.next().await.unwrap().unwrap().id, id);
             }
-            // The statements are not at their end, and will not come there by themselves.
+            // The statements are not at their end, and will not come there automatically.
             std::thread::sleep(Duration::from_millis(20));
             assert_eq!(*read.lock().unwrap(), Vec::<u64>::new());
             let rest: Vec<_> = accounts.collect().await;
@@ -333,7 +333,7 @@ fn r28_rows_that_are_dropped_stop_their_shards(backend: &Backend) {
                 let read = std::mem::take(&mut *read.lock().unwrap());
                 assert!(read.iter().sum::<u64>() < 4_000, "{read:?}");
             }
-            // A stream that was never polled has asked no shard.
+            // A stream that was never polled has read no shard.
             drop(session.stream(Account::select().all_shards()));
             assert!(session.first(Account::select().on_shard("b")).await.unwrap().is_some());
             assert_eq!(std::mem::take(&mut *read.lock().unwrap()).len(), 1);
@@ -341,7 +341,7 @@ fn r28_rows_that_are_dropped_stop_their_shards(backend: &Backend) {
     }
 }
 
-fn a_stream_that_fails_says_so_after_its_rows(backend: &Backend) {
+fn a_stream_that_fails_returns_the_error_after_its_rows(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     let mut session = cluster.session();
     session.add_all(rows(1)).unwrap();

@@ -1,4 +1,4 @@
-//! Changed and removed rows wait and are sent in batches: R23, R31, R32, R33.
+//! Changed and removed rows are pending and sent in batches: R23, R31, R32, R33.
 
 use shard_runtime::{Error, ErrorKind, Session, Sharded, Stored};
 
@@ -10,12 +10,12 @@ on_every_backend! {
     r31_no_foreign_key_is_broken_on_the_way,
     r31_of_one_row_everything_is_done_in_its_order,
     r31_a_row_with_the_id_of_a_removed_one,
-    r23_what_waits_is_read,
+    r23_pending_changes_are_read,
     r32_one_row_that_has_moved_on_undoes_all,
     r32_a_refused_change_names_its_row,
-    r32_what_cannot_be_sent_now_waits_on,
+    r32_changes_that_cannot_be_sent_stay_pending,
     r33_a_part_undoes_its_changes,
-    a_rollback_forgets_what_waits;
+    a_rollback_forgets_pending_changes;
     only SQLite:
     r31_many_changes_are_one_prepared_statement,
 }
@@ -80,7 +80,7 @@ fn r31_changes_wait_and_are_sent_in_batches(backend: &Backend) {
     assert!(asked.is_empty(), "nothing is sent before the flush: {asked:?}");
     let ((), counts) = cluster.counted(|| session.flush().unwrap());
     assert_eq!(counts.len(), LETTERS.len());
-    // Of each shard: two kinds of changes, and what is removed.
+    // On each shard: two kinds of changes, and a removal.
     assert!(counts.iter().all(|(_, statements)| *statements == 3), "{counts:?}");
     session.commit().unwrap();
     let mut other = cluster.session();
@@ -161,7 +161,7 @@ fn r31_of_one_row_everything_is_done_in_its_order(backend: &Backend) {
         all[..12].iter().all(|task| (task.title.as_str(), task.shelf, task.version) == ("round 68", 69, 71))
     );
     assert_eq!((all[12].title.as_str(), all[12].version), ("changed before it was sent", 2));
-    // What is to be removed is not changed, or removed again.
+    // A row with a pending removal is not changed, or removed again.
     let gone =
         |result: Result<(), Error>| assert_error(result, ErrorKind::NotFound, &["table `tasks`", "id 3"]);
     session.delete(&tasks[3]).unwrap();
@@ -181,7 +181,7 @@ fn r31_a_row_with_the_id_of_a_removed_one(backend: &Backend) {
     assert_eq!(cluster.session().get::<Task>(2).unwrap().unwrap().title, "another");
 }
 
-fn r23_what_waits_is_read(backend: &Backend) {
+fn r23_pending_changes_are_read(backend: &Backend) {
     let (cluster, mut tasks) = with_tasks(backend, 20);
     let mut session = cluster.session();
     let (first, rest) = tasks.split_first_mut().unwrap();
@@ -198,7 +198,7 @@ fn r23_what_waits_is_read(backend: &Backend) {
     let bulk = Task::update().set(Task::TITLE, "y").filter(Task::TITLE.eq("x")).all_shards();
     assert_eq!(session.execute(bulk).unwrap(), 3);
     assert_eq!(session.one(Task::select().all_shards().count()).unwrap(), 19);
-    // What is read again shows what was sent.
+    // A row that is read again shows the sent changes.
     rest[3].title = "z".into();
     session.update(&mut rest[3]).unwrap();
     let mut same = rest[3].clone();
@@ -214,7 +214,7 @@ fn r32_one_row_that_has_moved_on_undoes_all(backend: &Backend) {
     other.update(&mut theirs).unwrap();
     other.commit().unwrap();
     let mut session = cluster.session();
-    // What is known by its id is not what was not stored.
+    // The identity map has no values that were not stored.
     let mut known = session.get::<Task>(3).unwrap().unwrap();
     known.title = "mine".into();
     session.update(&mut known).unwrap();
@@ -236,7 +236,7 @@ fn r32_one_row_that_has_moved_on_undoes_all(backend: &Backend) {
     // Nothing of it is stored, and nothing waits.
     session.rollback();
     assert_eq!((titles(&mut session, "mine"), session.get::<Task>(1_000).unwrap()), (0, None));
-    // All rows know that their changes are not stored, and can be sent again.
+    // All handles show that their changes are not stored, and can be sent again.
     session.reload(&mut tasks[41]).unwrap();
     for task in &mut tasks {
         task.title = "mine".into();
@@ -277,7 +277,7 @@ fn r32_a_refused_change_names_its_row(backend: &Backend) {
     assert_eq!(cluster.session().one(placed).unwrap(), 1);
 }
 
-fn r32_what_cannot_be_sent_now_waits_on(backend: &Backend) {
+fn r32_changes_that_cannot_be_sent_stay_pending(backend: &Backend) {
     backend.does_not_wait_long();
     let (cluster, mut tasks) = with_tasks(backend, 30);
     let mut holder = cluster.session();
@@ -317,7 +317,7 @@ fn r33_a_part_undoes_its_changes(backend: &Backend) {
     assert_eq!(other.get::<Task>(2).unwrap().unwrap().place, None);
 }
 
-fn a_rollback_forgets_what_waits(backend: &Backend) {
+fn a_rollback_forgets_pending_changes(backend: &Backend) {
     let (cluster, mut tasks) = with_tasks(backend, 10);
     let mut session = cluster.session();
     tasks[0].title = "x".into();

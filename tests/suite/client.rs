@@ -1,4 +1,4 @@
-//! A plain connection to a PostgreSQL server: how tests look at one from outside.
+//! A plain connection to a PostgreSQL server, outside of the library.
 
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
@@ -28,7 +28,7 @@ impl Client {
         self.try_run(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
-    /// Returns what the server says if it refuses.
+    /// Returns the server's message if it refuses.
     pub fn try_run(&self, sql: &str) -> Result<(), String> {
         self.runtime.block_on(self.client.batch_execute(sql)).map_err(|error| format!("{error:?}"))
     }

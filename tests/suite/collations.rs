@@ -1,4 +1,4 @@
-//! Texts in the collation that their column declares: R25, R26 and R27, beside one big table of SQLite's.
+//! Texts in the collation that their column declares, compared with one big table of SQLite: R25, R26 and R27.
 
 // Two lists of fields may begin with the same one; clippy takes the field for an attribute given twice.
 #![allow(clippy::duplicated_attributes)]
@@ -152,13 +152,13 @@ fn one() -> Select<Author, Routed> {
 
 type Selected = fn() -> Select<Author, Routed>;
 
-/// Both of them, each with what it is in SQL and the number of shards that it asks.
+/// Both of them, each with its SQL and the number of shards that it reads.
 fn scattered_and_whole() -> [(Selected, &'static str, usize); 2] {
     [(all, "TRUE", 3), (one, "tenant = 3", 1)]
 }
 
 impl Both {
-    /// The first column of what the big table answers.
+    /// Returns the first column of the big table's answer.
     fn values<V: FromSql>(&self, sql: &str) -> Vec<V> {
         self.rows(sql, |row| row.get(0))
     }
@@ -172,7 +172,7 @@ impl Both {
         statement.query_map([], read).unwrap().collect::<rusqlite::Result<_>>().unwrap()
     }
 
-    /// Asserts that the filter, and what it excludes, find the rows that the condition finds in the big table.
+    /// Asserts that the filter and its negation find the rows that the condition finds in the big table.
     #[track_caller]
     fn finds(&self, filter: Filter<Author, Unrouted>, condition: &str) -> usize {
         let mut session = self.cluster.session();
@@ -309,7 +309,7 @@ fn r26_pages_follow_the_collation(backend: &Backend) {
     }
 }
 
-/// Distinct names, as one big table has them where it is told which spelling to answer.
+/// Distinct names, as in one big table whose SQL names the spelling to return.
 const DISTINCT: &str = "SELECT min(name COLLATE BINARY) FROM authors WHERE {} GROUP BY name ORDER BY name";
 
 fn r27_distinct_rows_have_the_least_spelling(backend: &Backend) {
@@ -342,7 +342,7 @@ fn r27_distinct_rows_have_the_least_spelling(backend: &Backend) {
         session.all(Author::select().on_shard("a").columns(name).distinct()).unwrap();
     let names = session.all(all().columns(name).distinct()).unwrap();
     assert!(first.iter().any(|spelling| !names.contains(spelling)), "{first:?}");
-    // What is not distinct is as it was written.
+    // Without `distinct` the spellings are the written ones.
     let written = session.all(all().order_by(Author::ID.asc()).columns(name)).unwrap();
     assert_eq!(written, both.values::<Option<String>>("SELECT name FROM authors ORDER BY id"));
 }
@@ -389,7 +389,7 @@ fn r26_pages_of_distinct_spellings_are_the_whole(backend: &Backend) {
 
 type Measured = (u64, Option<i64>, Option<City>, Option<City>, u64);
 
-/// Groups by name, with what their authors' cities are, beside SQL that computes which spelling is answered.
+/// Groups by name with their authors' cities, beside SQL that computes the spelling to return.
 const GROUPS: &str = "
     SELECT min(a.name COLLATE BINARY), count(*), sum(a.pages),
         (SELECT b.lives_in FROM authors b WHERE b.name IS a.name AND {}

@@ -15,11 +15,11 @@ on_every_dialect! {
     r25_columns_that_are_ordered_by_need_not_be_read,
     r25_distinct_rows_come_once_over_all_shards,
     r26_bounds_of_distinct_rows_are_of_the_whole,
-    distinct_rows_are_ordered_by_what_they_are_made_of,
+    distinct_rows_are_ordered_by_selected_columns,
     a_column_that_does_not_fit_is_named,
     r28_rows_are_visited_until_the_visitor_has_enough;
     only lasting:
-        r28_what_is_not_wanted_is_not_read,
+        r28_columns_that_are_not_selected_are_not_read,
 }
 
 /// Six cities: two names are on two shards, and two populations.
@@ -90,7 +90,7 @@ fn r25_distinct_rows_come_once_over_all_shards(backend: &Backend) {
     assert_eq!(session.all(populations).unwrap(), [None, Some(3), Some(2), Some(1)]);
     let pairs = all().columns((City::NAME, City::POPULATION)).distinct();
     assert_eq!(session.all(pairs).unwrap().len(), 6);
-    // What one shard has is one shard's affair.
+    // Rows of one shard are computed by that shard.
     let (names, asked) = cluster.asked(|| {
         let on = City::select().filter(City::CONTINENT.is_in([Continent::Asia, Continent::Oceania]));
         session.all(on.columns(City::CONTINENT).distinct()).unwrap()
@@ -118,7 +118,7 @@ fn r26_bounds_of_distinct_rows_are_of_the_whole(backend: &Backend) {
     );
 }
 
-fn distinct_rows_are_ordered_by_what_they_are_made_of(backend: &Backend) {
+fn distinct_rows_are_ordered_by_selected_columns(backend: &Backend) {
     let cluster = cities(backend);
     let query = City::select().all_shards().order_by(City::POPULATION.asc()).columns(City::NAME).distinct();
     let (result, asked) = cluster.asked(|| cluster.session().all(query));
@@ -149,7 +149,7 @@ fn r28_rows_are_visited_until_the_visitor_has_enough(backend: &Backend) {
         })
         .unwrap();
     assert!(seen.iter().copied().eq((0..120).map(|place| 2_990 - 10 * place)));
-    // The visitor's error is the answer's, and the session goes on.
+    // The visitor's error is the answer's, and the session continues.
     let result = session.for_each(by_number(), |account| {
         u8::try_from(account.number)
             .map(|_| ControlFlow::Continue(()))
@@ -166,7 +166,7 @@ fn r28_rows_are_visited_until_the_visitor_has_enough(backend: &Backend) {
     assert_eq!(count, 300);
 }
 
-fn r28_what_is_not_wanted_is_not_read(backend: &Backend) {
+fn r28_columns_that_are_not_selected_are_not_read(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     let mut session = cluster.session();
     session.add_all((0..300).map(|id| Account { id, number: (id as i32) * 10, owner: "x".into() })).unwrap();
@@ -183,6 +183,6 @@ fn r28_what_is_not_wanted_is_not_read(backend: &Backend) {
         .unwrap();
     let by_number = Account::select().all_shards().order_by(Account::NUMBER.asc());
     watched.session().for_each(by_number, |_| Ok(ControlFlow::Break(()))).unwrap();
-    // One row of each shard, to know which is the first.
+    // One row of each shard, to find the first.
     assert_eq!(read.load(Ordering::Relaxed), 3);
 }

@@ -1,5 +1,5 @@
-//! Commits: one shard's is its database's own, R34; over several shards it is all or nothing, R35, or as far as it
-//! came where that was wanted. What a kill leaves is in `recovering`, and in `tests/torture`.
+//! Commits: that of one shard is its database's own, R34; one over several shards is all or nothing, R35, or best effort on
+//! request. Kills are in `recovering` and `tests/torture`.
 
 use shard_runtime::{Commit, ErrorKind, Session, Sharded, Sql, sqlite};
 
@@ -15,8 +15,8 @@ on_every_mixture! {
     only Files:
         r35_a_commit_that_fails_on_one_shard_leaves_nothing_on_any,
         r35_a_constraint_is_found_that_was_deferred_after_a_commit,
-        r35_what_could_not_be_done_again_is_committed_alone,
-        r35_the_best_effort_says_how_far_it_came,
+        r35_statements_that_cannot_be_repeated_are_committed_alone,
+        r35_an_error_of_the_best_effort_names_the_shards,
 }
 
 /// A company whose shard is this one.
@@ -181,7 +181,7 @@ fn r35_a_commit_over_several_shards_leaves_no_record(backend: &Backend) {
     }
 }
 
-fn r35_what_could_not_be_done_again_is_committed_alone(backend: &Backend) {
+fn r35_statements_that_cannot_be_repeated_are_committed_alone(backend: &Backend) {
     let cluster = backend.create::<Advertising>(&LETTERS);
     let mut session = cluster.session();
     let ids = LETTERS.map(|shard| company_on(&cluster, shard));
@@ -224,7 +224,7 @@ fn r35_what_could_not_be_done_again_is_committed_alone(backend: &Backend) {
     session.commit().unwrap();
 }
 
-fn r35_the_best_effort_says_how_far_it_came(backend: &Backend) {
+fn r35_an_error_of_the_best_effort_names_the_shards(backend: &Backend) {
     let cluster = late_checks(backend, "b");
     let mut session = cluster.session();
     session.set_commit(Commit::BestEffort);

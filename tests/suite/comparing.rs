@@ -7,9 +7,9 @@ use shard_runtime::{Sharded, Sql, Value};
 use crate::backend::{Backend, LETTERS, Watched};
 
 on_every_dialect! {
-    tables_that_agree_are_told_to,
-    rows_that_differ_are_told_with_their_shards,
-    what_differs_is_put_right_by_saving;
+    tables_that_agree_have_no_differences,
+    rows_that_differ_are_reported_with_their_shards,
+    saving_repairs_differences;
     only on_disk:
         r41_a_shard_without_rows_gets_them,
         r35_units_on_their_way_are_no_differences,
@@ -56,7 +56,7 @@ fn meddle(cluster: &Watched, shard: &str, sql: &str) {
     session.commit().unwrap();
 }
 
-fn tables_that_agree_are_told_to(backend: &Backend) {
+fn tables_that_agree_have_no_differences(backend: &Backend) {
     let cluster = filled(backend, &LETTERS);
     // One statement for each table on each shard.
     let (found, counts) = cluster.counted(|| cluster.compare_references().unwrap());
@@ -64,7 +64,7 @@ fn tables_that_agree_are_told_to(backend: &Backend) {
     assert_eq!(counts, LETTERS.map(|shard| (shard.to_owned(), 2)));
 }
 
-fn rows_that_differ_are_told_with_their_shards(backend: &Backend) {
+fn rows_that_differ_are_reported_with_their_shards(backend: &Backend) {
     let cluster = filled(backend, &LETTERS);
     meddle(&cluster, "a", "DELETE FROM {currencies} WHERE code = 'JPY'");
     meddle(&cluster, "b", "UPDATE {currencies} SET decimals = 3 WHERE code IN ('JPY', 'USD')");
@@ -86,7 +86,7 @@ fn rows_that_differ_are_told_with_their_shards(backend: &Backend) {
     assert_eq!(found[2].id, Value::Integer(999));
 }
 
-fn what_differs_is_put_right_by_saving(backend: &Backend) {
+fn saving_repairs_differences(backend: &Backend) {
     let cluster = filled(backend, &LETTERS);
     meddle(&cluster, "c", "DELETE FROM {currencies} WHERE code = 'JPY'");
     meddle(&cluster, "a", "UPDATE {currencies} SET decimals = 3 WHERE code = 'USD'");

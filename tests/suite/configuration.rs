@@ -8,7 +8,7 @@ use crate::backend::{Backend, Kind, LETTERS, assert_error};
 use crate::models::*;
 
 on_every_dialect! {
-    a_file_says_the_same_as_the_builder,
+    a_file_configures_the_same_as_the_builder,
     every_setting_can_be_in_a_file,
     mistakes_in_a_file_are_named,
     a_file_that_cannot_be_read_is_named,
@@ -29,7 +29,7 @@ fn shards(backend: &Backend) -> String {
     LETTERS.map(|shard| format!("[[shard]]\nname = \"{shard}\"\nurl = '{}'\n", backend.url(shard))).concat()
 }
 
-fn a_file_says_the_same_as_the_builder(backend: &Backend) {
+fn a_file_configures_the_same_as_the_builder(backend: &Backend) {
     let path = written(backend, &shards(backend));
     let cluster = Cluster::builder().config_file(&path).unwrap().create::<Company>().unwrap();
     assert!(cluster.shards().iter().map(|shard| shard.name()).eq(LETTERS));
@@ -73,7 +73,7 @@ fn every_setting_can_be_in_a_file(backend: &Backend) {
     }
 }
 
-/// Cargo sets one that is known here.
+/// Cargo sets this variable.
 fn the_environment_is_put_into_urls(backend: &Backend) {
     let shard = |url: &str| format!("[[shard]]\nname = \"a\"\nurl = \"{url}\"\n");
     let path = written(

@@ -10,14 +10,14 @@ use crate::runtimes::Runtime;
 
 on_every_mixture! {
     fewer_than_one_of_each_database_are_refused,
-    r38_who_holds_some_can_have_the_rest,
-    r38_many_who_read_everything_take_turns,
-    what_nobody_uses_makes_room_for_others,
+    r38_a_holder_of_connections_can_get_the_rest,
+    r38_many_readers_of_all_shards_take_turns,
+    idle_connections_make_room_for_others,
     as_many_async_sessions_as_can_have_everything;
     only Files Memory Mixed Servers Everything:
-        r38_crossing_readers_are_told_within_bounds;
+        r38_crossing_readers_fail_within_bounds;
     only PostgreSQL:
-        connections_are_not_more_than_said,
+        connections_stay_within_the_limit,
 }
 
 fn read(session: &mut Session, shard: &str) -> shard_runtime::Result<()> {
@@ -40,7 +40,7 @@ fn fewer_than_one_of_each_database_are_refused(backend: &Backend) {
     assert_eq!(session.all(Account::select().all_shards()).unwrap().len(), 3);
 }
 
-fn r38_crossing_readers_are_told_within_bounds(backend: &Backend) {
+fn r38_crossing_readers_fail_within_bounds(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = with(backend, 4);
     let (mut first, mut second) = (cluster.session(), cluster.session());
@@ -58,13 +58,13 @@ fn r38_crossing_readers_are_told_within_bounds(backend: &Backend) {
     assert_error(read(&mut cluster.session(), "b"), ErrorKind::Busy, &["shard `b`", "4 connections"]);
     read(&mut first, "c").unwrap();
     first.commit().unwrap();
-    // What it holds it has held all the time.
+    // It has held its connections all the time.
     second.all(Account::select().all_shards()).unwrap();
     drop(second);
     cluster.session().all(Account::select().all_shards()).unwrap();
 }
 
-fn r38_who_holds_some_can_have_the_rest(backend: &Backend) {
+fn r38_a_holder_of_connections_can_get_the_rest(backend: &Backend) {
     backend.does_not_wait_long();
     let least = backend.databases();
     let cluster = with(backend, least + 1);
@@ -82,9 +82,9 @@ fn r38_who_holds_some_can_have_the_rest(backend: &Backend) {
     more.iter_mut().for_each(|holder| read(holder, "b").unwrap());
 }
 
-/// In orders of their own, and more of them than there are connections: were they to take what there is, each would soon
-/// hold one and wait for another.
-fn r38_many_who_read_everything_take_turns(backend: &Backend) {
+/// Each uses its own order, and they are more than the connections. If each took a free connection, all would soon hold one and
+/// wait for another.
+fn r38_many_readers_of_all_shards_take_turns(backend: &Backend) {
     let builder = backend.builder(&LETTERS).busy_timeout(Duration::from_secs(600));
     let cluster = builder.connections(backend.databases() + 2).create::<Account>().unwrap();
     std::thread::scope(|scope| {
@@ -104,7 +104,7 @@ fn r38_many_who_read_everything_take_turns(backend: &Backend) {
     });
 }
 
-fn what_nobody_uses_makes_room_for_others(backend: &Backend) {
+fn idle_connections_make_room_for_others(backend: &Backend) {
     backend.does_not_wait_long();
     let connections = 6;
     let cluster = with(backend, connections);
@@ -131,8 +131,8 @@ fn as_many_async_sessions_as_can_have_everything(backend: &Backend) {
     done.unwrap();
 }
 
-/// The connections that a server has are its own to say.
-fn connections_are_not_more_than_said(backend: &Backend) {
+/// Reads the number of connections from the server.
+fn connections_stay_within_the_limit(backend: &Backend) {
     const CONNECTIONS: u32 = 5;
     let name = |shard: &str| backend.schema(shard);
     let builder = LETTERS.iter().fold(backend.builder(&[]), |builder, shard| {

@@ -1,4 +1,4 @@
-//! Sessions that want the same shards: a bounded wait, then a typed error: R38.
+//! Sessions that lock the same shards: a bounded wait, then a typed error: R38.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::models::*;
 
 on_every_mixture! {
-    r38_a_writer_waits_and_then_is_told_busy,
-    r38_what_waited_can_be_sent_again,
+    r38_a_writer_waits_and_then_fails_with_busy,
+    r38_pending_changes_can_be_sent_again,
     r38_a_busy_bulk_write_has_no_effect,
     r38_connections_run_out_within_bounds,
     r38_a_short_lock_is_waited_for,
     readers_and_a_writer,
     connections_are_made_while_a_shard_is_written;
     only separate:
-        r38_crossing_writers_are_both_told_within_bounds;
+        r38_crossing_writers_both_fail_within_bounds;
     only Files:
-        one_locked_shard_keeps_nobody_from_another,
+        one_locked_shard_blocks_no_other_shard,
 }
 
 fn account(id: i64, number: i32) -> Account {
@@ -30,11 +30,11 @@ fn count(cluster: &Watched) -> u64 {
     cluster.session().one(Account::select().all_shards().count()).unwrap()
 }
 
-fn r38_a_writer_waits_and_then_is_told_busy(backend: &Backend) {
+fn r38_a_writer_waits_and_then_fails_with_busy(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = backend.create::<Account>(&LETTERS);
     let mut first = cluster.session();
-    // On SQLite who writes anything is in the way, on PostgreSQL who writes the same.
+    // On SQLite any writer blocks, on PostgreSQL a writer of the same row.
     first.add(account(1, 1500)).unwrap();
     first.flush().unwrap();
     let mut second = cluster.session();
@@ -48,7 +48,7 @@ fn r38_a_writer_waits_and_then_is_told_busy(backend: &Backend) {
     assert_eq!(count(&cluster), 2);
 }
 
-fn r38_crossing_writers_are_both_told_within_bounds(backend: &Backend) {
+fn r38_crossing_writers_both_fail_within_bounds(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = backend.create::<Account>(&LETTERS);
     let (mut first, mut second) = (cluster.session(), cluster.session());
@@ -56,7 +56,7 @@ fn r38_crossing_writers_are_both_told_within_bounds(backend: &Backend) {
     first.flush().unwrap();
     second.add(account(2, 2500)).unwrap();
     second.flush().unwrap();
-    // Each wants what the other holds.
+    // Each waits for the lock of the other.
     first.add(account(2, 2600)).unwrap();
     second.add(account(1, 6)).unwrap();
     std::thread::scope(|scope| {
@@ -78,7 +78,7 @@ fn r38_crossing_writers_are_both_told_within_bounds(backend: &Backend) {
     session.commit().unwrap();
 }
 
-fn r38_what_waited_can_be_sent_again(backend: &Backend) {
+fn r38_pending_changes_can_be_sent_again(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = backend.create::<Account>(&LETTERS);
     let mut first = cluster.session();
@@ -113,7 +113,7 @@ fn r38_a_busy_bulk_write_has_no_effect(backend: &Backend) {
 
 fn r38_connections_run_out_within_bounds(backend: &Backend) {
     backend.does_not_wait_long();
-    // Two for sessions that use one database, and what one of them may need besides.
+    // Two for sessions that use one database, and those that one of them may need in addition.
     let connections = 2 + backend.databases() - 1;
     let few = backend.builder(&LETTERS).connections(connections);
     let cluster = backend.create_with::<Account>(few);
@@ -171,7 +171,7 @@ fn readers_and_a_writer(backend: &Backend) {
     assert_eq!(reader.one(Account::select().all_shards().count()).unwrap(), 1);
 }
 
-fn one_locked_shard_keeps_nobody_from_another(backend: &Backend) {
+fn one_locked_shard_blocks_no_other_shard(backend: &Backend) {
     let patient = backend.builder(&LETTERS).busy_timeout(Duration::from_secs(600)).connections(30);
     let cluster = patient.create::<Account>().unwrap();
     let lock = backend.raw("a");

@@ -24,7 +24,7 @@ fn cities(session: &mut Session) -> [Stored<City>; 2] {
         .map(|(continent, name)| session.add(city(continent, name)).unwrap())
 }
 
-/// Reports that can be told apart by their temperature, the shards mixed.
+/// Reports that differ by their temperature, of mixed shards.
 fn reports(cities: &[Stored<City>; 2], rows: usize) -> Vec<NewReport> {
     let place = |row: usize| usize::from(row % 7 < 3);
     (0..rows).map(|row| NewReport { city: cities[place(row)].link(), temperature: row as f64 }).collect()
@@ -51,7 +51,7 @@ fn r31_ids_of_many_rows_are_those_of_their_rows(backend: &Backend) {
     let added = session.add_all(reports(&cities, ROWS)).unwrap();
     session.commit().unwrap();
     assert_stored(&cluster, &added);
-    // What was added first was counted first.
+    // Ids are counted in the order of the rows.
     for shard in ["asia", "europe"] {
         let ids = added.iter().filter(|report| report.shard().name() == shard).map(|report| report.id);
         assert!(ids.is_sorted());

@@ -1,4 +1,4 @@
-//! A model that gets fields: what the old program and the new one do meanwhile. R41, R52.
+//! A model that gets fields, while the old and the new program run: R41, R52.
 
 use shard_runtime::{ErrorKind, Field, Sharded};
 

@@ -1,4 +1,4 @@
-//! Whether there is a row: asked of no more shards than it takes, and of none for more than one row (R14, R26, R27).
+//! The existence of a row: it reads no more shards than necessary, and no more than one row of each (R14, R26, R27).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,13 +9,13 @@ use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, assert_error};
 use crate::models::*;
 
 on_every_dialect! {
-    r27_the_first_shard_that_has_a_row_is_the_last_that_is_asked,
+    r27_the_first_shard_that_has_a_row_is_the_last_that_is_read,
     r27_a_row_on_any_shard_is_found,
-    r12_existence_is_asked_where_a_row_may_be,
-    r14_a_contradiction_is_no_row_and_asks_nobody,
+    r12_existence_reads_the_shards_that_may_hold_a_row,
+    r14_a_contradiction_is_no_row_and_reads_no_shard,
     r26_limit_and_offset_are_counted_in,
     r26_a_row_after_a_cursor,
-    r23_what_the_session_wrote_exists,
+    r23_rows_that_the_session_wrote_exist,
     r20_existence_is_explained,
     a_pin_to_no_shard_is_an_error,
     r29_a_shard_that_fails_is_named;
@@ -33,7 +33,7 @@ fn accounts(backend: &Backend) -> Watched {
     cluster
 }
 
-fn r27_the_first_shard_that_has_a_row_is_the_last_that_is_asked(backend: &Backend) {
+fn r27_the_first_shard_that_has_a_row_is_the_last_that_is_read(backend: &Backend) {
     let cluster = accounts(backend);
     let mut session = cluster.session();
     let owner =
@@ -61,7 +61,7 @@ fn r27_a_row_on_any_shard_is_found(backend: &Backend) {
     }
 }
 
-fn r12_existence_is_asked_where_a_row_may_be(backend: &Backend) {
+fn r12_existence_reads_the_shards_that_may_hold_a_row(backend: &Backend) {
     let cluster = accounts(backend);
     let mut session = cluster.session();
     let rich = Account::select().filter(Account::NUMBER.ge(2_000));
@@ -79,7 +79,7 @@ fn r12_existence_is_asked_where_a_row_may_be(backend: &Backend) {
     assert_eq!((found, asked), (false, vec!["c".to_owned()]));
 }
 
-fn r14_a_contradiction_is_no_row_and_asks_nobody(backend: &Backend) {
+fn r14_a_contradiction_is_no_row_and_reads_no_shard(backend: &Backend) {
     let cluster = accounts(backend);
     let contradictions = [
         Account::select().filter(Account::NUMBER.eq(300) & Account::NUMBER.eq(1_500)),
@@ -120,7 +120,7 @@ fn r26_a_row_after_a_cursor(backend: &Backend) {
     assert_error(session.one(other), ErrorKind::Cursor, &["different query"]);
 }
 
-fn r23_what_the_session_wrote_exists(backend: &Backend) {
+fn r23_rows_that_the_session_wrote_exist(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let mut session = cluster.session();
     let perth = || City::select().filter(City::NAME.eq("Perth")).all_shards().exists();
@@ -166,7 +166,7 @@ fn r29_a_shard_that_fails_is_named(backend: &Backend) {
     let no_row = || Account::select().filter(Account::OWNER.eq("nobody")).all_shards().exists();
     if backend.plant(&["b"], "accounts", "ALTER TABLE {table} RENAME TO away") {
         let mut session = cluster.session();
-        // A row before it is an answer; without one, what the shard would have said is not known.
+        // A row on an earlier shard is an answer; without one the answer of the shard is unknown.
         assert!(session.one(Account::select().all_shards().exists()).unwrap());
         assert_error(session.one(no_row()), ErrorKind::Schema, &["shard `b`", "table `accounts`"]);
     }

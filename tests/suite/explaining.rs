@@ -9,8 +9,8 @@ use crate::models::*;
 on_every_dialect! {
     r20_an_explanation_names_shards_and_reason,
     r20_an_explanation_has_the_sql_of_every_shard,
-    r20_an_explanation_asks_nobody,
-    r20_what_is_explained_is_what_is_asked,
+    r20_an_explanation_reads_no_shard,
+    r20_an_explanation_names_the_shards_that_are_read,
     r20_queries_that_are_not_narrowed_are_explained,
     r20_writes_are_explained,
     r20_children_and_partial_values_are_explained,
@@ -73,7 +73,7 @@ fn r20_an_explanation_has_the_sql_of_every_shard(backend: &Backend) {
     assert!(text.contains("3 rows kept") && text.contains("2 rows left out"), "{text}");
 }
 
-fn r20_an_explanation_asks_nobody(backend: &Backend) {
+fn r20_an_explanation_reads_no_shard(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let ((), asked) = cluster.asked(|| {
         cluster.explain(&City::select().all_shards()).unwrap();
@@ -90,7 +90,7 @@ fn r20_an_explanation_asks_nobody(backend: &Backend) {
     }
 }
 
-fn r20_what_is_explained_is_what_is_asked(backend: &Backend) {
+fn r20_an_explanation_names_the_shards_that_are_read(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     let n = Account::NUMBER;
     let filters = [
@@ -168,7 +168,7 @@ fn r20_sql_is_explained(backend: &Backend) {
     cluster.session().all(count().all_shards()).unwrap();
     assert_eq!(explained, sent(&cluster));
     assert!(explained.iter().all(|(_, sql)| !sql.contains("Tokyo")));
-    // Where it has not been said where it runs, too.
+    // Also if its shards were not named.
     assert_eq!(cluster.explain(&count()).unwrap().shards(), CONTINENTS);
     for pinned in [count().on_shard("asia"), count().on::<City>(Continent::Oceania)] {
         let explain = cluster.explain(&pinned).unwrap();

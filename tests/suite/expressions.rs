@@ -8,7 +8,7 @@ on_every_dialect! {
     r37_numbers_are_computed_from_the_row,
     r37_nothing_computed_with_null_is_null,
     r37_the_row_is_read_as_it_was,
-    r37_computed_updates_go_only_where_they_must,
+    r37_computed_updates_run_only_on_shards_that_may_match,
     r37_computed_updates_are_explained,
     r43_an_integer_that_overflows_is_refused,
     r43_an_overflow_on_the_way_is_refused,
@@ -19,7 +19,7 @@ on_every_dialect! {
     r32_a_failed_computation_leaves_nothing_on_any_shard,
     r35_computed_updates_are_one_unit_over_several_shards;
     only Files:
-        r35_what_a_shard_missed_is_computed_again,
+        r35_a_missed_update_is_computed_again,
 }
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -116,7 +116,7 @@ fn r37_the_row_is_read_as_it_was(backend: &Backend) {
     assert_eq!(rows, [(1, Some(10)), (2, Some(20)), (3, Some(30)), (4, Some(40))]);
 }
 
-fn r37_computed_updates_go_only_where_they_must(backend: &Backend) {
+fn r37_computed_updates_run_only_on_shards_that_may_match(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     let update = Stock::update().set(Stock::PIECES, Stock::PIECES + 1).filter(Stock::PLACE.ge(2000));
@@ -175,7 +175,7 @@ fn r43_an_integer_that_overflows_is_refused(backend: &Backend) {
     );
     let said = ["-9223372036854775808 - 1"];
     assert_refused(&cluster, update().set(Stock::ORDERED, Stock::ORDERED - 1), "ordered", &said);
-    // What just fits is stored to the last digit.
+    // A value that just fits is stored to the last digit.
     assert_eq!(session.execute(update().set(Stock::PIECES, Stock::PIECES - 1)).unwrap(), 4);
     assert_eq!(pieces(&mut session)[2], i64::MAX - 1);
     assert_eq!(session.execute(update().set(Stock::PIECES, Stock::PIECES + 1)).unwrap(), 4);
@@ -252,7 +252,7 @@ fn r32_a_failed_computation_leaves_nothing_on_any_shard(backend: &Backend) {
     session.add(stock(5, 1)).unwrap();
     let last = Stock::update().set(Stock::PIECES, i64::MAX).filter(Stock::PLACE.eq(2500));
     session.execute(last).unwrap();
-    // What the unit of work wrote before stays.
+    // Earlier writes of the transaction are kept.
     let more = Stock::update().set(Stock::PIECES, Stock::PIECES + 1).all_shards();
     assert_error(session.execute(more), ErrorKind::Value, &["shard `c`", "`stocks`", "`pieces`"]);
     session.commit().unwrap();
@@ -269,10 +269,10 @@ fn r35_computed_updates_are_one_unit_over_several_shards(backend: &Backend) {
     assert_eq!(pieces(&mut cluster.session()), [12, 22, 32, 42]);
 }
 
-fn r35_what_a_shard_missed_is_computed_again(backend: &Backend) {
+fn r35_a_missed_update_is_computed_again(backend: &Backend) {
     let cluster = filled(backend);
     assert!(cluster.recover().unwrap().transactions().is_empty());
-    // What a process that was killed after its decision has left: an update with its two parameters.
+    // The record of a process that was killed after its decision: an update with its two parameters.
     let explain =
         cluster.explain(&Stock::update().set(Stock::PIECES, Stock::PIECES + 7).on_shard("b")).unwrap();
     let (_, sql) = explain.statements().next().unwrap();

@@ -21,7 +21,7 @@ on_every_backend! {
         r44_a_file_that_is_no_database_is_corrupt,
         r44_a_file_that_goes_away_loses_nothing_on_the_others,
         r44_a_file_that_is_removed_under_a_running_cluster_is_not_written,
-        r44_what_may_not_be_written_is_read_only,
+        r44_a_file_that_may_not_be_written_is_read_only,
         r44_a_device_that_takes_no_more_loses_nothing;
     only on_disk:
         r44_a_transaction_that_the_database_ends_ends_the_unit,
@@ -35,7 +35,7 @@ fn made(backend: &Backend) -> Watched {
     cluster
 }
 
-/// Moves what stands in the write-ahead log into the file itself.
+/// Moves the write-ahead log into the file.
 fn settle(backend: &Backend, shard: &str) {
     backend.raw(shard).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
 }
@@ -149,7 +149,7 @@ fn r44_a_file_that_goes_away_loses_nothing_on_the_others(backend: &Backend) {
     assert_error(session.all(Company::select().all_shards()), ErrorKind::Missing, &["shard `c`"]);
     session.commit().unwrap();
     fs::rename(backend.folder().join("elsewhere"), backend.path("c")).unwrap();
-    // The same cluster goes on where the file is back.
+    // The same cluster continues when the file is back.
     let changed = Company::select().filter(Company::NAME.eq("changed")).all_shards();
     let on_a = session.one(Company::select().on_shard("a").count()).unwrap();
     assert_eq!(session.one(changed.count()).unwrap(), on_a);
@@ -186,7 +186,7 @@ fn r44_a_file_that_is_removed_under_a_running_cluster_is_not_written(backend: &B
     reader.rollback();
     fs::remove_file(&here).unwrap();
     fs::rename(&away, &here).unwrap();
-    // Nothing of it was stored, and the same cluster goes on where the file is back.
+    // Nothing of it was stored, and the same cluster continues when the file is back.
     let mut session = cluster.session();
     assert_eq!(session.one(changed()).unwrap(), 0);
     assert_eq!(session.execute(on_c()).unwrap(), there);
@@ -206,7 +206,7 @@ fn r44_a_file_that_is_removed_under_a_running_cluster_is_not_written(backend: &B
 
 /// A process of root has all rights.
 #[cfg(unix)]
-fn r44_what_may_not_be_written_is_read_only(backend: &Backend) {
+fn r44_a_file_that_may_not_be_written_is_read_only(backend: &Backend) {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::process::CommandExt;
     const UNPRIVILEGED: u32 = 65_534;
@@ -249,7 +249,7 @@ fn r44_what_may_not_be_written_is_read_only(backend: &Backend) {
 }
 
 #[cfg(not(unix))]
-fn r44_what_may_not_be_written_is_read_only(_: &Backend) {}
+fn r44_a_file_that_may_not_be_written_is_read_only(_: &Backend) {}
 
 #[test]
 #[ignore = "runs in a process of its own"]
@@ -368,7 +368,7 @@ fn in_a_process_that_may_write_little() {
     let error = session.commit().unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Io | ErrorKind::Full), "{error:?}");
     assert!(error.shard().is_some() || error.to_string().contains("control database"), "{error}");
-    // What was committed is there, for this session as for the next.
+    // Committed rows are read by this session and the next.
     session.rollback();
     for mut session in [session, cluster.session()] {
         assert_eq!(session.one(Company::select().all_shards().count()).unwrap(), 301);

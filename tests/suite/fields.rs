@@ -10,7 +10,7 @@ use crate::backend::{Backend, LETTERS, assert_error};
 on_every_dialect! {
     r02_uuids_live_where_postgresql_would_put_them,
     r39_uuids_are_unique_and_ascending,
-    r22_a_uuid_says_nothing_about_its_shard,
+    r22_a_uuid_does_not_name_its_shard,
     r43_uuids_moments_and_documents_round_trip,
     r25_moments_are_ordered_by_time;
     only on_disk:
@@ -71,7 +71,7 @@ fn r39_uuids_are_unique_and_ascending(backend: &Backend) {
     session.commit().unwrap();
 }
 
-fn r22_a_uuid_says_nothing_about_its_shard(backend: &Backend) {
+fn r22_a_uuid_does_not_name_its_shard(backend: &Backend) {
     let cluster = backend.create::<Photo>(&LETTERS);
     let mut session = cluster.session();
     let photos = session.add_all((0..20).map(|number| photo(number, 0))).unwrap();
@@ -80,7 +80,7 @@ fn r22_a_uuid_says_nothing_about_its_shard(backend: &Backend) {
         let (found, asked) = cluster.asked(|| session.get::<Photo>(photo.id).unwrap().unwrap());
         assert_eq!(&found, photo);
         assert!(asked.contains(&photo.shard().name().to_owned()));
-        // All are asked at once where one takes long again and again, as a server may.
+        // All are read at once if one takes long again and again, as a server may.
         if !backend.is_postgres(photo.shard().name()) {
             assert_eq!(asked.last().unwrap(), photo.shard().name(), "until it is found");
             assert_eq!(asked.len(), photo.shard().index() + 1);

@@ -1,5 +1,5 @@
-//! Many rows at once: large flushes, which go to several databases at the same time, and `add_all` of more rows than one
-//! portion: R31, R32, R36. That they run on workers is shown in `tests/fan_out.rs`.
+//! Many rows at once: large flushes, which go to several databases at the same time, and `add_all` of more rows than one batch:
+//! R31, R32, R36. `tests/fan_out.rs` checks that they run on workers.
 
 use shard_runtime::{ErrorKind, Session, Sharded, Stored};
 
@@ -9,10 +9,10 @@ use crate::models::*;
 on_every_backend! {
     r31_a_large_flush_is_a_statement_per_shard_and_table,
     r32_a_failing_row_of_a_large_flush_leaves_nothing_on_any_shard,
-    r32_of_several_shards_that_fail_the_first_says_why,
+    r32_of_several_shards_that_fail_the_first_gives_the_error,
     r31_many_rows_keep_the_order_in_which_they_were_given,
     r31_counted_ids_of_many_rows_are_those_that_are_stored,
-    r31_portions_come_after_what_waits,
+    r31_batches_follow_pending_changes,
     r32_a_failing_row_of_a_later_portion_undoes_all,
     r32_a_row_that_is_placed_nowhere_undoes_all,
     r36_portions_touch_only_their_shards,
@@ -23,7 +23,7 @@ on_every_backend! {
         r38_a_shard_that_is_locked_undoes_all,
 }
 
-/// How many rows are of one portion at most.
+/// How many rows are of one batch at most.
 const PORTION: i64 = 16_384;
 
 /// The account with this id, on the shard with this place.
@@ -87,7 +87,7 @@ fn r32_a_failing_row_of_a_large_flush_leaves_nothing_on_any_shard(backend: &Back
     }
 }
 
-fn r32_of_several_shards_that_fail_the_first_says_why(backend: &Backend) {
+fn r32_of_several_shards_that_fail_the_first_gives_the_error(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     let mut session = cluster.session();
     session.add_all([account(5_998, 1), account(2, 2)]).unwrap();
@@ -125,7 +125,7 @@ fn r31_many_rows_keep_the_order_in_which_they_were_given(backend: &Backend) {
     let rows = 2 * PORTION as usize + 500;
     let all = (0..rows).map(|number| city(Continent::ALL[number * 7 % 5], &number.to_string()));
     let (cities, counts) = cluster.counted(|| session.add_all(all).unwrap());
-    // A statement for each portion and shard; then nothing waits.
+    // A statement for each batch and shard; then nothing waits.
     assert_eq!(counts, CONTINENTS.map(|shard| (shard.to_owned(), 3)));
     let ((), counts) = cluster.counted(|| session.flush().unwrap());
     assert!(counts.is_empty(), "{counts:?}");
@@ -142,7 +142,7 @@ fn r31_counted_ids_of_many_rows_are_those_that_are_stored(backend: &Backend) {
     let mut session = cluster.session();
     let places = Continent::ALL.map(|continent| city(continent, &format!("{continent:?}")));
     let cities = session.add_all(places).unwrap(); // they wait: their children come after them
-    // Of less than a portion, and of more.
+    // Of less than a batch, and of more.
     let mut before: Vec<Stored<Report>> = Vec::new();
     for rows in [5_000, PORTION as usize + 4_000] {
         let new = |number: usize| NewReport { city: cities[number % 5].link(), temperature: number as f64 };
@@ -164,7 +164,7 @@ fn r31_counted_ids_of_many_rows_are_those_that_are_stored(backend: &Backend) {
     }
 }
 
-fn r31_portions_come_after_what_waits(backend: &Backend) {
+fn r31_batches_follow_pending_changes(backend: &Backend) {
     let cluster = backend.create::<Advertising>(&LETTERS);
     let mut session = cluster.session();
     session.add_all((0..10).map(|id| Company { id, name: String::new() })).unwrap();
@@ -223,7 +223,7 @@ fn r32_a_row_that_is_placed_nowhere_undoes_all(backend: &Backend) {
         };
         (2..PORTION + 1_000).map(move |id| device(id, &serial(id)))
     };
-    // In the first portion nothing was sent yet, and what waits goes on waiting.
+    // In the first batch no row was sent yet, and the changes stay pending.
     let (result, asked) = cluster.asked(|| session.add_all(rows(900)));
     assert_error(result, ErrorKind::UnmappedKey, &["table `devices`", "serial"]);
     assert!(asked.is_empty());
@@ -244,7 +244,7 @@ fn r38_a_shard_that_is_locked_undoes_all(backend: &Backend) {
     other.add(account(-1, 2)).unwrap();
     other.flush().unwrap();
     let mut session = cluster.session();
-    // The first portion is written on `a`, and the second cannot be on `c`.
+    // The first batch is written on `a`, and the second cannot be on `c`.
     let rows = || (0..PORTION + 100).map(|id| account(id, if id < PORTION { 0 } else { 2 }));
     assert_error(session.add_all(rows()), ErrorKind::Busy, &["shard `c`"]);
     let ((), asked) = cluster.asked(|| session.flush().unwrap());

@@ -1,4 +1,4 @@
-//! Reading to write: what is computed from rows and written back loses nothing: R20, R36, R38.
+//! Reads with `for_update`: a value that is computed from a row and written back loses no other change: R20, R36, R38.
 
 use shard_runtime::{Error, ErrorKind, Session, Sharded};
 
@@ -8,13 +8,13 @@ use crate::models::*;
 on_every_backend! {
     r38_with_it_the_second_waits_and_then_reads_anew,
     r38_threads_lose_nothing,
-    r38_who_cannot_have_all_shards_has_none,
+    r38_a_session_that_cannot_lock_all_shards_locks_none,
     every_kind_of_reading_can_be_to_write,
     r20_it_is_explained;
     only lasting:
         r38_without_it_an_update_is_lost;
     only separate:
-        r36_only_the_shards_that_are_asked_are_kept;
+        r36_only_the_shards_that_are_read_are_locked;
     only on_disk:
         r36_nothing_is_written_where_nothing_is_changed,
 }
@@ -68,7 +68,7 @@ fn r38_with_it_the_second_waits_and_then_reads_anew(backend: &Backend) {
     count_up(&mut second, 5, true).unwrap();
     second.commit().unwrap();
     assert_eq!(owner(&cluster, 5), "2");
-    // What the second had read before does not count: its snapshot ends where it begins to write.
+    // Earlier reads of the second do not count: its snapshot ends when it begins to write.
     if backend.is_lasting() {
         second.all(Account::select().on_shard("a")).unwrap();
         count_up(&mut first, 5, true).unwrap();
@@ -97,7 +97,7 @@ fn r38_threads_lose_nothing(backend: &Backend) {
     assert_eq!((owner(&cluster, 5), owner(&cluster, 2500)), ("80".to_owned(), "80".to_owned()));
 }
 
-fn r38_who_cannot_have_all_shards_has_none(backend: &Backend) {
+fn r38_a_session_that_cannot_lock_all_shards_locks_none(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = filled(backend);
     let mut holder = cluster.session();
@@ -118,7 +118,7 @@ fn r38_who_cannot_have_all_shards_has_none(backend: &Backend) {
     assert_eq!(second.all(Account::select().all_shards().for_update()).unwrap().len(), 3);
 }
 
-fn r36_only_the_shards_that_are_asked_are_kept(backend: &Backend) {
+fn r36_only_the_shards_that_are_read_are_locked(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = filled(backend);
     let mut holder = cluster.session();
@@ -130,11 +130,11 @@ fn r36_only_the_shards_that_are_asked_are_kept(backend: &Backend) {
     other.rollback();
     count_up(&mut other, 2500, false).unwrap();
     other.commit().unwrap();
-    // Who only reads is not kept from it.
+    // A plain read is not blocked.
     if backend.is_lasting() {
         assert_eq!(owner(&cluster, 5), "0");
     }
-    // With nothing to ask, nothing is kept.
+    // A read of no shard locks none.
     let mut nobody = cluster.session();
     let (found, asked) = cluster.asked(|| nobody.all(Account::select().all_shards().limit(0).for_update()));
     assert!(found.unwrap().is_empty() && asked.is_empty());

@@ -9,8 +9,8 @@ on_every_dialect! {
     a_missing_parent_is_named,
     a_missing_row_of_a_reference_table_is_named,
     the_row_is_named_among_many,
-    a_bulk_update_names_what_is_missing,
-    a_row_that_is_referred_to_is_named_with_what_refers_to_it,
+    the_error_of_a_bulk_update_names_the_missing_row,
+    the_error_names_a_row_that_is_referred_to_and_the_referring_column,
     an_async_session_names_the_same,
 }
 
@@ -147,7 +147,7 @@ fn the_row_is_named_among_many(backend: &Backend) {
     assert_missing(&error, ["b", "orders", "currency"], "row `ZZZ` of `currencies`", " (row with id 321)");
 }
 
-fn a_bulk_update_names_what_is_missing(backend: &Backend) {
+fn the_error_of_a_bulk_update_names_the_missing_row(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     let update = Order::update().set(Order::PAID_IN, Some("ZZZ".to_owned())).all_shards();
@@ -156,7 +156,7 @@ fn a_bulk_update_names_what_is_missing(backend: &Backend) {
     session.commit().unwrap();
 }
 
-fn a_row_that_is_referred_to_is_named_with_what_refers_to_it(backend: &Backend) {
+fn the_error_names_a_row_that_is_referred_to_and_the_referring_column(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     let assert_referred = |error: Error, [shard, table]: [&str; 2], message: &str| {
@@ -177,7 +177,7 @@ fn a_row_that_is_referred_to_is_named_with_what_refers_to_it(backend: &Backend) 
     let error = session.delete(&dollar).unwrap_err();
     let message = "rows still refer to this row by `lines.currency`; delete those rows first";
     assert_referred(error, ["a", "currencies"], message);
-    // Of many rows the one is not known.
+    // With many rows the error does not name the row.
     let error = session.execute(Shop::delete().all_shards()).unwrap_err();
     let message = "rows still refer to a row of this table by `orders.shop_id`; delete those rows first";
     assert_referred(error, ["a", "shops"], message);

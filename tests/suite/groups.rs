@@ -15,7 +15,7 @@ on_every_dialect! {
     r27_variances_are_of_all_rows,
     r27_several_measures_of_all_rows_are_one_statement_a_shard,
     r27_groups_of_nothing,
-    r27_groups_are_ordered_by_what_they_are_made_by,
+    r27_groups_are_ordered_by_their_columns,
     r27_groups_have_no_limit_of_rows,
 }
 
@@ -84,7 +84,7 @@ fn r27_having_and_limit_apply_after_the_merge(backend: &Backend) {
     );
     assert_eq!(session.all(names().limit(2).offset(1)).unwrap()[..], found[1..3]);
     assert_eq!(session.first(names().offset(3)).unwrap().unwrap(), found[3]);
-    // A condition on what is not read, and two of them; what has no value meets none.
+    // A condition on a measure that is not read, and two of them; a measure without a value meets none.
     let sum = City::POPULATION.sum();
     let rich = names().having(sum.gt(79)).having(sum.ne(140));
     assert_eq!(session.all(rich).unwrap().len(), 3);
@@ -153,7 +153,7 @@ fn r27_values_are_counted_once_over_all_shards(backend: &Backend) {
     let distinct =
         (City::NAME.count_distinct(), City::CONTINENT.count_distinct(), City::POPULATION.count_distinct());
     assert_eq!(session.one(City::select().all_shards().aggregate(distinct)).unwrap(), (6, 5, 7));
-    // Values of the key, and of one shard, are counted where they are.
+    // Values of the key, and of one shard, are counted on their shards.
     let explain = cluster.explain(&City::select().all_shards().aggregate(distinct)).unwrap();
     assert!(explain.statements().all(|(_, sql)| sql.contains("count(DISTINCT \"continent\")")), "{explain}");
     let europe = City::select().on(Continent::Europe).aggregate(City::NAME.count_distinct());
@@ -204,7 +204,7 @@ fn r27_groups_of_nothing(backend: &Backend) {
     assert!(groups.is_empty() && asked.is_empty());
 }
 
-fn r27_groups_are_ordered_by_what_they_are_made_by(backend: &Backend) {
+fn r27_groups_are_ordered_by_their_columns(backend: &Backend) {
     let cluster = cities(backend);
     let groups = City::select().all_shards().group_by(City::NAME).aggregate(count()).order_by(City::ID.asc());
     let (result, asked) = cluster.asked(|| cluster.session().all(groups));

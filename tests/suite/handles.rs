@@ -157,14 +157,14 @@ fn r59_other_columns_of_a_row_do_not_matter(backend: &Backend) {
     session.update(&mut a).unwrap();
     b.note = "seen".into();
     session.update(&mut b).unwrap();
-    // What a session knows by id is never a row that was not stored.
+    // The identity map never has a row that was not stored.
     let found = session.get::<Account>(1).unwrap().unwrap();
     assert_eq!((found.cents, found.note.as_str()), (90, "seen"));
     b.cents = 80;
     assert_stale(session.update(&mut b), "cents");
     a.note = "unseen".into();
     assert_stale(session.update(&mut a), "note");
-    // Setting a column to what it was written to overwrites nothing.
+    // Setting a column to its written value overwrites nothing.
     session.rollback();
     let (mut a, mut b) = (account(&mut session, 1), account(&mut session, 1));
     a.cents = 90;
@@ -184,7 +184,7 @@ fn r59_delete_save_and_relocate(backend: &Backend) {
     a.cents = 90;
     session.update(&mut a).unwrap();
     assert_stale(session.delete(&b), "cents");
-    // A row that moves takes with it what was written; a handle changes only its own columns.
+    // A row that moves keeps its written values; a handle changes only its own columns.
     assert_stale(session.relocate(&mut c, |row| row.cents += 1), "cents");
     session.relocate(&mut c, |row| row.place = "z".into()).unwrap();
     assert_eq!((c.cents, c.shard().name()), (90, "c"));
@@ -275,7 +275,7 @@ fn r59_a_write_that_was_undone_does_not_count(backend: &Backend) {
     assert_eq!(undone.unwrap_err().kind(), ErrorKind::Value);
     b.cents = 80;
     session.update(&mut b).unwrap();
-    // What came before the savepoint still counts.
+    // Writes before the savepoint still count.
     y.cents = 3;
     assert_stale(session.update(&mut y), "cents");
     session.rollback();

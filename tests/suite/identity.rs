@@ -7,15 +7,15 @@ use crate::models::*;
 
 on_every_mixture! {
     r21_the_same_id_on_two_shards_is_two_rows,
-    r22_an_id_that_is_the_key_asks_one_shard,
-    r22_an_id_that_says_nothing_asks_until_it_is_found,
+    r22_an_id_that_is_the_key_reads_one_shard,
+    r22_an_id_without_a_shard_reads_shards_until_it_is_found,
     r22_an_id_on_two_shards_is_an_error,
     r22_an_id_within_a_shard_takes_a_pin_or_a_parent,
-    r23_a_second_get_asks_nobody,
-    r23_a_session_reads_what_it_wrote,
+    r23_a_second_get_reads_no_shard,
+    r23_a_session_reads_its_own_writes,
     r23_commit_rollback_and_bulk_writes_forget,
     r23_an_update_and_a_delete_are_remembered,
-    r23_what_is_known_on_one_shard_is_not_taken_for_another;
+    r23_a_row_in_the_identity_map_is_of_one_shard;
     only lasting:
         r21_children_of_the_same_id_do_not_mix,
         r23_a_new_snapshot_forgets,
@@ -35,7 +35,7 @@ fn r21_the_same_id_on_two_shards_is_two_rows(backend: &Backend) {
     let a = session.get(Report::by_id(1).on(Continent::Asia)).unwrap().unwrap();
     let b = session.get(Report::by_id(1).on_shard("south_america")).unwrap().unwrap();
     assert_eq!((&a, &b), (&hot, &cold));
-    // Both are known now, and stay two.
+    // Both are in the identity map now, and stay two.
     let (again, asked) = cluster.asked(|| {
         let a = session.get(Report::by_id(1).on_shard("asia")).unwrap().unwrap();
         let b = session.get(Report::by_id(1).on(Continent::SouthAmerica)).unwrap().unwrap();
@@ -64,7 +64,7 @@ fn r21_children_of_the_same_id_do_not_mix(backend: &Backend) {
         let remarks = session.all(reports[0].children::<Remark>()).unwrap();
         assert_eq!((remarks.len(), &remarks[0].text), (1, &city.name));
         assert_eq!(&session.parent(&reports[0]).unwrap(), city);
-        // A filter by the link asks the link's shard, not every shard that has the id.
+        // A filter by the link reads the link's shard, not every shard that has the id.
         let (same, asked) =
             cluster.asked(|| session.all(Report::select().filter(Report::CITY.eq(city))).unwrap());
         assert_eq!((&same, asked), (reports, vec![city.shard().name().to_owned()]));
@@ -82,7 +82,7 @@ fn r21_children_of_the_same_id_do_not_mix(backend: &Backend) {
     assert_eq!(others.len(), 3, "{others:?}");
 }
 
-fn r22_an_id_that_is_the_key_asks_one_shard(backend: &Backend) {
+fn r22_an_id_that_is_the_key_reads_one_shard(backend: &Backend) {
     let cluster = backend.create::<Company>(&LETTERS);
     let planted = backend.plant(&LETTERS, "companies", "INSERT INTO {table} VALUES (42, '{shard}')");
     let home = 0; // 42 under modulus 3, as PostgreSQL computes it
@@ -93,7 +93,7 @@ fn r22_an_id_that_is_the_key_asks_one_shard(backend: &Backend) {
     assert!(missing.is_none() && asked.len() == 1);
 }
 
-fn r22_an_id_that_says_nothing_asks_until_it_is_found(backend: &Backend) {
+fn r22_an_id_without_a_shard_reads_shards_until_it_is_found(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let mut session = cluster.session();
     let quito = session.add(city(Continent::SouthAmerica, "Quito")).unwrap();
@@ -147,7 +147,7 @@ fn r22_an_id_within_a_shard_takes_a_pin_or_a_parent(backend: &Backend) {
     assert_eq!((parent, asked), (Some(tokyo), vec!["asia".to_owned()]));
 }
 
-fn r23_a_second_get_asks_nobody(backend: &Backend) {
+fn r23_a_second_get_reads_no_shard(backend: &Backend) {
     let cluster = backend.create::<(Company, City)>(&CONTINENTS);
     let mut session = cluster.session();
     session.add(Company { id: 1, name: "one".into() }).unwrap();
@@ -163,18 +163,18 @@ fn r23_a_second_get_asks_nobody(backend: &Backend) {
     // Another session remembers nothing of it.
     let (_, asked) = cluster.asked(|| cluster.session().get::<Company>(1).unwrap().unwrap());
     assert_eq!(asked.len(), 1);
-    // What is changed in a handle and not updated is not what the row is.
+    // A change in a handle without `update` is not the row's value.
     let mut changed = session.get::<Company>(1).unwrap().unwrap();
     changed.name = "two".into();
     assert_eq!(session.get::<Company>(1).unwrap().unwrap().name, "one");
 }
 
-fn r23_a_session_reads_what_it_wrote(backend: &Backend) {
+fn r23_a_session_reads_its_own_writes(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
     let tokyo = session.add(city(Continent::Asia, "Tokyo")).unwrap();
     session.add(city(Continent::Europe, "London")).unwrap();
-    // Adding asks no shard; reading the table flushes the pending changes of the shards that are read, and only those.
+    // Adding reads no shard; reading the table flushes the pending changes of the shards that are read, and only those.
     let asia = || City::select().filter(City::CONTINENT.eq(Continent::Asia));
     let (found, counts) = cluster.counted(|| session.all(asia()).unwrap());
     assert_eq!(found[..], *std::slice::from_ref(&tokyo));
@@ -235,7 +235,7 @@ fn r23_an_update_and_a_delete_are_remembered(backend: &Backend) {
     assert!(session.get::<Company>(1).unwrap().is_none(), "nothing was committed");
 }
 
-fn r23_what_is_known_on_one_shard_is_not_taken_for_another(backend: &Backend) {
+fn r23_a_row_in_the_identity_map_is_of_one_shard(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     let mut session = cluster.session();
     let account = |id, number| Account { id, number, owner: String::new() };
@@ -260,7 +260,7 @@ fn r23_a_new_snapshot_forgets(backend: &Backend) {
     session.execute(Account::update().set(Account::OWNER, "after").on_shard("a")).unwrap();
     session.commit().unwrap();
     assert_eq!(get(&mut reader), "before", "one snapshot");
-    // Its first write ends the snapshot; what it reads from now on is what it is about to change.
+    // Its first write ends the snapshot; later reads see the rows that it is about to change.
     reader.add(Account { id: 2, number: 6, owner: "x".into() }).unwrap();
     reader.flush().unwrap();
     assert_eq!(get(&mut reader), "after");

@@ -1,4 +1,4 @@
-//! The kinds of id, and that none is handed out twice: R39.
+//! The kinds of id; none is generated twice: R39.
 
 use std::collections::HashSet;
 
@@ -110,7 +110,7 @@ fn r39_a_counter_is_the_shards_own(backend: &Backend) {
     let reports = session.add_all(cities.map(|city| NewReport { city: city.link(), temperature: 1.0 }));
     let ids: Vec<i64> = reports.unwrap().iter().map(|report| report.id).collect();
     assert_eq!(ids, [1, 1, 2, 2]);
-    // Only these ask the database at once, in one statement per shard.
+    // Only these use the database at once, in one statement per shard.
     let reports = cities.map(|city| NewReport { city: city.link(), temperature: 1.0 });
     let (_, counts) = cluster.counted(|| session.add_all(reports).unwrap());
     assert_eq!(counts, [("asia".to_owned(), 1), ("south_america".to_owned(), 1)]);
@@ -187,7 +187,7 @@ fn in_processes_of_their_own() {
     });
     let patient = builder.busy_timeout(std::time::Duration::from_secs(60)).durability(Durability::Normal);
     let cluster = patient.open::<City>().unwrap();
-    // Those that are to be killed go on until they are.
+    // Those that are to be killed continue until they are.
     let rounds = if name.as_str() < "2" { 5_000 } else { 20 };
     for round in 0..rounds {
         let mut session = cluster.session();

@@ -49,7 +49,7 @@ fn r28_an_iterator_that_is_dropped_leaves_the_session(backend: &Backend) {
             assert_eq!(rows.next().unwrap().unwrap().id, id);
         }
         drop(rows);
-        // The statements that were stopped are not in the way of others.
+        // The stopped statements do not block others.
         assert_eq!(session.one(Account::select().all_shards().count()).unwrap(), ROWS as u64);
     }
     session.add(Account { id: ROWS, number: 1, owner: "new".into() }).unwrap();

@@ -8,12 +8,12 @@ use crate::models::*;
 
 on_every_dialect! {
     r24_rows_with_their_parents_are_one_statement_per_shard,
-    r25_joined_rows_are_in_the_order_asked_for,
+    r25_joined_rows_are_in_the_order_of_the_query,
     r26_bounds_of_joined_rows_are_global,
     r21_parents_of_one_id_on_two_shards_are_not_mixed,
     r24_grandparents_are_joined_too,
-    r23_what_waits_is_joined,
-    r14_joins_that_ask_nobody,
+    r23_pending_changes_are_joined,
+    r14_joins_that_read_no_shard,
     joined_rows_of_one_parent_share_it,
     joined_rows_are_changed_like_others,
     rows_with_bare_parents,
@@ -44,7 +44,7 @@ fn r24_rows_with_their_parents_are_one_statement_per_shard(backend: &Backend) {
     let (joined, counts) = cluster.counted(|| session.all(all().with_parent()).unwrap());
     assert_eq!(counts, CONTINENTS.map(|shard| (shard.to_owned(), 1)));
     assert_eq!(joined.len(), 15);
-    // The rows and their parents are what they are one by one, in the order in which they come alone.
+    // The rows and their parents are the same as if they are read one by one, and in the same order.
     assert_eq!(
         joined.iter().map(|(report, _)| report.clone()).collect::<Vec<_>>(),
         session.all(all()).unwrap()
@@ -81,7 +81,7 @@ fn r24_grandparents_are_joined_too(backend: &Backend) {
     let explained = cluster.explain(&joined()).unwrap();
     assert_eq!(explained.shards(), CONTINENTS);
     assert!(explained.to_string().matches("JOIN").count() >= 2, "{explained}");
-    // Pages go on after a remark, and what narrows it narrows the join.
+    // Pages continue after a remark, and a condition that narrows remarks narrows the join.
     let after = joined().cursor(&rows[3].0).unwrap();
     let rest = session.all(query().offset(0).limit(5).with_parent().with_parent().after(&after)).unwrap();
     assert_eq!(rest, rows[4..]);
@@ -92,7 +92,7 @@ fn r24_grandparents_are_joined_too(backend: &Backend) {
     assert!(asked.0.iter().all(|(.., city)| city.continent == Continent::Asia) && !asked.0.is_empty());
 }
 
-fn r25_joined_rows_are_in_the_order_asked_for(backend: &Backend) {
+fn r25_joined_rows_are_in_the_order_of_the_query(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
     weather(&mut session);
@@ -143,7 +143,7 @@ fn r21_parents_of_one_id_on_two_shards_are_not_mixed(backend: &Backend) {
     }
 }
 
-fn r23_what_waits_is_joined(backend: &Backend) {
+fn r23_pending_changes_are_joined(backend: &Backend) {
     let cluster = backend.create::<Advertising>(&LETTERS);
     let mut session = cluster.session();
     session.add(Company { id: 1, name: "one".into() }).unwrap();
@@ -152,7 +152,7 @@ fn r23_what_waits_is_joined(backend: &Backend) {
     assert_eq!((campaign.title.as_str(), company.name.as_str()), ("x", "one"));
 }
 
-fn r14_joins_that_ask_nobody(backend: &Backend) {
+fn r14_joins_that_read_no_shard(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
     weather(&mut session);

@@ -7,8 +7,8 @@ use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
 use crate::models::*;
 
 on_every_sqlite! {
-    what_is_done_belongs_to_the_session,
-    r23_the_loan_sees_what_waits_and_what_was_known_is_forgotten,
+    writes_of_a_lent_connection_belong_to_the_session,
+    r23_a_lent_connection_sees_pending_changes_and_clears_the_identity_map,
     r32_a_closure_that_fails_has_no_effect,
     a_closure_that_leaves_the_transaction_ends_the_unit,
     errors_are_the_closures_own,
@@ -29,7 +29,7 @@ fn names(cluster: &Watched) -> Vec<String> {
     rows.into_iter().map(|city| city.name.clone()).collect()
 }
 
-fn what_is_done_belongs_to_the_session(backend: &Backend) {
+fn writes_of_a_lent_connection_belong_to_the_session(backend: &Backend) {
     let cluster = made(backend);
     let mut session = cluster.session();
     let rename = format!("UPDATE {} SET name = ?1 WHERE name = 'Tokyo'", backend.table("asia", "cities"));
@@ -45,7 +45,7 @@ fn what_is_done_belongs_to_the_session(backend: &Backend) {
     }
 }
 
-fn r23_the_loan_sees_what_waits_and_what_was_known_is_forgotten(backend: &Backend) {
+fn r23_a_lent_connection_sees_pending_changes_and_clears_the_identity_map(backend: &Backend) {
     let cluster = made(backend);
     let mut session = cluster.session();
     let delhi = session.add(city(Continent::Asia, "Delhi")).unwrap();
@@ -72,7 +72,7 @@ fn r32_a_closure_that_fails_has_no_effect(backend: &Backend) {
         raw.execute(&format!("INSERT INTO {table} VALUES (1, 'Asia', NULL, NULL)"), [])
     });
     assert_error(failed, ErrorKind::NotNull, &["shard `asia`"]);
-    // The session can be used on, with what it did before.
+    // The session remains usable, with its earlier writes.
     session.commit().unwrap();
     assert_eq!(names(&cluster), ["Bern", "Delhi", "Tokyo"]);
 }
@@ -97,7 +97,7 @@ fn a_closure_that_leaves_the_transaction_ends_the_unit(backend: &Backend) {
         let lent = sqlite::with_connection(&mut session, "asia", |_| Ok(()));
         assert_error(lent, ErrorKind::TransactionAborted, &[]);
         session.rollback();
-        // What was committed by hand stays; shards that share a database share its transaction.
+        // Writes that were committed by hand stay; shards that share a database share its transaction.
         let stays = leaving.starts_with("COMMIT");
         let shared = backend.url("asia").contains("prefix");
         let expected: &[&str] = match (stays, shared) {

@@ -1,4 +1,4 @@
-//! Reads that end early: after a time, and with what can be had: R29.
+//! Reads that end early: after a timeout, and with a partial answer: R29.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -11,14 +11,14 @@ use crate::models::*;
 
 on_every_dialect! {
     r29_a_read_that_takes_too_long_is_stopped,
-    r29_a_timeout_is_no_bound_for_what_is_quick,
+    r29_a_timeout_does_not_end_quick_reads,
     r29_a_partial_answer_locks_no_rows,
-    r28_a_shard_that_is_not_needed_is_not_asked;
+    r28_a_shard_that_is_not_needed_is_not_read;
     only Files:
-        r29_what_answers_is_read_and_what_does_not_is_named,
-        r29_a_partial_count_is_of_what_was_there,
+        r29_shards_that_answer_are_read_and_others_are_named,
+        r29_a_partial_count_is_of_the_shards_that_answered,
         r29_a_wrong_statement_is_never_partial,
-        r29_without_being_asked_for_nothing_is_partial,
+        r29_results_are_partial_only_on_request,
         r29_look_ups_and_children_are_bounded_too,
         r29_look_ups_are_made_at_once_where_they_were_slow_again_and_again,
         r28_a_shard_that_is_not_needed_may_fail,
@@ -61,7 +61,7 @@ fn r29_a_read_that_takes_too_long_is_stopped(backend: &Backend) {
     assert_eq!(cluster.session().all(by_owner().all_shards()).unwrap().len(), 9_000);
 }
 
-fn r29_a_timeout_is_no_bound_for_what_is_quick(backend: &Backend) {
+fn r29_a_timeout_does_not_end_quick_reads(backend: &Backend) {
     let cluster = made(backend);
     let mut session = cluster.session();
     for timeout in [Duration::from_secs(600), Duration::MAX] {
@@ -80,7 +80,7 @@ fn without_b(backend: &Backend) -> Watched {
     cluster
 }
 
-fn r29_what_answers_is_read_and_what_does_not_is_named(backend: &Backend) {
+fn r29_shards_that_answer_are_read_and_others_are_named(backend: &Backend) {
     let cluster = without_b(backend);
     let mut session = cluster.session();
     let by_number = || Account::select().all_shards().order_by(Account::NUMBER.asc());
@@ -112,7 +112,7 @@ fn r29_what_answers_is_read_and_what_does_not_is_named(backend: &Backend) {
     assert!(whole.rows.len() == 9_000 && whole.missing.is_empty());
 }
 
-fn r29_a_partial_count_is_of_what_was_there(backend: &Backend) {
+fn r29_a_partial_count_is_of_the_shards_that_answered(backend: &Backend) {
     let cluster = without_b(backend);
     let mut session = cluster.session();
     let partial = session.all_available(Account::select().all_shards().count()).unwrap();
@@ -155,7 +155,7 @@ fn r29_a_partial_answer_locks_no_rows(backend: &Backend) {
     assert_eq!(session.all(rows()).unwrap().len(), 9_000);
 }
 
-fn r29_without_being_asked_for_nothing_is_partial(backend: &Backend) {
+fn r29_results_are_partial_only_on_request(backend: &Backend) {
     let cluster = without_b(backend);
     let mut session = cluster.session();
     let _ = session.all_available(Account::select().all_shards()).unwrap();
@@ -163,8 +163,8 @@ fn r29_without_being_asked_for_nothing_is_partial(backend: &Backend) {
     assert_error(result, ErrorKind::Missing, &["shard `b`"]);
 }
 
-/// Makes every read of a shard's table take as many steps as are said, or for ever; `false` where there is no way
-/// behind the library's back.
+/// Makes every read of a shard's table take this number of steps, or for ever; `false` if there is no way behind the library's
+/// back.
 fn slow_down(backend: &Backend, shard: &str, table: &str, steps: Option<u32>) {
     let end = steps.map_or_else(String::new, |steps| format!("WHERE x < {steps}"));
     let count =
@@ -193,7 +193,7 @@ fn r29_look_ups_and_children_are_bounded_too(backend: &Backend) {
     assert_error(session.parent(&report), ErrorKind::TimedOut, &texts);
     assert_error(session.reload(&mut tokyo.clone()), ErrorKind::TimedOut, &texts);
     assert_error(session.all_with::<Report>(City::select().all_shards()), ErrorKind::TimedOut, &texts);
-    // Others are quick, and the session can be used on, with no bound on what it writes.
+    // Others are quick, and the session remains usable, with no limit on its writes.
     assert_eq!(session.get(City::by_id(quito.id).on_shard("south_america")).unwrap().unwrap(), quito);
     assert_eq!(session.all(tokyo.children::<Report>()).unwrap(), [report]);
     drop(session);
@@ -203,7 +203,7 @@ fn r29_look_ups_and_children_are_bounded_too(backend: &Backend) {
     session.set_timeout(Some(Duration::from_millis(30)));
     let with = session.all_with::<Report>(City::select().all_shards());
     assert_error(with, ErrorKind::TimedOut, &["shard `asia`", "table `reports`", "timeout"]);
-    // No time at all is too little for every verb that asks a shard.
+    // A timeout of zero ends every verb that reads a shard.
     session.set_timeout(Some(Duration::ZERO));
     assert_error(session.get(&quito.link()), ErrorKind::TimedOut, &["shard `south_america`", "timeout"]);
     let (with, asked) = cluster.asked(|| session.all_with::<Report>(City::select().on_shard("europe")));
@@ -217,7 +217,7 @@ fn r29_look_ups_are_made_at_once_where_they_were_slow_again_and_again(backend: &
     let reno = session.add(city(Continent::NorthAmerica, "Reno")).unwrap();
     let lima = session.add(city(Continent::SouthAmerica, "Lima")).unwrap();
     session.commit().unwrap();
-    // What a session of its own is asked for the first shard's row.
+    // Reads the first shard's row in a session of its own.
     let get = |id: i64| {
         let (found, asked) = cluster.asked(|| cluster.session().get::<City>(id).unwrap());
         (found.map(|city| city.name.clone()), asked)
@@ -250,7 +250,7 @@ fn two_and_one(backend: &Backend) -> Watched {
     cluster
 }
 
-fn r28_a_shard_that_is_not_needed_is_not_asked(backend: &Backend) {
+fn r28_a_shard_that_is_not_needed_is_not_read(backend: &Backend) {
     let cluster = two_and_one(backend);
     let mut session = cluster.session();
     let all = || City::select().all_shards();
@@ -282,10 +282,10 @@ fn r28_a_shard_that_is_not_needed_is_not_asked(backend: &Backend) {
         Ok(if seen < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     };
     let (_, counts) = cluster.counted(|| session.for_each(all(), stop).unwrap());
-    // The executor cannot know that the visitor stops so soon, and servers are asked at once.
+    // The executor cannot foresee that the visitor stops so soon, and servers are read at once.
     let expected = if backend.is_postgres("asia") { everybody } else { up_to_asia };
     assert_eq!(counts, expected.iter().map(|shard| (shard.to_string(), 1)).collect::<Vec<_>>());
-    // With nothing on the shards before, the last is asked too.
+    // Without rows on the shards before, the last is read too.
     assert_eq!(
         asked(&mut || assert!(session.first(Report::select().all_shards()).unwrap().is_none())),
         everybody

@@ -82,12 +82,12 @@ fn r24_parents_and_reloads_are_one_statement(backend: &Backend) {
         assert!(counts.is_empty(), "it is known by now");
         let ((), counts) = cluster.counted(|| session.reload(&mut report).unwrap());
         assert_eq!(counts, home);
-        // A reload asks, also where the session knows the row.
+        // A reload reads the shard, also if the row is in the identity map.
         let mut parent = parent;
         let ((), counts) = cluster.counted(|| session.reload(&mut parent).unwrap());
         assert_eq!(counts, home);
     }
-    // A reload sees what others have committed since this session's snapshot ended.
+    // A reload sees commits of others since this session's snapshot ended.
     session.commit().unwrap();
     let mut tokyo = session.get::<City>(cities[0].id).unwrap().unwrap();
     session.commit().unwrap();
@@ -146,7 +146,7 @@ fn r24_children_of_many_are_one_statement_per_shard(backend: &Backend) {
     let again = session.all_with::<Report>(two()).unwrap();
     assert_eq!(again[0].1.len(), with[0].1.len() + 1);
     session.rollback();
-    // Shards that hold no parent are not asked for children.
+    // Shards that hold no parent are not read for children.
     let tokyo = City::select().filter(City::NAME.eq("Tokyo")).all_shards();
     let (with, counts) = cluster.counted(|| session.all_with::<Report>(tokyo).unwrap());
     assert_eq!((with.len(), with[0].1.len()), (1, 5));
@@ -219,7 +219,7 @@ fn r24_grandchildren_come_with_their_parents(backend: &Backend) {
         }
     }
     let by_name = || City::select().all_shards().order_by(City::NAME.desc()).limit(7).offset(1);
-    // What waits is read too, and no level is more than one statement on a shard.
+    // Pending changes are read too, and no level is more than one statement on a shard.
     session.flush().unwrap();
     let (with, counts) = cluster.counted(|| session.all_with::<With<Report, Remark>>(by_name()).unwrap());
     assert!(counts.iter().all(|(_, count)| *count == 3), "{counts:?}");
@@ -235,7 +235,7 @@ fn r24_grandchildren_come_with_their_parents(backend: &Backend) {
             assert!(remarks.iter().all(|remark| remark.report == report.link()));
         }
     }
-    // No shard is asked for the children of no parents.
+    // No shard is read for the children of no parents.
     let none = City::select().filter(City::NAME.eq("nowhere")).on(Continent::Asia);
     let (with, counts) = cluster.counted(|| session.all_with::<With<Report, Remark>>(none).unwrap());
     assert_eq!((with.len(), counts), (0, vec![("asia".to_owned(), 1)]));

@@ -101,7 +101,7 @@ pub fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs
 }
 
-fn r12_a_filter_on_a_lookup_asks_where_its_row_is(backend: &Backend) {
+fn r12_a_filter_on_a_lookup_reads_the_shard_of_its_row(backend: &Backend) {
     let cluster = cluster(backend);
     let mut session = cluster.session();
     for region in LETTERS {
@@ -176,7 +176,7 @@ fn r12_lookups_join_in_the_algebra(backend: &Backend) {
     assert_eq!(asked(User::EMAIL.eq(&x) & User::VISITS.gt(7)), text("", "ab"));
     assert_eq!(asked(User::EMAIL.eq(&y) & !User::PHONE.eq(5)), text("", "ac"));
     assert_eq!(asked(User::EMAIL.eq(&x) & User::EMAIL.eq(&y)), text("", "a"));
-    // What asks every shard anyway asks no lookup.
+    // A query that reads every shard anyway reads no lookup.
     let all = User::select().filter(User::EMAIL.eq(&x) | User::VISITS.eq(0)).all_shards();
     let mut session = cluster.session();
     let (rows, counts) = cluster.counted(|| session.all(all).unwrap().len());
@@ -184,12 +184,12 @@ fn r12_lookups_join_in_the_algebra(backend: &Backend) {
     let others = User::select().filter(!User::EMAIL.eq(&x)).all_shards();
     let (rows, counts) = cluster.counted(|| session.all(others).unwrap());
     assert_eq!((shards_of(&rows), counts.len()), (vec!["c"], 3));
-    // A value is compared as it is where it does not say the shard.
+    // A value that does not narrow the shards is compared as it is.
     let before = User::select().filter(User::EMAIL.lt(&y) & User::EMAIL.ne(&y)).all_shards();
     assert_eq!(session.one(before).unwrap().email, x);
 }
 
-fn r23_a_session_finds_what_it_has_added(backend: &Backend) {
+fn r23_a_session_finds_its_added_rows(backend: &Backend) {
     let cluster = cluster(backend);
     let mut session = cluster.session();
     let added = session.add(user("b", "new")).unwrap();
@@ -264,7 +264,7 @@ fn every_reader_follows_a_lookup(backend: &Backend) {
     let ordered = || query().order_by(User::VISITS.asc());
     let page = session.all(ordered().columns(User::VISITS).with_cursor()).unwrap();
     assert_eq!(session.all(ordered().after(&page[0].1)).unwrap(), []);
-    // An empty list asks no shard.
+    // An empty list reads no shard.
     assert_eq!(cluster.asked(|| session.all(query().limit(0)).unwrap()).1, Vec::<String>::new());
 }
 
@@ -314,7 +314,7 @@ fn r20_a_lookup_is_explained(backend: &Backend) {
     assert_eq!(delete.lookups().count(), 1);
 }
 
-fn what_an_entry_says_wrongly_finds_nothing(backend: &Backend) {
+fn a_wrong_entry_finds_no_row(backend: &Backend) {
     let cluster = cluster(backend);
     let mut session = cluster.session();
     session.add_all([user("a", "removed"), user("b", "moved"), user("c", "lost")]).unwrap();
@@ -345,13 +345,13 @@ fn r43_a_value_that_no_column_holds_is_an_error(backend: &Backend) {
 }
 
 on_every_dialect!(
-    r12_a_filter_on_a_lookup_asks_where_its_row_is,
+    r12_a_filter_on_a_lookup_reads_the_shard_of_its_row,
     r16_a_list_is_split_twice,
     r12_lookups_join_in_the_algebra,
-    r23_a_session_finds_what_it_has_added,
+    r23_a_session_finds_its_added_rows,
     every_reader_follows_a_lookup,
     r19_a_pin_wins_over_a_lookup,
     r20_a_lookup_is_explained,
-    what_an_entry_says_wrongly_finds_nothing,
+    a_wrong_entry_finds_no_row,
     r43_a_value_that_no_column_holds_is_an_error,
 );

@@ -1,4 +1,4 @@
-//! The entries of lookups: kept in the same unit of work as their rows, by every verb that writes those, and unique over the
+//! The entries of lookups: kept in the same transaction as their rows, by every verb that writes those, and unique over the
 //! cluster.
 
 use shard_runtime::{ErrorKind, Sharded, Sql};
@@ -28,7 +28,7 @@ fn values_are_unique_over_the_cluster(backend: &Backend) {
         let message = "another row has this value, which is unique over the cluster; store another one";
         let whole = format!("shard `{region}`, table `users`, column `email`: {message}");
         assert_eq!((error.kind(), error.to_string()), (ErrorKind::Unique, whole));
-        // The session goes on, and nothing of the row is left.
+        // The session continues, and nothing of the row is left.
         assert_eq!(session.one(User::select().all_shards().count()).unwrap(), 2);
         session.rollback();
     }
@@ -79,7 +79,7 @@ fn a_value_that_changes_is_found_and_the_old_one_is_free(backend: &Backend) {
     session.add(user("c", "old")).unwrap();
     session.commit().unwrap();
     assert_eq!(emails(&cluster), pairs(&[("fresh", "a"), ("old", "c"), ("taken", "b")]));
-    // What has no lookup is written as ever, on the row's shard alone.
+    // A row without a lookup's value is written on its own shard alone.
     ada.visits = 9;
     session.update(&mut ada).unwrap();
     assert_eq!(cluster.asked(|| session.flush().unwrap()).1, ["a"]);
@@ -93,7 +93,7 @@ fn a_value_that_changes_is_found_and_the_old_one_is_free(backend: &Backend) {
     assert_eq!(session.all(User::select().filter(User::PHONE.eq(5))).unwrap(), []);
 }
 
-fn what_somebody_else_has_changed_keeps_its_entries_right(backend: &Backend) {
+fn entries_stay_right_after_changes_by_another_session(backend: &Backend) {
     let cluster = cluster(backend);
     let mut session = cluster.session();
     let mut mine = session.add(user("a", "first")).unwrap();
@@ -114,7 +114,7 @@ fn what_somebody_else_has_changed_keeps_its_entries_right(backend: &Backend) {
     assert_eq!(emails(&cluster), pairs(&[("first", "a")]));
 }
 
-fn what_is_removed_frees_its_values(backend: &Backend) {
+fn a_removed_row_frees_its_values(backend: &Backend) {
     let cluster = cluster(backend);
     let mut session = cluster.session();
     let users: Vec<NewUser> = (0..30).map(|n| user(LETTERS[n % 3], &format!("user {n}"))).collect();
@@ -181,7 +181,7 @@ fn a_collation_holds_for_its_lookup(backend: &Backend) {
     assert_eq!(entries(&cluster, "sharded_lookup_nicknames_nickname"), pairs(&[("ada", "a")]));
 }
 
-fn null_is_nobodys_value(backend: &Backend) {
+fn null_has_no_entry(backend: &Backend) {
     let cluster = cluster(backend);
     let mut session = cluster.session();
     session.add_all([user("a", "x"), user("b", "y")]).unwrap();
@@ -352,7 +352,7 @@ fn an_entry_without_a_row_is_replaced_whatever_the_id(backend: &Backend) {
     assert_eq!(emails(&cluster), pairs(&[("ada", "a"), ("new", "b")]));
 }
 
-/// W10: a session that may write one shard only cannot know.
+/// W10: a session that may write one shard only cannot check the others.
 fn an_entry_without_a_row_that_stays_is_explained(backend: &Backend) {
     let cluster = cluster(backend);
     let email = text_on("a", "x");
@@ -377,10 +377,10 @@ on_every_mixture!(
     values_are_unique_over_the_cluster,
     one_of_many_threads_gets_a_value,
     a_value_that_changes_is_found_and_the_old_one_is_free,
-    what_somebody_else_has_changed_keeps_its_entries_right,
-    what_is_removed_frees_its_values,
+    entries_stay_right_after_changes_by_another_session,
+    a_removed_row_frees_its_values,
     saved_rows_have_entries,
-    null_is_nobodys_value,
+    null_has_no_entry,
     r32_counted_ids_and_their_entries_are_one_statement,
     r33_savepoints_undo_entries,
     r11_rows_that_move_are_found_where_they_are,

@@ -1,4 +1,4 @@
-//! Rows and their entries through kills of the process that writes them, R35: a decided transaction is there as a whole.
+//! Rows and their entries through kills of the process that writes them, R35: a decided transaction is stored as a whole.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -57,7 +57,7 @@ fn in_a_process_that_is_killed() {
         .iter()
         .fold(builder, |builder, shard| builder.shard(*shard, format!("sqlite:{folder}/{shard}.db")));
     let cluster = builder.open::<(User, Device, Account)>().unwrap();
-    // A test that was started by hand is not killed; it ends by itself.
+    // A test that was started by hand is not killed; it ends automatically.
     std::thread::scope(|scope| {
         for writer in 0..2 {
             let cluster = &cluster;

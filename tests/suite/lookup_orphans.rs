@@ -1,4 +1,4 @@
-//! Entries of lookups without a row, while another session is in the way of looking for it.
+//! Entries of lookups without a row, while another session's lock prevents the search for it.
 
 use shard_runtime::{ErrorKind, Session};
 
@@ -6,8 +6,8 @@ use crate::backend::{Backend, Watched, assert_error};
 use crate::lookup::{cluster, emails, pairs, text_on, user};
 use crate::lookup_entries::remove_behind;
 
-/// A user on `a` whose entry belongs to no row, and a session that has written other users; another session's lock on `c`
-/// keeps it from looking for the row.
+/// A user on `a` whose entry belongs to no row, and a session that has written other users. Another session's lock on `c`
+/// prevents the search for the row.
 fn kept_from_looking(cluster: &Watched, email: &str) -> (Session, Session) {
     let mut session = cluster.session();
     session.add(user("a", email)).unwrap();
@@ -22,7 +22,7 @@ fn kept_from_looking(cluster: &Watched, email: &str) -> (Session, Session) {
     (session, other)
 }
 
-/// Whether the entry belongs to a row is not known then, and the row can be sent again.
+/// Then it is unknown whether the entry belongs to a row, and the row can be sent again.
 fn r38_an_entry_without_a_row_that_cannot_be_looked_for_is_busy(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = cluster(backend);

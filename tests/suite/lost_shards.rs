@@ -1,4 +1,4 @@
-//! A shard that was made once is never made again unasked: R47.
+//! A shard that was made once is made again only on request: R47.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ on_some! {
     Files Schemas Servers:
         r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed;
     Servers:
-        r47_a_shard_that_decides_what_is_prepared_elsewhere_is_not_replaced,
+        r47_a_shard_that_decides_for_prepared_participants_is_not_replaced,
 }
 
 #[derive(Sharded, Clone, Debug)]
@@ -364,7 +364,7 @@ fn r47_a_lost_control_database_is_not_made_again(backend: &Backend) {
 }
 
 /// The decision of a prepared participant is lost with the shard: it could be rolled back, although others have committed.
-fn r47_a_shard_that_decides_what_is_prepared_elsewhere_is_not_replaced(backend: &Backend) {
+fn r47_a_shard_that_decides_for_prepared_participants_is_not_replaced(backend: &Backend) {
     made(backend);
     let client = backend.client("c");
     let cluster = backend.client("a").text("SELECT id FROM sharded_cluster");
@@ -448,7 +448,7 @@ fn ids_by_shard(cluster: &Cluster) -> Vec<Vec<i64>> {
 }
 
 #[test]
-fn r47_the_other_shards_of_a_file_keep_what_is_decided() {
+fn r47_the_other_shards_of_a_file_keep_decided_transactions() {
     let decided = Decided::new();
     decided.lose("b");
     let cluster = decided.builder().replace_lost("b").create::<Company>().unwrap();
@@ -458,7 +458,7 @@ fn r47_the_other_shards_of_a_file_keep_what_is_decided() {
     assert_eq!(ids_by_shard(&decided.builder().open::<Company>().unwrap())[0], [1_001, 1_003]);
 }
 
-/// The first shard of a file holds the version, which tells whether a decided transaction was applied.
+/// The first shard of a file holds the version, which shows whether a decided transaction was applied.
 #[test]
 fn r47_the_first_shard_of_a_file_is_not_replaced_while_a_decision_is_open() {
     let decided = Decided::new();
@@ -468,7 +468,7 @@ fn r47_the_first_shard_of_a_file_is_not_replaced_while_a_decision_is_open() {
         assert_error(error, ErrorKind::WrongDatabase, &["shard `a`", "t1", "`b`", "replace_lost"]);
         assert_eq!(decided.records(), 4);
     }
-    // If all shards of the file are lost, what is decided for it is dropped, and only that.
+    // If all shards of the file are lost, decided transactions for it are dropped, and only these.
     decided.lose("b");
     let cluster = decided.builder().replace_lost("a").replace_lost("b").create::<Company>().unwrap();
     assert_eq!(ids_by_shard(&cluster), [vec![], vec![], vec![1_001]]);

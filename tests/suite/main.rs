@@ -1,8 +1,8 @@
 //! The rules of the framework as tests, each named after its rule, run on every kind of cluster alike.
 //!
-//! If a rule names the shards that are asked, the shards are checked, not only the rows: by the statements
-//! counted per shard, by the statement hook, and by *sentinel rows*, which are written into every shard behind
-//! the library's back and carry the shard's name, so that the rows that come back say where they were read.
+//! If a rule names the shards that are read, the shards are checked, not only the rows: by the statements counted per shard, by
+//! the statement hook, and by *sentinel rows*. These are written into every shard without the library and hold the shard's
+//! name, so that the returned rows name the shards that were read.
 
 #[macro_use]
 mod backend;

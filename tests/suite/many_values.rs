@@ -1,4 +1,4 @@
-//! More values than a statement takes parameters: lists and loads are split between the shards, and no shard is asked
+//! More values than a statement takes parameters: lists and loads are split between the shards, and no shard is read
 //! more often for that: R16.
 
 use std::collections::HashSet;
@@ -35,7 +35,7 @@ fn assert_more_than_a_statement_takes(cluster: &Cluster, shard: &str, values: us
     session.rollback();
 }
 
-/// Each of these shards, asked so often.
+/// Each of these shards, read this often.
 fn each(shards: &[&str], statements: u64) -> Vec<(String, u64)> {
     shards.iter().map(|shard| ((*shard).to_owned(), statements)).collect()
 }
@@ -71,7 +71,7 @@ fn r16_100_000_keys_are_one_statement_per_shard(backend: &Backend) {
     let ids = (0..MANY).step_by(500).chain([MANY]);
     session.add_all(ids.map(|id| Company { id, name: String::new() })).unwrap();
     session.commit().unwrap();
-    // More of one shard than a statement takes, which ask that one.
+    // More values of one shard than a statement takes, which read that shard.
     let of_a: Vec<i64> = {
         let home = |id| Company { id, name: String::new() }.shard_chooser(cluster.shards()).unwrap();
         (0..3 * MANY).filter(|id| home(*id) == 0).collect()

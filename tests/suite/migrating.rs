@@ -1,4 +1,4 @@
-//! Migrations: what is added, numbered steps, contracts, and what stops them. R41, R52, R53.
+//! Migrations: additions, numbered steps, contracts, and errors that stop them. R41, R52, R53.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::backend::{Backend, LETTERS, assert_error};
 
 on_some! {
     lasting:
-        r52_what_is_only_added_needs_no_step,
-        r52_what_no_migration_can_do_is_refused_before_anything_runs,
+        r52_additions_need_no_step,
+        r52_impossible_migrations_are_refused_before_any_statement_runs,
         r53_steps_run_once_on_each_shard,
         r53_a_failing_shard_stops_the_migration,
         r52_two_releases_write_through_a_rename,
@@ -131,7 +131,7 @@ pub fn made(backend: &Backend) {
     session.commit().unwrap();
 }
 
-fn r52_what_is_only_added_needs_no_step(backend: &Backend) {
+fn r52_additions_need_no_step(backend: &Backend) {
     made(backend);
     let before = backend.open::<one::User>(&LETTERS).unwrap();
     assert_error(backend.open::<(Added, Team)>(&LETTERS).map(drop), ErrorKind::Schema, &["table `teams`"]);
@@ -200,7 +200,7 @@ struct OfAnotherType {
     name: i64,
 }
 
-fn r52_what_no_migration_can_do_is_refused_before_anything_runs(backend: &Backend) {
+fn r52_impossible_migrations_are_refused_before_any_statement_runs(backend: &Backend) {
     made(backend);
     let migrated = backend.builder(&LETTERS).migrate::<Refused>(&Migrations::new()).map(drop);
     let texts = [
@@ -330,7 +330,7 @@ fn r52_two_releases_write_through_a_rename(backend: &Backend) {
     assert!(plan.contains("(only with `contract`)") && plan.contains("copy"), "{plan}");
     migrate().pace(7, Duration::ZERO).run(|_| {}).unwrap();
     let new = backend.open::<two::Models>(&LETTERS).unwrap();
-    // Both write, and read what the other has written.
+    // Both write, and read the rows of the other.
     let mut session = old.session();
     session.add(one::User { id: 1000, name: "by old".to_owned() }).unwrap();
     let mut user = session.get::<one::User>(1).unwrap().unwrap();

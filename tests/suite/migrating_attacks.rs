@@ -16,10 +16,10 @@ on_some! {
         r53_duplicates_stop_a_unique_index;
     lasting:
         r53_a_column_is_dropped_in_two_phases,
-        r52_an_earlier_release_is_told_why_in_the_middle_of_a_contract,
+        r52_an_earlier_release_gets_the_reason_in_the_middle_of_a_contract,
         r53_a_unique_column_is_not_dropped_while_it_is_required;
     Files Prefixed:
-        r53_a_rebuilt_table_keeps_what_others_have_built_on_it,
+        r53_a_rebuilt_table_keeps_indexes_and_triggers_of_others,
         r53_a_held_lock_stops_the_migration;
     Schemas Servers:
         r53_a_step_runs_once_without_the_lock_of_migrators;
@@ -359,7 +359,7 @@ mod family {
     pub type Models = (Person, Kid);
 }
 
-fn r53_a_rebuilt_table_keeps_what_others_have_built_on_it(backend: &Backend) {
+fn r53_a_rebuilt_table_keeps_indexes_and_triggers_of_others(backend: &Backend) {
     use family::{Kid, Models, NewKid, NewPerson, Person};
     let cluster = backend.create::<Models>(&LETTERS);
     let mut session = cluster.session();
@@ -490,7 +490,7 @@ struct PlainThing {
 }
 
 /// A contract is several transactions, and the step is done after the last one.
-fn r52_an_earlier_release_is_told_why_in_the_middle_of_a_contract(backend: &Backend) {
+fn r52_an_earlier_release_gets_the_reason_in_the_middle_of_a_contract(backend: &Backend) {
     let old = backend.create::<Thing>(&LETTERS);
     let things = (0..30).map(|id| Thing { id, first: "a".to_owned(), second: "b".to_owned() });
     old.transaction(|session| session.add_all(things.clone())).unwrap();

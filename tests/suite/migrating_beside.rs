@@ -74,7 +74,7 @@ mod two {
 
     pub type Models = (User, Post);
 
-    /// The second backfill reads what the first one has written.
+    /// The second backfill reads values that the first one has written.
     pub fn migrations() -> Migrations {
         Migrations::new()
             .step(2, "nickname", |m| {

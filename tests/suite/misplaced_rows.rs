@@ -1,5 +1,5 @@
-//! Rows that are not where their keys belong: `create` refuses tables that hold rows already, and `verify` finds rows that
-//! were put, or changed, behind the cluster's back (W17, W30).
+//! Rows on another shard than that of their keys: `create` refuses tables that already hold rows, and `verify` finds rows that
+//! were added or changed without the library (W17, W30).
 
 use shard_runtime::{ErrorKind, RowProblem, RowProblemKind, Sharded, Value};
 use uuid::Uuid;
@@ -58,7 +58,7 @@ fn r40_tables_that_hold_rows_are_not_made_shards(backend: &Backend) {
             &["shard `b`", "table `companies`", "holds rows", "`adopt`"],
         );
     }
-    // Empty tables are taken as they are, and nothing of the refused ones is left in the way.
+    // Empty tables are used as they are, and nothing of the refused ones blocks them.
     backend.run("b", &format!("DELETE FROM {table}"));
     let cluster = backend.create::<Company>(&LETTERS);
     cluster.session().add(Company { id: 1, name: "one".into() }).unwrap();

@@ -1,4 +1,4 @@
-//! Which shards a query asks: R12 to R18.
+//! The shards that a query reads: R12 to R18.
 
 use shard_runtime::{Filter, Routed, Select, Sharded, Stored};
 
@@ -6,27 +6,27 @@ use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, shards_of};
 use crate::models::*;
 
 on_every_dialect! {
-    r12_a_key_comparison_asks_its_shard,
+    r12_a_key_comparison_reads_its_shard,
     r12_and_intersects_and_or_unites,
     r12_not_is_the_complement,
-    r12_what_proves_nothing_asks_all,
+    r12_a_condition_that_proves_nothing_reads_all_shards,
     r12_ranges_narrow_by_order,
     r12_prefixes_of_text_narrow,
     r12_composite_keys_narrow_when_whole,
     r16_lists_of_composite_keys_are_split,
     r12_no_connection_is_needed,
-    r13_few_values_between_bounds_ask_only_their_shards,
-    r14_contradiction_asks_nobody,
-    r14_limit_zero_asks_nobody,
-    r15_a_shard_is_asked_once,
+    r13_few_values_between_bounds_read_only_their_shards,
+    r14_contradiction_reads_no_shard,
+    r14_limit_zero_reads_no_shard,
+    r15_a_shard_is_read_once,
     r16_each_shard_gets_only_its_own_values,
     r17_a_distributed_key_is_one_shard,
     r18_filters_at_run_time_are_narrowed_too,
     many_shards,
 }
 
-/// A cluster with one city in every shard's file that has *every* continent it is asked for: the key `Asia` (and
-/// each of the others) stands on every shard, so that the rows that come back name the shards that were read.
+/// A cluster in which every shard's file has a city of *every* continent. The key `Asia` (like each of the others) is on every
+/// shard, so that the returned rows name the shards that were read.
 fn everywhere(backend: &Backend) -> (Watched, bool) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let rows = ["North America", "Asia", "Oceania", "Europe", "SouthAmerica"];
@@ -37,7 +37,7 @@ fn everywhere(backend: &Backend) -> (Watched, bool) {
     (cluster, planted)
 }
 
-/// The shards that a query asks; the sentinel rows must say the same.
+/// Returns the shards that a query reads; the sentinel rows must name the same.
 fn asked(cluster: &Watched, planted: bool, query: Select<City, Routed>) -> Vec<String> {
     let (rows, asked) = cluster.asked(|| cluster.session().all(query).unwrap());
     if planted {
@@ -49,7 +49,7 @@ fn asked(cluster: &Watched, planted: bool, query: Select<City, Routed>) -> Vec<S
     asked
 }
 
-fn r12_a_key_comparison_asks_its_shard(backend: &Backend) {
+fn r12_a_key_comparison_reads_its_shard(backend: &Backend) {
     let (cluster, planted) = everywhere(backend);
     let homes = ["north_america", "asia", "asia", "europe", "south_america"];
     for (continent, home) in Continent::ALL.into_iter().zip(homes) {
@@ -92,7 +92,7 @@ fn r12_not_is_the_complement(backend: &Backend) {
     assert_eq!(asked(!City::POPULATION.lt(0)), CONTINENTS);
 }
 
-fn r12_what_proves_nothing_asks_all(backend: &Backend) {
+fn r12_a_condition_that_proves_nothing_reads_all_shards(backend: &Backend) {
     let (cluster, planted) = everywhere(backend);
     let asked = |query| asked(&cluster, planted, query);
     assert_eq!(asked(City::select().all_shards()), CONTINENTS);
@@ -177,7 +177,7 @@ fn r12_composite_keys_narrow_when_whole(backend: &Backend) {
     let part = Event::select().filter(Event::TENANT.eq(1)).all_shards();
     let (found, asked) = cluster.asked(|| session.all(part).unwrap());
     assert_eq!((found.len(), asked.len()), (5, 3));
-    // Several keys ask the shards of those keys: `(1, mon) OR (2, tue)` is not `(1 OR 2) AND (mon OR tue)`.
+    // Several keys read the shards of those keys: `(1, mon) OR (2, tue)` is not `(1 OR 2) AND (mon OR tue)`.
     for pair in homes.windows(2) {
         let keys = pair.iter().map(|(tenant, day, _)| (*tenant, day.to_string()));
         let query = Event::select().filter(Event::SHARD_KEY.is_in(keys));
@@ -194,7 +194,7 @@ fn r16_lists_of_composite_keys_are_split(backend: &Backend) {
     let cluster = backend.create::<Event>(&LETTERS);
     let keys: Vec<(i64, String)> =
         (0..100_000).map(|number| (number % 200, (number / 200).to_string())).collect();
-    // Every shard holds a row for every key of two tenants; only those of its own are asked for.
+    // Every shard holds a row for every key of two tenants; only the rows of its own keys are read.
     let planted = backend.plant(
         &LETTERS,
         "events",
@@ -211,7 +211,7 @@ fn r16_lists_of_composite_keys_are_split(backend: &Backend) {
         assert_eq!(row.what, row.shard().name());
         assert_eq!(row.shard_chooser(cluster.shards()).unwrap(), row.shard().index());
     }
-    // Two keys of one shard ask that shard, a few thousand of it too, and the text does not grow.
+    // Two keys of one shard read that shard, also a few thousand keys, and the text does not grow.
     let of_a: Vec<(i64, String)> = keys
         .into_iter()
         .take(20_000)
@@ -244,7 +244,7 @@ fn r12_no_connection_is_needed(backend: &Backend) {
     assert_eq!(shards.names(cluster.shards()), CONTINENTS);
 }
 
-fn r13_few_values_between_bounds_ask_only_their_shards(backend: &Backend) {
+fn r13_few_values_between_bounds_read_only_their_shards(backend: &Backend) {
     let cluster = backend.create::<Company>(&LETTERS);
     let mut session = cluster.session();
     let companies = session.add_all((0..40).map(|id| Company { id, name: String::new() })).unwrap();
@@ -261,7 +261,7 @@ fn r13_few_values_between_bounds_ask_only_their_shards(backend: &Backend) {
     }
 }
 
-fn r14_contradiction_asks_nobody(backend: &Backend) {
+fn r14_contradiction_reads_no_shard(backend: &Backend) {
     let (cluster, planted) = everywhere(backend);
     use Continent::*;
     let is = |continent| City::CONTINENT.eq(continent);
@@ -304,7 +304,7 @@ fn r14_contradiction_asks_nobody(backend: &Backend) {
     }
 }
 
-fn r14_limit_zero_asks_nobody(backend: &Backend) {
+fn r14_limit_zero_reads_no_shard(backend: &Backend) {
     let (cluster, _) = everywhere(backend);
     let none = || City::select().all_shards().order_by(City::NAME.asc()).limit(0);
     let (rows, asked) = cluster.asked(|| cluster.session().all(none()).unwrap());
@@ -315,7 +315,7 @@ fn r14_limit_zero_asks_nobody(backend: &Backend) {
     assert!(count == 0 && asked.is_empty());
 }
 
-fn r15_a_shard_is_asked_once(backend: &Backend) {
+fn r15_a_shard_is_read_once(backend: &Backend) {
     let (cluster, planted) = everywhere(backend);
     use Continent::*;
     let is = |continent| City::CONTINENT.eq(continent);

@@ -1,4 +1,4 @@
-//! Parts of a unit of work that are undone by themselves, R33, and units of work that are tried again, R38.
+//! Savepoints, R33, and transactions that are retried, R38.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,14 +11,14 @@ on_every_mixture! {
     r33_a_part_that_fails_undoes_itself_on_every_shard,
     r33_a_part_that_succeeds_stays,
     r33_parts_may_be_nested,
-    r33_what_waits_belongs_to_the_part_that_added_it,
-    r33_rows_know_what_a_part_has_undone,
+    r33_pending_changes_belong_to_the_savepoint_that_added_them,
+    r33_handles_show_the_values_after_a_savepoint_was_undone,
     r33_a_part_cannot_commit_and_may_roll_back_everything,
     r38_a_transaction_is_committed_or_rolled_back,
     r38_a_transaction_is_tried_again_while_others_are_in_the_way,
     r38_a_transaction_gives_up;
     only Files:
-        r33_what_a_part_undid_is_in_no_decision,
+        r33_undone_statements_are_in_no_decision,
 }
 
 /// The error of a closure that fails on purpose.
@@ -105,7 +105,7 @@ fn r33_parts_may_be_nested(backend: &Backend) {
     assert_eq!(names(&mut cluster.session()), ["0", "0"]);
 }
 
-fn r33_what_waits_belongs_to_the_part_that_added_it(backend: &Backend) {
+fn r33_pending_changes_belong_to_the_savepoint_that_added_them(backend: &Backend) {
     let cluster = backend.create::<Advertising>(&LETTERS);
     let mut session = cluster.session();
     session.add(Company { id: 1, name: "x".into() }).unwrap();
@@ -128,7 +128,7 @@ fn r33_what_waits_belongs_to_the_part_that_added_it(backend: &Backend) {
     assert_eq!(asked.len(), 1);
 }
 
-fn r33_rows_know_what_a_part_has_undone(backend: &Backend) {
+fn r33_handles_show_the_values_after_a_savepoint_was_undone(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let mut session = cluster.session();
     let mut tokyo = session.add(city(Continent::Asia, "0")).unwrap();
@@ -184,7 +184,7 @@ fn r33_a_part_cannot_commit_and_may_roll_back_everything(backend: &Backend) {
     assert_eq!(names(&mut cluster.session()), ["anew"]);
 }
 
-fn r33_what_a_part_undid_is_in_no_decision(backend: &Backend) {
+fn r33_undone_statements_are_in_no_decision(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let mut session = cluster.session();
     session.add_all(Continent::ALL.map(|continent| city(continent, "kept"))).unwrap();
@@ -218,7 +218,7 @@ fn r38_a_transaction_is_committed_or_rolled_back(backend: &Backend) {
         Err(Wrong::OnPurpose)
     });
     assert!(matches!(failed, Err(Wrong::OnPurpose)));
-    // What fails by itself is not tried again, neither in the closure nor at the commit.
+    // An error that is not retryable is not retried, neither in the closure nor at the commit.
     let twice: Result<(), Wrong> = cluster.try_transaction(|session| {
         runs += 1;
         session.add_all([city(Continent::Asia, "kept"), city(Continent::Europe, "undone")])?;
@@ -249,7 +249,7 @@ fn r38_a_transaction_is_tried_again_while_others_are_in_the_way(backend: &Backen
                         }
                         Ok(())
                     };
-                    // The bound is for each: who lost ten times may be told so, and tries again.
+                    // The limit is for each transaction: one that fails ten times returns the error, and is tried again here.
                     while let Err(error) = cluster.transaction(add_one) {
                         assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
                     }
@@ -271,7 +271,7 @@ fn r38_a_transaction_gives_up(backend: &Backend) {
     let mut runs = 0;
     let never: Result<(), Wrong> = cluster.try_transaction(|session| {
         runs += 1;
-        // On a server who adds another city is not in the way.
+        // On a server a session that adds another city blocks none.
         session.add(city(Continent::Asia, "held"))?;
         Ok(())
     });

@@ -90,7 +90,7 @@ mod kept {
     }
 }
 
-/// More rows than one portion of a comparison has.
+/// More rows than one batch of a comparison has.
 const USERS: i64 = 1_500;
 
 fn made(backend: &Backend) -> Watched {

@@ -8,8 +8,8 @@ use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
 use crate::models::*;
 
 on_every_dialect! {
-    the_hook_is_told_shard_rows_and_success,
-    the_hook_is_told_no_values,
+    the_hook_gets_shard_rows_and_success,
+    the_hook_gets_no_values,
     counters_are_of_all_sessions_and_threads,
     transactions_are_not_counted,
 }
@@ -31,7 +31,7 @@ fn r(shard: &str, rows: u64, succeeded: bool) -> (String, u64, bool) {
     (shard.to_owned(), rows, succeeded)
 }
 
-fn the_hook_is_told_shard_rows_and_success(backend: &Backend) {
+fn the_hook_gets_shard_rows_and_success(backend: &Backend) {
     let (cluster, told) = told(backend);
     let take = || std::mem::take(&mut *told.lock().unwrap());
     let mut session = cluster.session();
@@ -55,7 +55,7 @@ fn the_hook_is_told_shard_rows_and_success(backend: &Backend) {
     assert_eq!(take(), [r("north_america", 0, true), r("asia", 1, true)]);
 }
 
-fn the_hook_is_told_no_values(backend: &Backend) {
+fn the_hook_gets_no_values(backend: &Backend) {
     let cluster = backend.create::<(City, Secret)>(&CONTINENTS);
     let mut session = cluster.session();
     cluster.sql();

@@ -1,5 +1,4 @@
-//! Keys whose declarations hold characters that mean something to Rust's formatting or to SQL, and enums that a model
-//! places.
+//! Keys whose declarations hold characters with a meaning in Rust's formatting or in SQL, and enums that a model places.
 
 use shard_runtime::{ErrorKind, ShardKey, Sharded};
 

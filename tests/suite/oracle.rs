@@ -98,7 +98,7 @@ impl Condition {
         }
     }
 
-    /// Whether it holds for a row with this key; `None` where it is not about the key alone.
+    /// Returns whether it holds for a row with this key; `None` if it is not about the key alone.
     fn holds_for_key(&self, key: i64) -> Option<bool> {
         Some(match self {
             Condition::Key(comparison, value) => comparison.holds(key.cmp(value)),
@@ -292,7 +292,7 @@ macro_rules! placement {
                     let condition = filter(&question.condition);
                     let chosen = match Line::execute_chooser(condition.predicate(), cluster.shards()) {
                         Ok(chosen) => chosen,
-                        // A key that is asked for by its value and is placed nowhere.
+                        // A condition on a key that has no shard.
                         Err(error) => {
                             prop_assert_eq!(error.kind(), shard_runtime::ErrorKind::UnmappedKey);
                             return Ok(());
@@ -336,7 +336,7 @@ macro_rules! placement {
                         _ => chosen.names(cluster.shards()),
                     };
                     match question.limit {
-                        // Without an order one shard is asked after the other, until there are rows enough.
+                        // Without an order one shard is read after the other, until there are rows enough.
                         Some(limit) if limit == rows.len() as u64 && question.orders.is_empty() => {
                             let last = rows.last().map(|row| row.shard().name().to_owned());
                             prop_assert!(asked.len() <= allowed.len() && asked == allowed[..asked.len()]);

@@ -1,5 +1,5 @@
-//! Closures that fail with an error type of the application: visitors (R28), savepoints (R33), transactions (R38) and lent
-//! connections (R32), of sync and of async sessions.
+//! Closures with an error type of the application, in sync and async sessions: visitors (R28), savepoints (R33), transactions
+//! (R38) and lent connections (R32).
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use crate::models::*;
 
 on_every_mixture! {
     r26_pages_are_the_whole_whatever_the_order,
-    r26_a_page_reads_what_it_returns,
+    r26_a_page_reads_only_its_rows,
     r26_rows_that_come_between_pages_are_found_where_they_belong,
     r26_a_cursor_is_of_its_query,
     r26_a_cursor_needs_an_order,
@@ -72,7 +72,7 @@ fn r26_pages_are_the_whole_whatever_the_order(backend: &Backend) {
     }
 }
 
-fn r26_a_page_reads_what_it_returns(backend: &Backend) {
+fn r26_a_page_reads_only_its_rows(backend: &Backend) {
     let cluster = cities(backend);
     let query = City::select().all_shards().order_by(City::ID.asc());
     let tenth = cluster.session().all(query.clone().limit(10)).unwrap().pop().unwrap();
@@ -83,7 +83,7 @@ fn r26_a_page_reads_what_it_returns(backend: &Backend) {
         "{explain}"
     );
     if backend.is_on_disk() {
-        // The index is entered where the page begins.
+        // The search in the index begins at the page.
         for (shard, sql) in explain.statements() {
             let sql =
                 (1..=9).rev().fold(sql.to_owned(), |sql, place| sql.replace(&format!("?{place}"), "10"));

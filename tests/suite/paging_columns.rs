@@ -14,7 +14,7 @@ on_every_dialect! {
     r26_pages_of_a_pinned_session,
     r26_pages_of_one_parents_children,
     r26_a_cursor_beside_columns_needs_an_order,
-    r26_cursors_read_what_they_hold_and_no_more,
+    r26_a_cursor_query_reads_selected_ordered_and_id_columns,
 }
 
 /// Cities full of ties, some without a population.
@@ -70,7 +70,7 @@ fn r26_pages_of_columns_are_the_whole(backend: &Backend) {
     for (place, query) in orders.iter().enumerate() {
         let rows = cluster.session().all(query.clone()).unwrap();
         for limit in [1, 7, 40] {
-            // Neither what they are ordered by nor the id need be read.
+            // Neither the columns of the order nor the id need be read.
             let names = paged(&cluster, query, limit, |page| page.columns(City::NAME));
             assert!(rows.iter().map(|row| &row.name).eq(&names), "order {place}, limit {limit}: {names:?}");
         }
@@ -157,7 +157,7 @@ fn r26_a_cursor_of_distinct_rows_is_of_their_columns(backend: &Backend) {
         assert_error(result, ErrorKind::Cursor, &["table `cities`", "different query"]);
     }
     assert!(asked.is_empty());
-    // Ordered by what they are not made of, they have no order and so no pages.
+    // Distinct rows cannot be ordered by columns that are not selected, and so have no pages.
     let wrong = query().columns(City::NAME).distinct().with_cursor();
     assert_error(session.all(wrong), ErrorKind::Query, &["column `population`", "distinct"]);
 }
@@ -195,7 +195,7 @@ fn r26_a_cursor_beside_columns_needs_an_order(backend: &Backend) {
     assert!(asked.is_empty());
 }
 
-fn r26_cursors_read_what_they_hold_and_no_more(backend: &Backend) {
+fn r26_a_cursor_query_reads_selected_ordered_and_id_columns(backend: &Backend) {
     let cluster = cities(backend);
     let query = City::select().all_shards().order_by(City::POPULATION.asc()).columns(City::NAME);
     let explain = cluster.explain(&query.with_cursor()).unwrap();

@@ -1,4 +1,4 @@
-//! Rows that live where their parents live, and rows that would have to move: R07 to R10.
+//! Rows on the shard of their parents, and rows that would have to move: R07 to R10.
 
 use shard_runtime::{ErrorKind, Sharded};
 
@@ -26,7 +26,7 @@ fn r07_a_shard_is_decided_when_a_row_is_added(backend: &Backend) {
     let (mut tokyo, asked) = cluster.asked(|| session.add(city(Continent::Asia, "Tokyo")).unwrap());
     assert!(asked.is_empty());
     assert_eq!((tokyo.shard().name(), tokyo.shard().index()), ("asia", 1));
-    // It belongs to the stored row, not to what its fields say later.
+    // It belongs to the stored row, not to later values of its fields.
     tokyo.continent = Continent::Europe;
     assert_eq!(tokyo.shard().name(), "asia");
     assert_eq!(tokyo.link().shard().name(), "asia");
@@ -49,7 +49,7 @@ fn r07_after_a_rollback_nothing_sticks(backend: &Backend) {
     assert_eq!(session.add(moved).unwrap().shard().name(), "europe");
     session.commit().unwrap();
     assert_eq!(session.all(City::select().all_shards()).unwrap().len(), 2);
-    // What waited, and what was never flushed, is gone as well; and so is a dropped session's work.
+    // Pending changes that were never flushed are gone as well; and so is a dropped session's work.
     session.add(city(Continent::Asia, "Osaka")).unwrap();
     session.rollback();
     session.commit().unwrap();
@@ -72,7 +72,7 @@ fn r07_after_a_rollback_an_update_is_sent_again(backend: &Backend) {
     tokyo.population = Some(37_000_000);
     session.update(&mut tokyo).unwrap();
     session.rollback();
-    // The database has the row as it was; the handle has what it should be.
+    // The database has the old row; the handle has the new values.
     session.update(&mut tokyo).unwrap();
     session.commit().unwrap();
     let stored = session.one(City::select().on(Continent::Asia)).unwrap();
@@ -134,7 +134,7 @@ fn r08_children_of_a_bare_id_live_with_their_parents(backend: &Backend) {
 }
 
 fn r08_a_child_lives_where_its_parent_was_read(backend: &Backend) {
-    // Whatever way the parent's shard was decided: here the parent stands where its key does not say.
+    // It does not matter how the parent's shard was decided: here the parent is on another shard than that of its key.
     let cluster = backend.create::<Weather>(&CONTINENTS);
     backend.plant(&["europe"], "cities", "INSERT INTO {table} VALUES (1, 'Asia', 'astray', NULL)");
     let mut session = cluster.session();
@@ -197,7 +197,7 @@ fn r10_a_changed_key_is_a_move(backend: &Backend) {
         tokyo.continent = Continent::Europe;
         let texts = ["relocate", "shard `asia`", "table `cities`", "column `continent`"];
         refused(session.update(&mut tokyo), &texts);
-        // A changed key is a move even where the row would stay.
+        // A changed key is a move even if the row would stay.
         tokyo.continent = Continent::Oceania;
         refused(session.update(&mut tokyo), &texts);
         event.day = "tue".into();
@@ -225,7 +225,7 @@ fn r10_an_unchanged_key_is_fine(backend: &Backend) {
     session.update(&mut tokyo).unwrap();
     let ((), counts) = cluster.counted(|| session.flush().unwrap());
     assert_eq!(counts, [("asia".to_owned(), 1)]);
-    // Only the columns that differ are sent; nothing where none does.
+    // Only the columns that differ are sent; nothing if none does.
     let sql = cluster.sql().remove(0).1;
     assert!(sql.contains("population") && !sql.contains("name") && !sql.contains("continent"), "{sql}");
     tokyo.name = "Tokyo".into();

@@ -6,7 +6,7 @@ use crate::backend::{Backend, CONTINENTS, Watched, assert_error, shards_of};
 use crate::models::*;
 
 on_every_backend! {
-    r19_a_pinned_session_asks_its_shard_only,
+    r19_a_pinned_session_reads_its_shard_only,
     r19_a_pinned_session_refuses_other_pins,
     r19_a_pinned_session_refuses_rows_of_other_shards,
     r19_a_pinned_session_takes_its_own_rows,
@@ -28,7 +28,7 @@ fn made(backend: &Backend) -> (Watched, [Stored<City>; 2]) {
     (cluster, cities)
 }
 
-fn r19_a_pinned_session_asks_its_shard_only(backend: &Backend) {
+fn r19_a_pinned_session_reads_its_shard_only(backend: &Backend) {
     let (cluster, [tokyo, bern]) = made(backend);
     let mut session = cluster.session_on_shard("asia").unwrap();
     assert_eq!(session.pinned_to().unwrap().name(), "asia");
@@ -41,7 +41,7 @@ fn r19_a_pinned_session_asks_its_shard_only(backend: &Backend) {
             session.all(City::select().all_shards().columns(City::NAME).distinct()).unwrap(),
             ["Tokyo"]
         );
-        // The pin wins over the predicate: the shard is asked for what belongs elsewhere, and has none of it.
+        // The pin takes precedence over the predicate: the shard is read for rows of another shard, and has none.
         let europe = City::select().filter(City::CONTINENT.eq(Continent::Europe));
         assert!(session.all(europe).unwrap().is_empty());
         assert_eq!(session.one(City::select().all_shards().count()).unwrap(), 1);
@@ -65,7 +65,7 @@ fn r19_a_pinned_session_asks_its_shard_only(backend: &Backend) {
         session.commit().unwrap();
     });
     assert_eq!(asked, ["asia"]);
-    // A contradiction asks no shard, pinned or not.
+    // A contradiction reads no shard, pinned or not.
     let both = City::CONTINENT.eq(Continent::Asia) & City::CONTINENT.eq(Continent::Oceania);
     let (rows, asked) = cluster.asked(|| session.all(City::select().filter(both)).unwrap());
     assert!(rows.is_empty() && asked.is_empty());

@@ -1,4 +1,4 @@
-//! Pins: R19. A pin wins over the predicate, is part of the query, and reaches what is loaded through it.
+//! Pins: R19. A pin takes precedence over the predicate, is part of the query, and applies to rows that are loaded through it.
 
 use shard_runtime::{ErrorKind, Sharded};
 
@@ -13,7 +13,7 @@ on_every_backend! {
     r19_pinned_writes_stay_on_their_shard,
     r19_a_child_is_pinned_by_its_parents_key;
     only lasting:
-        r19_a_pin_reaches_what_is_loaded_through_it,
+        r19_a_pin_reaches_rows_that_are_loaded_through_it,
 }
 
 const SENTINELS: &str = "INSERT INTO {table} VALUES (1, 'Asia', '{shard}', 1), (2, 'Europe', '{shard}', 2), (3, 'Oceania', '{shard}', 3)";
@@ -54,7 +54,7 @@ fn r19_a_pin_wins_over_the_predicate(backend: &Backend) {
     }
 }
 
-fn r19_a_pin_reaches_what_is_loaded_through_it(backend: &Backend) {
+fn r19_a_pin_reaches_rows_that_are_loaded_through_it(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     backend.plant(&CONTINENTS, "cities", "INSERT INTO {table} VALUES (1, 'Asia', '{shard}', 1)");
     backend.plant(

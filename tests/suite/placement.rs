@@ -8,15 +8,15 @@ use crate::models::*;
 on_every_dialect! {
     r01_placement_depends_on_the_value_and_the_layout_alone,
     r01_integers_of_every_width_go_together,
-    r01_a_newtype_goes_with_what_it_wraps,
+    r01_a_newtype_is_placed_as_the_type_that_it_wraps,
     r02_rows_live_where_postgresql_would_put_them,
     r03_range_bounds_are_inclusive_below_and_exclusive_above,
     r03_ranges_of_text_are_by_bytes,
     r04_every_variant_has_its_shard,
     r05_a_key_without_a_shard_is_an_error_before_any_statement,
-    r05_a_fallback_takes_only_what_is_not_listed,
-    r05_a_function_that_says_nowhere_is_an_error,
-    r05_only_a_key_that_is_asked_for_must_have_a_shard,
+    r05_a_fallback_takes_only_unlisted_values,
+    r05_a_function_that_returns_no_shard_is_an_error,
+    r05_only_keys_of_the_query_must_have_a_shard,
 }
 
 fn r01_placement_depends_on_the_value_and_the_layout_alone(backend: &Backend) {
@@ -67,7 +67,7 @@ fn r01_integers_of_every_width_go_together(backend: &Backend) {
     assert_eq!(session.get::<OfU64>(42_u64).unwrap().unwrap().key, 42);
 }
 
-fn r01_a_newtype_goes_with_what_it_wraps(backend: &Backend) {
+fn r01_a_newtype_is_placed_as_the_type_that_it_wraps(backend: &Backend) {
     let cluster = backend.create::<(Invoice, Company)>(&LETTERS);
     let mut session = cluster.session();
     for id in 0..30 {
@@ -215,7 +215,7 @@ fn r05_a_key_without_a_shard_is_an_error_before_any_statement(backend: &Backend)
     assert!(asked.is_empty(), "{asked:?}");
 }
 
-fn r05_a_fallback_takes_only_what_is_not_listed(backend: &Backend) {
+fn r05_a_fallback_takes_only_unlisted_values(backend: &Backend) {
     let cluster = backend.create::<Visit>(&LETTERS);
     let mut session = cluster.session();
     for (id, (reason, home)) in (1..).zip([(1, "a"), (-2, "b"), (2, "c"), (-1, "c"), (i32::MIN, "c")]) {
@@ -233,7 +233,7 @@ fn r05_a_fallback_takes_only_what_is_not_listed(backend: &Backend) {
     assert_eq!(where_is(visits().filter(unlisted).all_shards()), ["c"]);
 }
 
-fn r05_a_function_that_says_nowhere_is_an_error(backend: &Backend) {
+fn r05_a_function_that_returns_no_shard_is_an_error(backend: &Backend) {
     let cluster = backend.create::<Device>(&LETTERS);
     let mut session = cluster.session();
     for (id, serial) in (1..).zip(["b12", "a1", "c"]) {
@@ -252,10 +252,10 @@ fn r05_a_function_that_says_nowhere_is_an_error(backend: &Backend) {
     assert_eq!(asked, ["a", "b"]);
 }
 
-fn r05_only_a_key_that_is_asked_for_must_have_a_shard(backend: &Backend) {
+fn r05_only_keys_of_the_query_must_have_a_shard(backend: &Backend) {
     let cluster = backend.create::<(Shop, Parcel)>(&LETTERS);
     let mut session = cluster.session();
-    // Bounds in a declared gap, and what is excluded, hold no row: no shard is asked for it, and it is no error.
+    // A declared gap and an excluded range hold no row: no shard is read for them, and they are no error.
     let mut asked = |filter| cluster.asked(|| session.all(Parcel::select().filter(filter)).unwrap()).1;
     assert!(asked(Parcel::WEIGHT.between(120, 180)).is_empty());
     assert!(asked(Parcel::WEIGHT.ge(300)).is_empty());

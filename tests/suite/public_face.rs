@@ -1,5 +1,5 @@
-//! Common properties of the public types: they print themselves without values and passwords, are equal and hashed by what
-//! they name, and are serialised.
+//! Common properties of the public types. `Debug` prints no values and no passwords, equality and hash agree, and they are
+//! serialised.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
-//! Groups that are each of one shard are that shard's affair: conditions, order and limit are pushed down where the
-//! shard does them exactly as the merge would, and nowhere else (R27, R20).
+//! Groups that are each on one shard: conditions, order and limit are pushed down only if the shard evaluates them exactly as
+//! the merge would (R27, R20).
 
 use shard_runtime::{ErrorKind, Explain, Sharded, count};
 
@@ -11,11 +11,11 @@ on_every_dialect! {
     r27_conditions_on_groups_that_span_shards_are_not,
     r27_one_shard_does_all_of_it,
     r27_whole_groups_are_merged_by_their_measures,
-    r27_what_a_shard_would_do_otherwise_stays,
+    r27_conditions_that_a_shard_evaluates_differently_are_not_pushed_down,
     r27_conditions_compare_values_of_every_kind,
     r27_a_part_of_the_key_is_not_the_key,
     r27_groups_by_a_link_are_whole,
-    r43_a_condition_on_no_value_asks_nobody,
+    r43_a_condition_on_no_value_reads_no_shard,
 }
 
 /// Cities of five continents on four shards; Oceania has no population, Asia and Oceania share a shard.
@@ -142,7 +142,7 @@ fn r27_whole_groups_are_merged_by_their_measures(backend: &Backend) {
     assert_eq!(ordered(by_names), [Europe, Asia, Oceania, NorthAmerica, SouthAmerica]);
 }
 
-fn r27_what_a_shard_would_do_otherwise_stays(backend: &Backend) {
+fn r27_conditions_that_a_shard_evaluates_differently_are_not_pushed_down(backend: &Backend) {
     let cluster = cities(backend);
     let mut session = cluster.session();
     let population = City::POPULATION;
@@ -189,7 +189,7 @@ fn r27_conditions_compare_values_of_every_kind(backend: &Backend) {
         raw: vec![sensor as u8],
     };
     session.add_all((1..9).map(new)).unwrap();
-    // By the key, which is pushed down, and by what spans shards, which is not.
+    // Groups by the key, which are pushed down, and groups that span shards, which are not.
     let by_key = || Reading::select().all_shards().group_by(Reading::SENSOR).aggregate(());
     let by_place = || Reading::select().all_shards().group_by(Reading::PLACE).aggregate(());
     let conditions = || {
@@ -248,7 +248,7 @@ fn r27_groups_by_a_link_are_whole(backend: &Backend) {
     assert_eq!(shards, [("europe", 3), ("north_america", 2)]);
 }
 
-fn r43_a_condition_on_no_value_asks_nobody(backend: &Backend) {
+fn r43_a_condition_on_no_value_reads_no_shard(backend: &Backend) {
     let cluster = cities(backend);
     let none = City::select().all_shards().group_by(City::NAME).aggregate(());
     let none = none.having(City::POPULATION.avg().gt(f64::NAN));

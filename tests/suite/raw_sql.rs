@@ -1,4 +1,4 @@
-//! SQL as a person writes it, through a session: where it runs, what it may be, what its rows say.
+//! Raw SQL through a session: its shards, the allowed statements, and its rows.
 
 use shard_runtime::{ErrorKind, Parent, Session, Sql};
 
@@ -6,19 +6,19 @@ use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
 use crate::models::*;
 
 on_every_dialect! {
-    r18_sql_runs_where_it_says,
+    r18_sql_runs_on_the_shards_that_it_names,
     r19_sql_pinned_twice_or_to_no_shard,
-    r23_sql_sees_what_waits_and_forgets_what_was_known,
+    r23_sql_sees_pending_changes_and_clears_the_identity_map,
     r32_sql_that_fails_has_no_effect_on_any_shard,
-    r37_sql_says_how_many_rows_it_changed,
+    r37_sql_returns_the_number_of_changed_rows,
     r42_tables_are_named_and_values_are_bound,
     rows_are_read_by_name,
     sql_is_one_statement_of_its_kind,
     parameters_fit_the_statement,
     the_first_rows_are_enough,
-    sql_is_told_of_as_other_statements;
+    sql_is_observed_as_other_statements;
     only SQLite:
-    a_text_that_is_none_is_refused_where_it_is_read,
+    invalid_text_is_refused_when_it_is_read,
     parameters_have_names_or_only_places,
     sql_that_rolls_back_by_itself_ends_the_unit,
 }
@@ -46,7 +46,7 @@ fn names(session: &mut Session) -> Vec<String> {
     rows.iter().map(|row| row.get("name").unwrap()).collect()
 }
 
-fn r18_sql_runs_where_it_says(backend: &Backend) {
+fn r18_sql_runs_on_the_shards_that_it_names(backend: &Backend) {
     let (cluster, mut session) = made(backend);
     let count = || Sql::new("SELECT count(*) AS cities FROM {cities}");
     let cases = [
@@ -88,11 +88,11 @@ fn r19_sql_pinned_twice_or_to_no_shard(backend: &Backend) {
     assert_eq!(session.all(one().on_shard("asia").on::<City>(Continent::Oceania)).unwrap().len(), 1);
 }
 
-fn r23_sql_sees_what_waits_and_forgets_what_was_known(backend: &Backend) {
+fn r23_sql_sees_pending_changes_and_clears_the_identity_map(backend: &Backend) {
     let (cluster, mut session) = made(backend);
     let lima = session.add(city(Continent::SouthAmerica, "Lima")).unwrap();
     session.add(city(Continent::NorthAmerica, "Reno")).unwrap();
-    // The SQL is not parsed: pending changes of every table are flushed, on the shards that are asked.
+    // The SQL is not parsed: pending changes of every table are flushed, on the shards that are read.
     let reports = Sql::new("SELECT count(*) AS n FROM {reports}").on_shard("south_america");
     let (_, sql) = (session.one(reports).unwrap(), cluster.sql());
     let inserts: Vec<&str> =
@@ -118,7 +118,7 @@ fn r32_sql_that_fails_has_no_effect_on_any_shard(backend: &Backend) {
     session.add(city(Continent::NorthAmerica, "Reno")).unwrap();
     let same = Sql::new("UPDATE {cities} SET name = 'same', continent = 'Asia', population = 9").all_shards();
     assert_error(session.execute(same), ErrorKind::Unique, &["shard `asia`"]);
-    // What the session did before is still there, and it can be used on.
+    // The session's earlier writes are kept, and it remains usable.
     assert_eq!(names(&mut session), ["Reno", "Delhi", "Perth", "Tokyo", "Bern"]);
     let fives = Sql::new("SELECT count(*) AS n FROM {cities} WHERE population = 5").all_shards();
     let fives: Vec<i64> = session.all(fives).unwrap().iter().map(|row| row.get("n").unwrap()).collect();
@@ -137,7 +137,7 @@ fn r32_sql_that_fails_has_no_effect_on_any_shard(backend: &Backend) {
     assert_eq!(names(&mut session).len(), 5);
 }
 
-fn r37_sql_says_how_many_rows_it_changed(backend: &Backend) {
+fn r37_sql_returns_the_number_of_changed_rows(backend: &Backend) {
     let (cluster, mut session) = made(backend);
     let copy = "INSERT INTO {cities} (id, continent, name, population) \
                 SELECT id + 1000000, continent, name || ' 2', population FROM {cities}";
@@ -216,7 +216,7 @@ fn rows_are_read_by_name(backend: &Backend) {
     refused(row.get::<Parent<City>>("empty").map(drop), ErrorKind::Value, "empty", "found NULL");
 }
 
-fn a_text_that_is_none_is_refused_where_it_is_read(backend: &Backend) {
+fn invalid_text_is_refused_when_it_is_read(backend: &Backend) {
     let (_, mut session) = made(backend);
     let sql = "SELECT CAST(x'ff' AS TEXT) AS broken, 1 AS one FROM {cities} WHERE name = 'Tokyo'";
     let row = session.one(Sql::new(sql).on_shard("asia")).unwrap();
@@ -346,7 +346,7 @@ fn sql_that_rolls_back_by_itself_ends_the_unit(backend: &Backend) {
     assert_eq!(names(&mut session), ["Delhi", "Perth", "Tokyo", "Bern"]);
 }
 
-fn sql_is_told_of_as_other_statements(backend: &Backend) {
+fn sql_is_observed_as_other_statements(backend: &Backend) {
     let (cluster, mut session) = made(backend);
     cluster.sql();
     let text = "SELECT name FROM {cities} WHERE name <> ?1";

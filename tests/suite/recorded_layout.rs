@@ -1,4 +1,4 @@
-//! The recorded layout counts: R47 to R49. A change of the layout is played here: rows are moved behind the library's back, and
+//! The recorded layout decides: R47 to R49. A change of the layout is simulated here: rows are moved without the library, and
 //! the record in the control database is edited as a change leaves it.
 
 use shard_runtime::hash::{PARTITION_SEED, hash_integer, remainder, row_hash};
@@ -172,7 +172,7 @@ fn r48_a_spare_shard_can_always_be_added(backend: &Backend) {
     type All = (Currency, Customer, Order, Shop, Account, Device, Event);
     let cluster = backend.create::<All>(&LETTERS);
     filled(&cluster);
-    // A process that has the cluster open, and does not know the new shard.
+    // A process that has the cluster open, without the new shard.
     let older = backend.open::<All>(&LETTERS).unwrap();
     let cluster = backend.create::<All>(&MORE);
     assert_eq!(roles(&cluster)[3], ("d".to_owned(), 3, ShardRole::Spare));
@@ -279,14 +279,14 @@ fn r48_a_spare_shard_that_is_missing_is_noted(backend: &Backend) {
         let cluster = backend.open::<Models>(&MORE).unwrap();
         assert!(cluster.recorded_shards()[3].problem.is_some());
     }
-    // It is made again if that is asked for, by its name.
+    // It is made again on request, by its name.
     let error = backend.builder(&MORE).create::<Models>().map(drop).unwrap_err();
     assert!(error.to_string().contains("replace_lost(\"d\")"), "{error}");
     let cluster = backend.builder(&MORE).replace_lost("d").create::<Models>();
     assert_eq!(cluster.unwrap().recorded_shards()[3].problem, None);
 }
 
-/// The names of the shards that a read or a write asks.
+/// Returns the names of the shards that a read or a write uses.
 fn asked<T>(cluster: &Watched, run: impl FnOnce() -> Result<T, Error>) -> Vec<String> {
     let (done, asked) = cluster.asked(run);
     done.unwrap();
@@ -326,7 +326,7 @@ fn r48_a_part_of_a_hash_that_was_moved_is_found_by_every_verb(backend: &Backend)
     let explain = cluster.explain(&Customer::select().filter(Customer::ID.is_in(some))).unwrap();
     assert_eq!((explain.shards(), explain.epoch()), (vec!["b", "d"], 2));
     assert!(explain.to_string().lines().next().unwrap().ends_with("(epoch 2)"), "{explain}");
-    // Rows that are added, saved and changed go where the record has them.
+    // Rows that are added, saved and changed go to the shard of the record.
     for id in 24..60 {
         session.add(customer(id)).unwrap();
     }
@@ -429,7 +429,7 @@ fn r48_values_ranges_and_single_keys_that_were_moved_are_found(backend: &Backend
 fn r48_a_function_of_the_application_keeps_its_shards(backend: &Backend) {
     drop(backend.create::<Device>(&LETTERS));
     drop(backend.create::<Device>(&MORE));
-    // A change has put what the function calls `c` on `d`.
+    // A change has moved the keys that the function maps to `c` to `d`.
     record(backend, &[("place", "d", "3 serving"), ("place", "c", "2 retired")]);
     change(backend, 2, "devices", &["function 0 => a", "function 1 => b", "function 2 => d"]);
     for shards in [&MORE[..], &["a", "b", "d"]] {

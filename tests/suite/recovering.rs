@@ -1,6 +1,6 @@
-//! Units of work that were decided and whose owner is gone before every shard had its part, R35: they are finished by
-//! the next process that opens the cluster, writes to the shard, or calls `recover`. The owner is played here: a record is planted in
-//! the control database as it would have left one. Real owners are killed in `tests/torture`.
+//! Decided transactions whose owner is gone before every shard had its part, R35. The next process that opens the cluster,
+//! writes to the shard, or calls `recover` finishes them. The owner is simulated here by a record in the control database. Real
+//! owners are killed in `tests/torture`.
 
 use shard_runtime::{Cluster, Durability, ErrorKind, Sharded, Sql};
 
@@ -9,14 +9,14 @@ use crate::models::*;
 
 on_some! {
     Files:
-        r35_opening_finishes_what_was_decided,
-        r35_a_writer_finishes_what_was_decided_before_it_reads,
-        r35_tables_are_made_after_what_was_decided,
-        r35_what_a_shard_has_done_is_not_done_again,
+        r35_opening_finishes_decided_transactions,
+        r35_a_writer_finishes_decided_transactions_before_it_reads,
+        r35_tables_are_made_after_decided_transactions,
+        r35_applied_statements_are_not_applied_again,
         r35_records_are_done_one_after_another,
         r35_a_shard_that_is_older_than_its_cluster_is_refused,
         r35_a_damaged_record_is_named_and_nothing_is_written,
-        r35_recover_leaves_a_shard_to_who_has_locked_it,
+        r35_recover_leaves_a_locked_shard_to_its_session,
         r35_a_shard_that_fails_after_the_decision_is_finished_later,
 }
 
@@ -66,7 +66,7 @@ fn version(backend: &Backend, shard: &str) -> i64 {
     backend.peek(shard, "sharded_shard", "SELECT version FROM {table}")
 }
 
-fn r35_opening_finishes_what_was_decided(backend: &Backend) {
+fn r35_opening_finishes_decided_transactions(backend: &Backend) {
     let cluster = made(backend);
     drop(cluster);
     assert_eq!(LETTERS.map(|shard| version(backend, shard)), [1, 1, 1]);
@@ -79,7 +79,7 @@ fn r35_opening_finishes_what_was_decided(backend: &Backend) {
     assert_eq!(owner(backend, "a"), "1");
 }
 
-fn r35_tables_are_made_after_what_was_decided(backend: &Backend) {
+fn r35_tables_are_made_after_decided_transactions(backend: &Backend) {
     let cluster = made(backend);
     drop(cluster);
     plant(backend, "u", &[("a", 1), ("c", 1)]);
@@ -91,7 +91,7 @@ fn r35_tables_are_made_after_what_was_decided(backend: &Backend) {
     assert_eq!(LETTERS.map(|shard| version(backend, shard)), [3, 1, 3], "once for the unit, once to be sure");
 }
 
-fn r35_a_writer_finishes_what_was_decided_before_it_reads(backend: &Backend) {
+fn r35_a_writer_finishes_decided_transactions_before_it_reads(backend: &Backend) {
     let cluster = made(backend);
     // Another process dies while this one has the cluster open.
     plant(backend, "u", &[("a", 1), ("b", 1)]);
@@ -100,7 +100,7 @@ fn r35_a_writer_finishes_what_was_decided_before_it_reads(backend: &Backend) {
         session.get(Account::by_id(1).on_shard(shard)).unwrap().unwrap().owner.clone()
     };
     assert_eq!(read(&mut session, "a"), "0", "who only reads sees it later");
-    // Of a unit that is rolled back nothing stays, what it has finished neither; who comes next does it.
+    // A rollback undoes also the participants that the transaction has finished; the next session finishes them.
     let rename = || Sql::new("UPDATE {accounts} SET owner = owner || '!' WHERE id = 1").on_shard("a");
     session.execute(rename()).unwrap();
     assert_eq!(read(&mut session, "a"), "1!");
@@ -116,7 +116,7 @@ fn r35_a_writer_finishes_what_was_decided_before_it_reads(backend: &Backend) {
     assert_eq!(records(backend), 0);
 }
 
-fn r35_what_a_shard_has_done_is_not_done_again(backend: &Backend) {
+fn r35_applied_statements_are_not_applied_again(backend: &Backend) {
     let cluster = made(backend);
     // The owner died after the commits of `a` and `b`, and before that of `c`.
     plant(backend, "u", &[("a", 0), ("b", 0), ("c", 1)]);
@@ -169,7 +169,7 @@ fn r35_a_damaged_record_is_named_and_nothing_is_written(backend: &Backend) {
     assert_eq!((version(backend, "b"), owner(backend, "b")), (1, "0".to_owned()));
 }
 
-fn r35_recover_leaves_a_shard_to_who_has_locked_it(backend: &Backend) {
+fn r35_recover_leaves_a_locked_shard_to_its_session(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = made(backend);
     let mut holder = cluster.session();
@@ -190,8 +190,8 @@ fn r35_a_shard_that_fails_after_the_decision_is_finished_later(backend: &Backend
     session.add_all((10..2_010).map(|id| account(id, "b"))).unwrap();
     session.commit().unwrap();
     drop((session, cluster));
-    // This test binary again, as a process that may not make any file longer than 400 KiB: what is changed on `b` is
-    // more than that, and its record is not.
+    // This test binary again, as a process that may not make any file longer than 400 KiB. The changes on `b` are longer, and
+    // the record is not.
     let output = std::process::Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 800; exec \"$0\" --exact --ignored recovering::in_a_process_that_may_write_little"])
         .arg(std::env::current_exe().unwrap())
@@ -223,7 +223,7 @@ fn in_a_process_that_may_write_little() {
     let [pending] = committed.pending() else { panic!("{committed:?}") };
     assert_eq!(pending.shard(), Some("b"));
     assert!(matches!(pending.kind(), ErrorKind::Io | ErrorKind::Full), "{pending}");
-    // It is decided; the session goes on, and sees what is stored.
+    // It is decided; the session continues, and sees the stored rows.
     let changed =
         |owner: &str| Account::select().filter(Account::OWNER.starts_with(owner)).all_shards().count();
     assert_eq!(session.one(changed("changed")).unwrap(), 1);

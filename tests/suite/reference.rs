@@ -1,4 +1,4 @@
-//! Reference tables, whole on every shard: read on one, written on all: R15, R18, R19, R21 to R23, R32, R33, R37.
+//! Reference tables, complete on every shard, are read on one and written on all: R15, R18, R19, R21 to R23, R32, R33, R37.
 
 use std::ops::ControlFlow;
 
@@ -8,16 +8,16 @@ use crate::backend::{Backend, Kind, LETTERS, Watched, assert_error};
 
 on_every_mixture! {
     a_row_is_added_on_every_shard_by_one_commit,
-    a_read_asks_the_first_shard,
-    a_read_asks_a_shard_that_is_in_play,
-    a_read_asks_the_shard_that_is_said,
-    every_kind_of_read_asks_one_shard,
+    a_read_uses_the_first_shard,
+    a_read_uses_a_shard_that_the_session_uses,
+    a_read_uses_the_named_shard,
+    every_kind_of_read_uses_one_shard,
     pages_go_on_wherever_they_are_read,
-    sql_reads_where_it_is_said,
-    r14_contradictions_ask_nobody,
+    sql_reads_the_named_shard,
+    r14_contradictions_read_no_shard,
     r21_a_row_is_one_wherever_it_is_read,
-    r23_a_row_that_is_known_is_not_asked_for,
-    what_waits_is_seen_on_every_shard,
+    r23_a_row_in_the_identity_map_is_not_read_again,
+    pending_changes_are_seen_on_every_shard,
     a_row_is_updated_and_deleted_on_every_shard,
     a_row_is_saved_on_every_shard,
     r37_bulk_writes_count_the_tables_rows,
@@ -28,7 +28,7 @@ on_every_mixture! {
     r19_a_write_is_not_pinned,
     a_pinned_session_reads_its_shard_and_writes_none,
     shards_that_differ_are_named,
-    r20_the_reason_is_told;
+    r20_the_reason_is_given;
     only SQLite: reading_to_write_keeps_others_from_every_shard, views_over_all_shards_have_each_row_once,
 }
 
@@ -124,7 +124,7 @@ fn a_row_is_added_on_every_shard_by_one_commit(backend: &Backend) {
     }
 }
 
-fn a_read_asks_the_first_shard(backend: &Backend) {
+fn a_read_uses_the_first_shard(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     for _ in 0..2 {
@@ -134,7 +134,7 @@ fn a_read_asks_the_first_shard(backend: &Backend) {
     }
 }
 
-fn a_read_asks_a_shard_that_is_in_play(backend: &Backend) {
+fn a_read_uses_a_shard_that_the_session_uses(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     session.all(Clerk::select().on(2500)).unwrap();
@@ -151,7 +151,7 @@ fn a_read_asks_a_shard_that_is_in_play(backend: &Backend) {
     assert_eq!(asked, ["a"]);
 }
 
-fn a_read_asks_the_shard_that_is_said(backend: &Backend) {
+fn a_read_uses_the_named_shard(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     let pinned = || Currency::select().on_shard("b");
@@ -160,7 +160,7 @@ fn a_read_asks_the_shard_that_is_said(backend: &Backend) {
     assert_eq!(rows[0].shard().name(), "b");
     let (_, asked) = cluster.asked(|| session.one(pinned().count()).unwrap());
     assert_eq!(asked, ["b"]);
-    // Every shard may be asked, and one is enough.
+    // Every shard may be read, and one is enough.
     let mut session = cluster.session();
     let (rows, asked) = cluster.asked(|| session.all(Currency::select().all_shards()).unwrap());
     assert_eq!((rows.len(), asked), (4, vec!["a".to_owned()]));
@@ -170,7 +170,7 @@ fn a_read_asks_the_shard_that_is_said(backend: &Backend) {
     assert_error(session.all(Currency::select().on_shard("d")), ErrorKind::UnknownShard, &["`d`"]);
 }
 
-fn every_kind_of_read_asks_one_shard(backend: &Backend) {
+fn every_kind_of_read_uses_one_shard(backend: &Backend) {
     let cluster = filled(backend);
     let read = |read: &dyn Fn(&mut Session)| {
         let mut session = cluster.session();
@@ -239,7 +239,7 @@ fn pages_go_on_wherever_they_are_read(backend: &Backend) {
     assert_eq!((first.0, cluster.session().all(rest).unwrap()), (0, vec![2]));
 }
 
-fn sql_reads_where_it_is_said(backend: &Backend) {
+fn sql_reads_the_named_shard(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     let sum = || Sql::new("SELECT count(*) AS rows FROM {currencies} WHERE decimals = ?1").bind(2);
@@ -251,7 +251,7 @@ fn sql_reads_where_it_is_said(backend: &Backend) {
     assert_on_each(&cluster, &[ALL[0], ("EUR", "euro", 3), ALL[2], ALL[3]]);
 }
 
-fn r14_contradictions_ask_nobody(backend: &Backend) {
+fn r14_contradictions_read_no_shard(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     let none: [&str; 0] = [];
@@ -301,7 +301,7 @@ fn change(mut row: Stored<Currency>, decimals: i64) -> Stored<Currency> {
     row
 }
 
-fn r23_a_row_that_is_known_is_not_asked_for(backend: &Backend) {
+fn r23_a_row_in_the_identity_map_is_not_read_again(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     session.all(Clerk::select().on(2500)).unwrap();
@@ -318,7 +318,7 @@ fn r23_a_row_that_is_known_is_not_asked_for(backend: &Backend) {
     assert_eq!(session.get::<Currency>("EUR".to_owned()).unwrap().unwrap().decimals, 2);
 }
 
-fn what_waits_is_seen_on_every_shard(backend: &Backend) {
+fn pending_changes_are_seen_on_every_shard(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     session.add(currency("GBP", "pound", 2)).unwrap();
@@ -533,7 +533,7 @@ fn shards_that_differ_are_named(backend: &Backend) {
         &["currencies", "4 on a, 3 on b, 4 on c"],
     );
     assert_error(session.execute(Currency::delete()), ErrorKind::ReferenceDiverged, &["3 on b"]);
-    // Nothing of it is left on any shard, and the session goes on.
+    // Nothing of it is left on any shard, and the session continues.
     session.add(Clerk { number: 8 }).unwrap();
     session.commit().unwrap();
     let [a, b, c] = <[_; 3]>::try_from(on_each(&cluster)).unwrap();
@@ -544,7 +544,7 @@ fn shards_that_differ_are_named(backend: &Backend) {
     assert_on_each(&cluster, &ALL);
 }
 
-fn r20_the_reason_is_told(backend: &Backend) {
+fn r20_the_reason_is_given(backend: &Backend) {
     let cluster = filled(backend);
     let table = backend.table("a", "currencies");
     let all = cluster.explain(&Currency::select().filter(Currency::DECIMALS.eq(2))).unwrap();

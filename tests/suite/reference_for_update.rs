@@ -8,10 +8,10 @@ use crate::models::*;
 on_every_backend! {
     r38_sessions_that_play_on_different_shards_exclude_each_other,
     r38_queries_that_are_pinned_to_different_shards_exclude_each_other,
-    r38_who_only_writes_waits_too,
+    r38_a_session_that_only_writes_waits_too,
     r38_threads_lose_nothing;
     only Schemas Servers:
-        other_rows_are_kept_from_nobody,
+        other_rows_stay_unlocked,
 }
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -30,7 +30,7 @@ fn filled(backend: &Backend) -> Watched {
     cluster
 }
 
-/// Counts one further in a rate that is read on a shard, or where the library reads it.
+/// Adds one to a rate that is read on a shard, or on the shard that the library chooses.
 fn count_up(session: &mut Session, id: i64, shard: Option<&str>) -> shard_runtime::Result<()> {
     let rates = Rate::select().filter(Rate::ID.eq(id)).for_update();
     let mut rate = match shard {
@@ -78,7 +78,7 @@ fn r38_queries_that_are_pinned_to_different_shards_exclude_each_other(backend: &
         let rate = Rate::select().filter(Rate::ID.eq(1)).on_shard("b").for_update();
         assert_eq!(first.one(rate).unwrap().shard().name(), "b");
     });
-    // On servers the row is locked where everybody locks it, besides.
+    // On servers the row is also locked on the shard on which all sessions lock it.
     assert_eq!(asked, if backend.is_postgres("a") { vec!["a", "b"] } else { vec!["b"] });
     for shard in [None, Some("a"), Some("b"), Some("c")] {
         assert_error(count_up(&mut second, 1, shard), ErrorKind::Busy, &["table `rates`"]);
@@ -90,7 +90,7 @@ fn r38_queries_that_are_pinned_to_different_shards_exclude_each_other(backend: &
     assert_percent(&cluster, 2);
 }
 
-fn r38_who_only_writes_waits_too(backend: &Backend) {
+fn r38_a_session_that_only_writes_waits_too(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = filled(backend);
     let (mut reader, mut writer) = (cluster.session(), cluster.session());
@@ -105,7 +105,7 @@ fn r38_who_only_writes_waits_too(backend: &Backend) {
     assert_error(writer.execute(all), ErrorKind::Busy, &["shard `a`"]);
     reader.commit().unwrap();
     assert_percent(&cluster, 1);
-    // A reader is kept waiting as well by who has written and not committed.
+    // A session that has written and not committed also blocks a reader.
     writer.rollback();
     writer.update(&mut known).unwrap();
     play(backend, &mut reader, "b");
@@ -136,7 +136,7 @@ fn r38_threads_lose_nothing(backend: &Backend) {
     assert_percent(&cluster, 40);
 }
 
-fn other_rows_are_kept_from_nobody(backend: &Backend) {
+fn other_rows_stay_unlocked(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = filled(backend);
     let (mut first, mut second) = (cluster.session(), cluster.session());

@@ -1,27 +1,27 @@
-//! Rows that refer to rows of reference tables, filtered by them and joined with them where they live: R12, R14, R24 to
-//! R26, R40, R41.
+//! Rows that refer to rows of reference tables, filtered by them and joined with them on their shard: R12, R14, R24 to R26,
+//! R40, R41.
 
 use shard_runtime::{ErrorKind, Filter, Parent, Session, Sharded, Stored};
 
 use crate::backend::{Backend, LETTERS, Watched, assert_error};
 
 on_every_dialect! {
-    rows_are_joined_with_what_they_refer_to,
-    what_refers_to_nothing_is_joined_with_nothing,
+    rows_are_joined_with_the_rows_that_they_refer_to,
+    rows_without_a_reference_are_joined_with_none,
     several_references_are_joined_in_one_statement,
     order_bounds_and_pages_are_those_of_the_rows,
     rows_that_refer_to_one_row_share_it,
-    r23_what_waits_is_joined,
+    r23_pending_changes_are_joined,
     reference_tables_refer_to_each_other,
     a_key_and_a_childs_column_refer_too,
-    rows_are_filtered_by_what_they_refer_to,
-    what_refers_to_nothing_is_among_the_others,
-    r14_a_reference_to_no_row_asks_nobody,
-    r31_what_is_referred_to_is_written_first,
-    the_database_refuses_what_refers_to_nothing,
+    rows_are_filtered_by_the_rows_that_they_refer_to,
+    rows_without_a_reference_are_among_the_others,
+    r14_a_reference_to_no_row_reads_no_shard,
+    r31_referenced_rows_are_written_first,
+    the_database_refuses_references_to_missing_rows,
     a_bulk_update_sets_a_reference,
-    r11_a_row_that_moves_keeps_what_it_refers_to,
-    what_is_referred_to_is_among_the_models;
+    r11_a_row_that_moves_keeps_its_references,
+    referenced_models_are_among_the_models;
     only on_disk:
         r40_a_table_that_changes_its_kind_is_refused;
     only SQLite:
@@ -75,7 +75,7 @@ struct Item {
     made_in: i64,
 }
 
-/// A row whose key is what it refers to.
+/// A row whose key is its reference.
 #[derive(Sharded, Clone, Debug, PartialEq)]
 #[sharded(table = "mints")]
 struct Mint {
@@ -130,7 +130,7 @@ fn found(session: &mut Session, filter: Filter<Order, shard_runtime::Unrouted>) 
     cents(&session.all(all).unwrap())
 }
 
-fn rows_are_joined_with_what_they_refer_to(backend: &Backend) {
+fn rows_are_joined_with_the_rows_that_they_refer_to(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     let all = || Order::select().all_shards();
@@ -146,7 +146,7 @@ fn rows_are_joined_with_what_they_refer_to(backend: &Backend) {
     let of_one = || Order::select().filter(Order::CUSTOMER.eq(1001)).with_reference(Order::CURRENCY);
     let ((order, currency), asked) = cluster.asked(|| session.one(of_one()).unwrap());
     assert_eq!((order.cents, currency.name.as_str(), asked), (30, "euro", vec!["b".to_owned()]));
-    // What is joined is changed like what is read.
+    // A joined row can be changed like a row that is read alone.
     let mut currency = currency;
     currency.name = "Euro".into();
     session.update(&mut currency).unwrap();
@@ -155,7 +155,7 @@ fn rows_are_joined_with_what_they_refer_to(backend: &Backend) {
     assert_eq!(session.all(joined()).unwrap().iter().filter(|row| name(row)).count(), 3);
 }
 
-fn what_refers_to_nothing_is_joined_with_nothing(backend: &Backend) {
+fn rows_without_a_reference_are_joined_with_none(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     let by_cents = Order::select().all_shards().order_by(Order::CENTS.asc());
@@ -207,7 +207,7 @@ fn rows_that_refer_to_one_row_share_it(backend: &Backend) {
     assert!(euros.iter().all(|euro| std::ptr::eq(*euro, euros[0])));
 }
 
-fn r23_what_waits_is_joined(backend: &Backend) {
+fn r23_pending_changes_are_joined(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     session.add(currency("GBP", "pound")).unwrap();
@@ -262,7 +262,7 @@ fn a_key_and_a_childs_column_refer_too(backend: &Backend) {
     assert_eq!(session.all(Item::select().filter(of_yen).all_shards()).unwrap().len(), 1);
 }
 
-fn rows_are_filtered_by_what_they_refer_to(backend: &Backend) {
+fn rows_are_filtered_by_the_rows_that_they_refer_to(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     let euro = || Order::CURRENCY.refers_to(Currency::NAME.eq("euro"));
@@ -281,7 +281,7 @@ fn rows_are_filtered_by_what_they_refer_to(backend: &Backend) {
     assert_eq!(session.execute(paid).unwrap(), 3);
 }
 
-fn what_refers_to_nothing_is_among_the_others(backend: &Backend) {
+fn rows_without_a_reference_are_among_the_others(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     let yen = || Order::PAID_IN.refers_to(Currency::NAME.eq("yen"));
@@ -293,7 +293,7 @@ fn what_refers_to_nothing_is_among_the_others(backend: &Backend) {
     assert_eq!(found(&mut session, any() & !yen()), [10, 30]);
 }
 
-fn r14_a_reference_to_no_row_asks_nobody(backend: &Backend) {
+fn r14_a_reference_to_no_row_reads_no_shard(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     let none: [&str; 0] = [];
@@ -303,7 +303,7 @@ fn r14_a_reference_to_no_row_asks_nobody(backend: &Backend) {
     assert_eq!(found(&mut session, !no_row()).len(), 6);
 }
 
-fn r31_what_is_referred_to_is_written_first(backend: &Backend) {
+fn r31_referenced_rows_are_written_first(backend: &Backend) {
     let cluster = backend.create::<Trade>(&LETTERS);
     let mut session = cluster.session();
     session.add(order(1, "EUR", 1)).unwrap();
@@ -313,7 +313,7 @@ fn r31_what_is_referred_to_is_written_first(backend: &Backend) {
     assert_eq!(session.one(Country::select().on_shard("c").count()).unwrap(), 1);
 }
 
-fn the_database_refuses_what_refers_to_nothing(backend: &Backend) {
+fn the_database_refuses_references_to_missing_rows(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     session.add(order(1, "ZZZ", 1)).unwrap();
@@ -345,7 +345,7 @@ fn a_bulk_update_sets_a_reference(backend: &Backend) {
     assert_eq!(found(&mut session, Order::CURRENCY.refers_to(Currency::NAME.eq("yen"))), [20, 30, 50]);
 }
 
-fn r11_a_row_that_moves_keeps_what_it_refers_to(backend: &Backend) {
+fn r11_a_row_that_moves_keeps_its_references(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     let mut order = session.one(Order::select().filter(Order::CUSTOMER.eq(2001))).unwrap();
@@ -415,7 +415,7 @@ fn r40_a_table_that_changes_its_kind_is_refused(backend: &Backend) {
     backend.open::<Currency>(&LETTERS).map(drop).unwrap();
 }
 
-fn what_is_referred_to_is_among_the_models(backend: &Backend) {
+fn referenced_models_are_among_the_models(backend: &Backend) {
     let created = backend.builder(&LETTERS).create::<(Country, Order)>().map(drop);
     assert_error(created, ErrorKind::Configuration, &["countries", "currency", "`Currency`"]);
 }

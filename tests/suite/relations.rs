@@ -1,4 +1,4 @@
-//! Filters over parents and children, which run inside each shard: R12 to R20, asked about relations.
+//! Filters over parents and children, which run inside each shard: R12 to R20 for relations.
 
 use shard_runtime::{Cluster, ErrorKind, Filter, Parent, Session, Sharded, Stored, Unrouted};
 
@@ -11,11 +11,11 @@ on_every_dialect! {
     r08_a_bare_parents_id_narrows_both,
     r12_children_narrow_their_parent,
     r12_negation_narrows_only_where_it_is_exact,
-    r14_contradictions_over_relations_ask_nobody,
-    r17_columns_of_one_name_are_told_apart,
+    r14_contradictions_over_relations_read_no_shard,
+    r17_columns_of_one_name_are_distinguished,
     r19_pins_win_over_relations,
     r20_relations_are_explained,
-    r23_what_waits_is_found_through_relations,
+    r23_pending_changes_are_found_through_relations,
     r05_an_unplaced_key_of_the_parent_is_an_error,
     r37_bulk_writes_through_relations,
     r43_deep_relations_are_errors_or_answers,
@@ -69,7 +69,7 @@ fn r08_the_parents_key_narrows_its_children(backend: &Backend) {
     let (reports, asked) = cluster.asked(|| session.all(warm).unwrap());
     assert!(reports.iter().map(|report| report.temperature).eq([23.0, 22.0]));
     assert_eq!(asked, ["north_america", "europe"]);
-    // A query without the key asks every shard, and its type shows it.
+    // A query without the key reads every shard, and its type shows it.
     let named: Filter<Report, Unrouted> = Report::has_parent(City::NAME.eq("Tokyo"));
     let (reports, asked) =
         cluster.asked(|| session.all(Report::select().filter(named).all_shards()).unwrap());
@@ -163,13 +163,13 @@ fn r12_negation_narrows_only_where_it_is_exact(backend: &Backend) {
     let (found, asked) =
         names(&cluster, !City::has_child(Report::has_parent(City::CONTINENT.eq(Continent::Asia))));
     assert_eq!((found.join(" "), asked.len()), ("London Quito Sydney Toronto".to_owned(), 4));
-    // Not not is what it was.
+    // A double negation is the condition itself.
     let (found, asked) =
         names(&cluster, !!City::has_child(Report::has_parent(City::CONTINENT.eq(Continent::Asia))));
     assert_eq!((found.join(" "), asked), ("Tokyo".to_owned(), vec!["asia".to_owned()]));
 }
 
-fn r14_contradictions_over_relations_ask_nobody(backend: &Backend) {
+fn r14_contradictions_over_relations_read_no_shard(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
     let cities = weather(&mut session);
@@ -195,11 +195,11 @@ fn r14_contradictions_over_relations_ask_nobody(backend: &Backend) {
     assert!(names(&cluster, nothing.into()).1.is_empty());
 }
 
-fn r17_columns_of_one_name_are_told_apart(backend: &Backend) {
+fn r17_columns_of_one_name_are_distinguished(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
     let cities = weather(&mut session);
-    // `id` is a column of all three, and the reports are asked about twice.
+    // `id` is a column of all three, and the reports are in two conditions.
     let tokyo = &cities[0];
     let reports = session.all(tokyo.children::<Report>().order_by(Report::ID.asc())).unwrap();
     let sibling = Report::has_parent(City::has_child(Report::ID.eq(reports[0].id)));
@@ -272,13 +272,13 @@ fn r20_relations_are_explained(backend: &Backend) {
     assert!(sql.ends_with(&format!("{within}{}))", backend.param("asia", 1))), "{sql}");
 }
 
-fn r23_what_waits_is_found_through_relations(backend: &Backend) {
+fn r23_pending_changes_are_found_through_relations(backend: &Backend) {
     let cluster = backend.create::<(City, Reading)>(&CONTINENTS);
     let mut session = cluster.session();
     let tokyo = session.add(city(Continent::Asia, "Tokyo")).unwrap();
     let london = session.add(city(Continent::Europe, "London")).unwrap();
     session.commit().unwrap();
-    // Nothing of the table that is read waits, but something of the one that it is asked about.
+    // The table that is read has no pending changes, but the table of the condition has some.
     session.add(NewReading { city: tokyo.link(), value: 7 }).unwrap();
     let read = City::select().filter(City::has_child(Reading::VALUE.eq(7))).all_shards();
     assert_eq!(session.all(read).unwrap(), [tokyo]);
@@ -319,7 +319,7 @@ fn r37_bulk_writes_through_relations(backend: &Backend) {
         .set(City::POPULATION, Some(1_000))
         .filter(City::has_child(Report::TEMPERATURE.gt(90.0)));
     assert_eq!(session.execute(hot.all_shards()).unwrap(), 1);
-    // Parents without remarks lose their reports; one table is written and asked about in one statement.
+    // Parents without remarks lose their reports; one table is written and in the condition of one statement.
     let silent = !Report::has_parent(City::has_child(Report::has_child(Filter::<Remark, _>::everything())));
     assert_eq!(session.execute(Report::delete().filter(silent).all_shards()).unwrap(), 4);
     let childless = !City::has_child(Filter::<Report, _>::everything());
@@ -431,7 +431,7 @@ struct Sale {
     shop: Parent<Shop>,
 }
 
-/// A table that is called, with its shard's prefix, what a subquery's table would be called.
+/// A table whose name with its shard's prefix is that of a subquery's table.
 #[derive(Sharded, Clone, Debug, PartialEq)]
 #[sharded(table = "1")]
 struct First {

@@ -1,4 +1,4 @@
-//! A row whose key changes moves with all its descendants, R11, and what cannot move stays where it is.
+//! A row whose key changes moves with all its descendants, R11; a row that cannot move stays on its shard.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ on_every_mixture! {
     r11_a_row_moves_with_its_descendants,
     r11_a_child_moves_to_another_parent,
     r11_a_new_key_on_the_same_shard_is_an_update,
-    r11_only_what_was_changed_is_written,
+    r11_only_changed_columns_are_written,
     r11_children_with_bare_links_move,
     r11_many_descendants_move,
     r11_a_move_that_fails_moves_nothing,
-    r11_what_cannot_be_moved_is_refused_before_anything_is_done,
+    r11_rows_that_cannot_move_are_refused_before_any_write,
     r33_a_move_is_undone_with_its_savepoint;
     only lasting:
-        r11_columns_that_the_model_does_not_know_move_too,
+        r11_columns_that_the_model_lacks_move_too,
 }
 
 /// Two cities of Asia and one of Europe, each with two reports, each with two remarks, and the first city.
@@ -159,7 +159,7 @@ fn r11_a_new_key_on_the_same_shard_is_an_update(backend: &Backend) {
     assert_eq!(counts, [("a".to_owned(), 1)], "nothing is changed, and it is read again");
 }
 
-fn r11_only_what_was_changed_is_written(backend: &Backend) {
+fn r11_only_changed_columns_are_written(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     let mut session = cluster.session();
     let mut account = session.add(Account { id: 1, number: 5, owner: "x".into() }).unwrap();
@@ -215,7 +215,7 @@ fn r11_many_descendants_move(backend: &Backend) {
     assert_eq!(session.one(Report::select().on(Continent::Asia).count()).unwrap(), 0);
 }
 
-fn r11_columns_that_the_model_does_not_know_move_too(backend: &Backend) {
+fn r11_columns_that_the_model_lacks_move_too(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     let mut session = cluster.session();
     let mut account = session.add(Account { id: 1, number: 5, owner: "x".into() }).unwrap();
@@ -247,7 +247,7 @@ fn r11_a_move_that_fails_moves_nothing(backend: &Backend) {
     assert_eq!((moving.shard().name(), moving.continent), ("asia", Continent::Asia));
     session.rollback();
     assert_eq!(everything(&cluster), before);
-    // A row that is gone is said to be.
+    // The error of a row that is gone is `NotFound`.
     let mut gone = session.add(city(Continent::Asia, "D")).unwrap();
     session.commit().unwrap();
     session.delete(&gone).unwrap();
@@ -261,7 +261,7 @@ fn r11_a_move_that_fails_moves_nothing(backend: &Backend) {
     session.commit().unwrap();
     assert_eq!(everything(&cluster), before);
     if backend.kind == Kind::Files {
-        // All or nothing is the commit's; here it is said not to be.
+        // Atomicity is the commit's; here it is best effort.
         session.set_commit(Commit::BestEffort);
         session.relocate(&mut moving, |city| city.continent = Continent::Europe).unwrap();
         session.commit().unwrap();
@@ -269,7 +269,7 @@ fn r11_a_move_that_fails_moves_nothing(backend: &Backend) {
     }
 }
 
-fn r11_what_cannot_be_moved_is_refused_before_anything_is_done(backend: &Backend) {
+fn r11_rows_that_cannot_move_are_refused_before_any_write(backend: &Backend) {
     let cluster = backend.create::<(Company, Parcel, Shop)>(&LETTERS);
     let mut session = cluster.session();
     let mut company = session.add(Company { id: 1, name: "x".into() }).unwrap();

@@ -1,4 +1,4 @@
-//! Bulk writes that give back the rows they have affected: R19, R23, R32, R33, R37.
+//! Bulk writes that return the affected rows: R19, R23, R32, R33, R37.
 
 use shard_runtime::{Error, ErrorKind, Session, Sharded, Sql};
 
@@ -9,16 +9,16 @@ on_every_dialect! {
     r37_an_update_gives_back_its_rows_as_they_are_then,
     r37_a_delete_gives_back_its_rows_as_they_were,
     r37_every_kind_of_value_comes_back_as_it_is_stored,
-    r37_a_contradiction_gives_back_nothing_and_asks_nobody,
+    r37_a_contradiction_returns_nothing_and_reads_no_shard,
     r32_a_write_that_fails_gives_back_nothing_and_leaves_nothing,
-    r33_what_a_savepoint_undoes_is_there_as_before,
-    r23_what_was_looked_up_is_forgotten,
+    r33_rows_that_a_savepoint_undoes_are_as_before,
+    r23_rows_in_the_identity_map_are_forgotten,
     versions_come_back_raised,
     rows_that_came_back_can_be_changed,
     r20_it_is_explained,
     writes_are_values;
     only Files:
-        r35_what_is_done_again_returns_nothing,
+        r35_statements_that_are_applied_again_return_nothing,
 }
 
 fn made(backend: &Backend) -> (crate::backend::Watched, Session) {
@@ -41,7 +41,7 @@ fn r37_an_update_gives_back_its_rows_as_they_are_then(backend: &Backend) {
     let rows = session.execute(update.returning()).unwrap();
     assert_eq!(names(&rows), ["00", "01", "02", "03", "04", "05", "06", "07", "08", "09"]);
     assert!(rows.iter().all(|row| row.population == Some(7)));
-    // Shard by shard, in the cluster's order; each row knows its own.
+    // Shard by shard, in the cluster's order; each row has its shard.
     assert!(rows.is_sorted_by_key(|row| row.shard().index()));
     assert!(rows.iter().all(|row| row.shard_chooser(cluster.shards()).unwrap() == row.shard().index()));
     // One statement for each shard that may have such rows, and none for the others.
@@ -80,14 +80,14 @@ fn r37_every_kind_of_value_comes_back_as_it_is_stored(backend: &Backend) {
     let update = Report::update().set(Report::TEMPERATURE, Report::TEMPERATURE + 2.0).on(Continent::Asia);
     let rows = session.execute(update.returning()).unwrap();
     assert!(rows.iter().map(|row| row.temperature).eq([7.0, 1.5, 1e300]));
-    // A link to a parent knows its shard.
+    // A link to a parent has its shard.
     assert!(rows.iter().all(|row| session.parent(row).unwrap() == tokyo));
     let update = City::update().set(City::POPULATION, Some(i64::MAX)).filter(City::ID.eq(tokyo.id));
     let rows = session.execute(update.all_shards().returning()).unwrap();
     assert_eq!((rows[0].name.as_str(), rows[0].population), (tokyo.name.as_str(), Some(i64::MAX)));
 }
 
-fn r37_a_contradiction_gives_back_nothing_and_asks_nobody(backend: &Backend) {
+fn r37_a_contradiction_returns_nothing_and_reads_no_shard(backend: &Backend) {
     let (cluster, mut session) = made(backend);
     let both = City::CONTINENT.eq(Continent::Asia) & City::CONTINENT.eq(Continent::Europe);
     let (rows, asked) = cluster.asked(|| session.execute(City::delete().filter(both).returning()).unwrap());
@@ -109,7 +109,7 @@ fn r32_a_write_that_fails_gives_back_nothing_and_leaves_nothing(backend: &Backen
     assert_eq!(session.one(City::select().filter(City::NAME.ne("same")).all_shards().count()).unwrap(), 20);
 }
 
-fn r33_what_a_savepoint_undoes_is_there_as_before(backend: &Backend) {
+fn r33_rows_that_a_savepoint_undoes_are_as_before(backend: &Backend) {
     let (cluster, mut session) = made(backend);
     let undone = session.savepoint(|session| {
         assert_eq!(session.execute(City::delete().all_shards().returning())?.len(), 20);
@@ -120,7 +120,7 @@ fn r33_what_a_savepoint_undoes_is_there_as_before(backend: &Backend) {
     assert_eq!(cluster.session().one(City::select().all_shards().count()).unwrap(), 20);
 }
 
-fn r23_what_was_looked_up_is_forgotten(backend: &Backend) {
+fn r23_rows_in_the_identity_map_are_forgotten(backend: &Backend) {
     let (cluster, mut session) = made(backend);
     let id = session.all(City::select().on(Continent::Europe)).unwrap()[0].id;
     session.get::<City>(id).unwrap();
@@ -180,7 +180,7 @@ fn rows_that_came_back_can_be_changed(backend: &Backend) {
     assert_eq!(gone.len(), 1);
 }
 
-fn r35_what_is_done_again_returns_nothing(backend: &Backend) {
+fn r35_statements_that_are_applied_again_return_nothing(backend: &Backend) {
     let cluster = backend.create::<Draft>(&LETTERS);
     let mut session = cluster.session();
     session.add_all((0..6).map(draft)).unwrap();

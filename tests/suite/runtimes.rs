@@ -1,4 +1,4 @@
-//! The runtimes that the async session is tested under. The library knows none of them.
+//! The runtimes under which the async session is tested. The library depends on none of them.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -28,7 +28,7 @@ impl Runtime {
     }
 }
 
-/// Polls a future once and drops it; what it answered, if it has answered by then.
+/// Polls a future once and drops it; returns its output if it is ready.
 pub fn poll_once<O>(future: impl Future<Output = O>) -> Option<O> {
     let mut future = std::pin::pin!(future);
     match future.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())) {
@@ -37,7 +37,7 @@ pub fn poll_once<O>(future: impl Future<Output = O>) -> Option<O> {
     }
 }
 
-/// A future that is dropped a time after it was polled so often; its answer, where it came before.
+/// A future that is dropped a time after this number of polls; returns its output if it was ready before.
 pub struct Impatient<F> {
     future: Option<Pin<Box<F>>>,
     polls: u64,
@@ -62,7 +62,7 @@ impl<F: Future> Future for Impatient<F> {
             self.polls -= 1;
             return Poll::Pending;
         }
-        // Shorter than any timer can tell.
+        // Shorter than the resolution of timers.
         let began = Instant::now();
         while began.elapsed() < self.after {
             std::hint::spin_loop();

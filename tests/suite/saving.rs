@@ -9,7 +9,7 @@ on_every_backend! {
     a_row_is_inserted_and_then_changed,
     a_row_of_an_id_that_is_the_key_alone,
     a_uuid_that_was_made_before_is_saved,
-    what_waits_is_written_first,
+    pending_changes_are_written_first,
     r10_another_key_on_the_shard_is_a_move,
     r10_a_child_stays_with_its_parents_shard,
     the_same_id_on_another_shard_is_another_row,
@@ -94,7 +94,7 @@ fn a_uuid_that_was_made_before_is_saved(backend: &Backend) {
     assert_eq!(rows, [Note { id, place: 2500, text: None }, changed]);
 }
 
-fn what_waits_is_written_first(backend: &Backend) {
+fn pending_changes_are_written_first(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
     let mut session = cluster.session();
     session.add(account(1, 5, "added")).unwrap();

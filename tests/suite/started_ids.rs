@@ -116,7 +116,7 @@ fn r56_ids_can_be_advanced(backend: &Backend) {
 fn r56_a_given_id_is_never_generated(backend: &Backend) {
     let cluster = backend.create::<City>(&LETTERS);
     let mut session = cluster.session();
-    // In no order, ahead of what is generated, each more than once, with negative ones.
+    // In no order, above the generated ids, each more than once, with negative ones.
     let given = [3_000, 7, 1, 2_999, 3_001, 3_998, 9_000, 8_000, -4, 0];
     for id in given {
         let row = session.add_with_id(id, city("Europe")).unwrap();
@@ -218,7 +218,7 @@ fn r56_two_processes_begin_at_once(backend: &Backend) {
     session.add_all(rows).unwrap();
     session.commit().unwrap();
     drop((session, cluster));
-    // As two processes do: each opens the cluster by itself, and begins the sequence.
+    // As two processes do: each opens the cluster automatically, and begins the sequence.
     let generated: Vec<i64> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|_| {

@@ -1,4 +1,4 @@
-//! Helpers for users' own tests: a cluster in one line, and an assertion about the shards asked.
+//! Helpers for users' own tests: a cluster in one line, and an assertion about the shards read.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

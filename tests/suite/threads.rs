@@ -10,7 +10,7 @@ use crate::models::*;
 on_every_backend! {
     r46_a_session_moves_between_threads,
     r46_clones_are_handles_on_one_cluster,
-    r46_clusters_do_not_know_each_other,
+    r46_clusters_are_independent,
     r46_rows_and_links_of_another_cluster_are_refused,
     r45_a_panic_in_a_session_leaves_the_cluster_usable;
     only lasting:
@@ -61,7 +61,7 @@ fn r46_clones_are_handles_on_one_cluster(backend: &Backend) {
     assert_eq!(cluster.session().all(City::select().all_shards()).unwrap().len(), 1);
 }
 
-fn r46_clusters_do_not_know_each_other(backend: &Backend) {
+fn r46_clusters_are_independent(backend: &Backend) {
     // Two clusters, the same names in another order, used at once by one thread.
     let other = Backend::new(backend.kind);
     let first = backend.create::<Company>(&LETTERS);

@@ -1,4 +1,4 @@
-//! Which shards get a transaction, and what a session sees: R36, R23, R34.
+//! The shards that get a transaction, and the rows that a session sees: R36, R23, R34.
 
 use shard_runtime::{Cluster, ErrorKind, Sharded};
 

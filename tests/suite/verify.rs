@@ -49,7 +49,7 @@ fn found(verified: &VerifyReport) -> Vec<(String, LookupProblemKind, String)> {
     drifts.map(|drift| (drift.value.to_string(), drift.kind, drift.shards.join(" "))).collect()
 }
 
-fn nothing_is_wrong_with_what_sessions_write(backend: &Backend) {
+fn verify_finds_no_fault_in_rows_of_sessions(backend: &Backend) {
     let cluster = lookup::cluster(backend);
     let mut session = cluster.session();
     session.add_all((0..40).map(|n| user(LETTERS[n % 3], &format!("user {n}")))).unwrap();
@@ -204,7 +204,7 @@ fn r41_rows_that_were_there_before_get_entries(backend: &Backend) {
     let found = by_email(&mut cluster.session(), "user 5");
     assert_eq!(found[0].region, LETTERS[2]);
     assert_eq!(cluster.verify().unwrap().found(), 0);
-    // A program that does not know the lookups opens the cluster as before.
+    // A program without the lookups opens the cluster as before.
     let old = backend.open::<Plain>(&LETTERS).unwrap();
     assert_eq!(old.session().one(Plain::select().all_shards().count()).unwrap(), 12);
 }
@@ -291,7 +291,7 @@ fn r44_a_shard_that_stays_locked_is_named(backend: &Backend) {
 }
 
 on_every_dialect! {
-    nothing_is_wrong_with_what_sessions_write,
+    verify_finds_no_fault_in_rows_of_sessions,
     every_drift_is_found_and_repaired,
     one_value_of_several_rows_stays_reported,
     portions_hide_nothing,

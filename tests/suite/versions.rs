@@ -11,7 +11,7 @@ on_every_backend! {
     a_row_that_has_moved_on_is_not_deleted,
     a_row_that_is_gone_is_not_found,
     a_bulk_update_raises_versions,
-    what_is_put_into_a_version_is_not_looked_at,
+    a_version_that_the_application_sets_is_ignored,
     a_version_that_is_undone_is_the_one_before,
     a_version_at_its_end_is_refused,
     changes_over_several_shards_are_one_unit,
@@ -121,7 +121,7 @@ fn a_row_that_has_moved_on_is_stale(backend: &Backend) {
     assert_error(result, ErrorKind::Stale, &texts);
     assert_eq!(asked, ["b"]);
     assert_eq!(mine.text.as_str(), "mine", "the row keeps its changes");
-    // And knows that they are not stored.
+    // The handle also shows that they are not stored.
     session.update(&mut mine).unwrap();
     assert_error(session.flush(), ErrorKind::Stale, &texts);
     session.commit().unwrap();
@@ -143,7 +143,7 @@ fn a_row_that_has_moved_on_is_not_deleted(backend: &Backend) {
     assert_error(deleted, ErrorKind::Stale, &["shard `b`", "table `drafts`", "found 2"]);
     session.commit().unwrap();
     assert_eq!(stored(&cluster, mine.id), (2, "theirs".to_owned()));
-    // What was changed and not sent plays no part.
+    // Changes that were not sent play no part.
     other.text = "unsent".to_owned();
     session.delete(&other).unwrap();
     session.commit().unwrap();
@@ -182,7 +182,7 @@ fn a_bulk_update_raises_versions(backend: &Backend) {
     assert_error(session.execute(Draft::update().all_shards()), ErrorKind::Query, &["`drafts`"]);
 }
 
-fn what_is_put_into_a_version_is_not_looked_at(backend: &Backend) {
+fn a_version_that_the_application_sets_is_ignored(backend: &Backend) {
     let cluster = made(backend);
     let (mut mine, _) = in_two_hands(&cluster);
     let mut session = cluster.session();
@@ -271,7 +271,7 @@ fn r38_a_stale_unit_of_work_is_tried_again(backend: &Backend) {
         })
         .unwrap();
     assert_eq!((tried, stored(&cluster, mine.id)), (2, (3, "theirs and mine".to_owned())));
-    // Not for ever: what stays stale is told.
+    // Not for ever: a row that stays stale is an error.
     let mut tried = 0;
     let result = cluster.transaction(|session| {
         tried += 1;
@@ -295,7 +295,7 @@ fn r11_a_row_that_moves_is_looked_at_and_raised(backend: &Backend) {
     session.relocate(&mut draft, |draft| draft.place = 6).unwrap();
     session.commit().unwrap();
     assert_eq!((draft.shard().name(), draft.version), ("a", 5));
-    // Who read it before it went away and came back does not move what is there now.
+    // A session that read it before it moved away and back does not move the row that is stored now.
     for place in [1_500, 7] {
         let stale = session.relocate(&mut old, |draft| draft.place = place);
         assert_error(

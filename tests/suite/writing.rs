@@ -17,7 +17,7 @@ on_every_mixture! {
     r32_a_missing_value_is_named,
     r32_a_failed_update_keeps_the_change_in_the_row,
     r37_bulk_writes_return_the_total,
-    r37_bulk_writes_go_only_where_they_must,
+    r37_bulk_writes_run_only_on_shards_that_may_match,
     r37_an_update_that_sets_nothing_is_refused,
     unknown_models_are_refused,
 }
@@ -29,7 +29,7 @@ fn r31_ids_come_back_in_the_order_of_the_rows(backend: &Backend) {
     let cities = session.add_all(rows).unwrap();
     assert!(cities.iter().enumerate().all(|(number, city)| city.name == number.to_string()));
     assert!(cities.is_sorted_by(|a, b| a.id < b.id));
-    // Counted by each shard's database, and put back where they belong.
+    // Counted by each shard's database, and returned in the order of the rows.
     let rows = cities.iter().map(|city| NewReport { city: city.link(), temperature: city.id as f64 });
     let reports = session.add_all(rows).unwrap();
     session.commit().unwrap();
@@ -97,7 +97,7 @@ fn r31_a_model_of_an_id_alone(backend: &Backend) {
     session.add(Company { id: 1, name: String::new() }).unwrap();
     let ticks = session.add_all((0..3).map(|_| NewTick { company_id: 1 })).unwrap();
     assert!(ticks.iter().map(|tick| tick.id).eq([1, 2, 3]));
-    // A counter goes on where it was, also after its greatest row is gone.
+    // A counter continues from its last value, also after its greatest row is gone.
     session.delete(&ticks[2]).unwrap();
     session.commit().unwrap();
     assert_eq!(session.add(NewTick { company_id: 1 }).unwrap().id, 4);
@@ -121,7 +121,7 @@ fn r32_a_failed_flush_leaves_nothing_on_any_shard(backend: &Backend) {
         session.all(all).unwrap().iter().map(|account| account.id).collect()
     };
     assert_eq!(ids(&mut session), [1, 2]);
-    // The session goes on, with what was written before.
+    // The session continues, with its earlier writes.
     session.add(account(5, 1600)).unwrap();
     session.commit().unwrap();
     assert_eq!(ids(&mut cluster.session()), [1, 2, 5]);
@@ -253,7 +253,7 @@ fn r37_bulk_writes_return_the_total(backend: &Backend) {
     assert_eq!(session.one(City::select().all_shards().count()).unwrap(), 15);
 }
 
-fn r37_bulk_writes_go_only_where_they_must(backend: &Backend) {
+fn r37_bulk_writes_run_only_on_shards_that_may_match(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     // The key of Asia's cities stands on every shard.
     let planted =

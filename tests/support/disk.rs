@@ -1,8 +1,8 @@
 //! The disk operations of a process, recorded by `strace`, and those that may be on the disk after a power loss.
 //!
-//! The model: what was written to a file is on the disk for certain once the file was synced after it. Of what was
-//! written since then anything may be there or not, also a part of a write, in sectors of 512 bytes. Names that were made
-//! or removed are there for certain once their folder was synced; of the others, those up to some point.
+//! The model: a write to a file is on the disk for certain once the file was synced after it. Of later writes any part may be
+//! on the disk, also a part of a write, in sectors of 512 bytes. Names that were made or removed are on the disk for certain
+//! once their folder was synced; of the others, those up to some point.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,8 +10,8 @@ use std::process::Command;
 
 use crate::numbers::Numbers;
 
-/// Runs a process that changes the files of a folder, and tells in a log how far it is, `done` at last. The function returns the
-/// process behind these words; `told` is what others have told before.
+/// Runs a process that changes the files of a folder, and writes its progress to a log, `done` at last. The function returns
+/// the process behind these words; `told` is the progress of earlier processes.
 pub fn record(folder: &Path, log: &Path, told: String, process: impl FnOnce(&[String]) -> Command) -> Record {
     let folder = folder.canonicalize().unwrap();
     let beside = tempfile::tempdir().unwrap();
@@ -59,13 +59,13 @@ enum Event {
         name: String,
     },
     FolderSynced,
-    /// The process told something.
+    /// The process wrote a line to its log.
     Told(String),
 }
 
 /// The operations of a process on the files of one folder.
 pub struct Record {
-    /// The files that were there before, with what was in them.
+    /// The files that existed before, with their contents.
     before: Vec<Vec<u8>>,
     names: BTreeMap<String, usize>,
     /// The outcomes that other processes had reported.
@@ -74,8 +74,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads what `strace -f -y -xx` has written of a process that changed the files of a folder, and told in a log how far
-    /// it was; `before` holds these files as they had been, and `told` is what others had told then.
+    /// Reads the output of `strace -f -y -xx` for a process that changed the files of a folder, and wrote its progress to a
+    /// log. `before` holds the earlier files, and `told` the progress of earlier processes.
     pub fn read(trace: &str, folder: &Path, log: &Path, before: &Path, told: String) -> Self {
         let mut record = Record { before: Vec::new(), names: BTreeMap::new(), told, events: Vec::new() };
         for file in std::fs::read_dir(before).unwrap().map(Result::unwrap) {
@@ -139,7 +139,7 @@ impl Record {
         self.events.len()
     }
 
-    /// The moments after which this line was told.
+    /// Returns the moments after which this line was written to the log.
     pub fn told(&self, line: &str) -> Vec<usize> {
         let tells = |event: &Event| matches!(event, Event::Told(told) if told.trim_end() == line);
         (1..).zip(&self.events).filter(|(_, event)| tells(event)).map(|(moment, _)| moment).collect()
@@ -159,7 +159,8 @@ impl Record {
         moments
     }
 
-    /// Lays out what may be on the disk when the power is lost after so many events, and what had been told until then.
+    /// Lays out a possible state of the disk after a power loss behind this number of events. Returns the progress that was
+    /// logged until then.
     pub fn lose_power(&self, after: usize, numbers: &mut Numbers, folder: &Path, log: &Path) {
         let files = self.before.len()
             + self.events.iter().filter(|event| matches!(event, Event::Named { .. })).count();
@@ -205,7 +206,7 @@ impl Record {
     }
 }
 
-/// Does what an event did to a file: of what was written those sectors that are `kept`.
+/// Repeats an event on a file: of a write only the sectors that are `kept`.
 fn apply(event: &Event, content: &mut Vec<u8>, mut kept: impl FnMut(usize) -> bool) {
     match event {
         Event::Written { at, bytes, .. } => {

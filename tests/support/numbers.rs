@@ -1,6 +1,6 @@
-//! Numbers that look random and follow from a seed, which a test prints and takes back.
+//! Pseudo-random numbers of a seed, which a test prints and can be given again.
 
-/// The seed that `SHARDED_SEED` says, or another one for each process. It is printed.
+/// The seed in `SHARDED_SEED`, or another one for each process. It is printed.
 pub fn seed() -> u64 {
     let said = std::env::var("SHARDED_SEED").ok().map(|seed| seed.parse().expect("SHARDED_SEED is a number"));
     let seed = said.unwrap_or_else(|| u64::from(std::process::id()));

@@ -1,10 +1,8 @@
-//! A real PostgreSQL server for the length of one test. Which tests have one is chosen when they are built, with the
-//! feature `servers`.
+//! A real PostgreSQL server for the length of one test. Tests that need one are built with the feature `servers`.
 //!
 //! The behaviour on PostgreSQL is tested on PostgreSQL, not
-//! on a stand-in. Each [`Server`] has a cluster of its own in a temporary
-//! folder, listens on a free port of the loopback interface only, asks for a
-//! random password, and is gone when the value is dropped.
+//! on a stand-in. Each [`Server`] has its own database cluster in a temporary folder, listens on a free port of the loopback
+//! interface only, and requires a random password. It is stopped and removed when the value is dropped.
 
 use std::collections::hash_map::RandomState;
 use std::env;
@@ -112,8 +110,8 @@ impl Server {
         folder_with(&PROGRAMS).is_some()
     }
 
-    /// Has the server stopped, and its data removed, when this process is gone, however it ends: for a server that is
-    /// never dropped, because it is for all tests of a binary.
+    /// Stops the server and removes its data when this process ends in any way. It is for a server of all tests of a binary,
+    /// which is never dropped.
     pub fn stop_with_the_process(&self) {
         let script = "trap '' INT TERM HUP; cat > /dev/null; \"$0\" stop --silent --mode=immediate --pgdata=data; \
                       cd / && rm -rf \"$1\"";
@@ -133,8 +131,8 @@ impl Server {
         std::mem::forget(watcher);
     }
 
-    /// Stops the server at once, as if the machine had failed. What it has committed is there when it is
-    /// [started again](Server::start_again).
+    /// Stops the server at once, as if the machine had failed. Its commits are kept when it is [started
+    /// again](Server::start_again).
     pub fn stop(&mut self) {
         let mut stop = command(&self.programs, "pg_ctl");
         run_as(&mut stop, self.account);
@@ -152,7 +150,7 @@ impl Server {
         self.copy_folder("data", "saved");
     }
 
-    /// Replaces the data of a server that was stopped by what was saved.
+    /// Replaces the data of a stopped server by the saved data.
     pub fn bring_back(&self) {
         fs::rename(self.folder.path().join("data"), self.folder.path().join("newer"))
             .expect("the data is moved");
@@ -167,7 +165,7 @@ impl Server {
     }
 
     /// Stops all processes of the server where they are, as `SIGSTOP` does, until it is [thawed](Server::thaw). Its
-    /// kernel goes on to accept connections.
+    /// kernel continues to accept connections.
     #[cfg(target_os = "linux")]
     pub fn freeze(&self) {
         // The postmaster first: it starts no processes then.
@@ -175,7 +173,7 @@ impl Server {
         self.signal("STOP", &children(self.process.id()));
     }
 
-    /// Lets a server go on that was frozen.
+    /// Lets a server continue that was frozen.
     #[cfg(target_os = "linux")]
     pub fn thaw(&self) {
         self.signal("CONT", &children(self.process.id()));
@@ -208,8 +206,7 @@ impl Server {
         standby
     }
 
-    /// Starts a server that was stopped anew, as a standby of another one, on the port that it had. What it has held
-    /// itself is gone.
+    /// Starts a stopped server again, as a standby of another one, on its old port. Its own data is gone.
     pub fn become_standby_of(&mut self, primary: &Server) {
         fs::remove_dir_all(self.folder.path().join("data")).expect("the old data is removed");
         base_backup(&self.programs, self.folder.path(), self.account, &self.password, primary.port);
@@ -490,7 +487,7 @@ pub struct Account {
 pub fn unprivileged_account(own_folder: &Path) -> Option<Account> {
     use std::os::unix::fs::MetadataExt;
 
-    // The owner of what we just created is who we are.
+    // The owner of the new file is the user of this process.
     let user = fs::metadata(own_folder).expect("our folder").uid();
     if user != 0 {
         return None;

@@ -30,7 +30,7 @@ pub fn spawn_until_it_waits<'scope, O: Send + 'scope>(
         run()
     });
     let stat = Path::new("/proc").join(told.recv().expect("the thread runs")).join("stat");
-    // The state is behind the thread's name. Where there is none, this is only a pause.
+    // The state is behind the thread's name. Without a state, this is only a pause.
     let sleeps = || {
         let text = fs::read_to_string(&stat).unwrap_or_default();
         text.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('S'))

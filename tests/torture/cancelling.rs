@@ -1,5 +1,5 @@
-//! Futures of the async session that are dropped at random points, in commits most of all: the same check as after kills,
-//! without a kill to blame, and with nothing left for anybody to finish.
+//! Futures of the async session are dropped at random points, most of them in commits. The check is the same as after kills,
+//! and nothing is left for recovery.
 
 use std::fs::File;
 use std::future::Future;
@@ -22,7 +22,7 @@ use crate::{
 const TASKS: i64 = 8;
 const THREADS: u32 = 4;
 
-/// How many units are left by those who wanted them, in an ordinary run of the tests.
+/// The number of units whose futures are dropped in an ordinary run of the tests.
 const LEFT: usize = 400;
 
 /// How many units came to which end.
@@ -33,7 +33,7 @@ struct Ends {
     left_in_a_commit: AtomicUsize,
 }
 
-/// The state of a transaction, as its writer knows it.
+/// The state of a transaction, as reported to its writer.
 enum End {
     Committed,
     Failed(Error),
@@ -122,7 +122,7 @@ async fn write(
                 tell(format!("left {id}"));
             }
         }
-        // The session is used on, which waits for what it was left in, or is dropped and does not.
+        // The session is used again, which waits for the verb that was dropped, or is dropped too.
         if numbers.below(2) == 0 {
             session.rollback().await;
             let found = session.all(Entry::select().filter(Entry::ID.eq(id)).all_shards()).await.unwrap();
@@ -194,7 +194,7 @@ async fn change(session: &mut AsyncSession, id: i64, shards: u64, cents: i64) ->
     Ok(())
 }
 
-/// A future that is dropped so many microseconds after it was polled so often; its answer, where it came before.
+/// A future that is dropped this number of microseconds after this number of polls; returns its output if it was ready before.
 struct Left<F> {
     future: Option<Pin<Box<F>>>,
     polls: u64,
@@ -219,7 +219,7 @@ impl<F: Future> Future for Left<F> {
             self.polls -= 1;
             return Poll::Pending;
         }
-        // Shorter than any timer can tell.
+        // Shorter than the resolution of timers.
         let began = Instant::now();
         while began.elapsed() < self.after {
             std::hint::spin_loop();

@@ -1,5 +1,5 @@
-//! The conditions after an attack: no transaction on some of its shards only, none lost that was told to be committed, none
-//! there that was told to be aborted, every sum exact, every file sound, and nothing left to be done.
+//! The conditions after an attack. No transaction is on some of its shards only. None that was reported as committed is lost,
+//! and none that was reported as aborted is stored. Every sum is exact, every file is sound, and nothing is left for recovery.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -17,7 +17,7 @@ pub struct Counts {
     pub doubted: usize,
 }
 
-/// Opens the cluster, which finishes what is left to do, and looks at every file with plain SQL.
+/// Opens the cluster, which finishes pending participants, and checks every file with plain SQL.
 pub fn check(cluster: &Path, logs: &Path) -> Counts {
     drop(builder(cluster).open::<Models>().expect("the cluster opens"));
     let open = |name: &str| {
@@ -31,7 +31,7 @@ pub fn check(cluster: &Path, logs: &Path) -> Counts {
     let mut units: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
     let mut sum = 0;
     let mut notes: Vec<HashSet<i64>> = Vec::new();
-    // What is looked up: by unit the shard of the row, and the shard that the entry names.
+    // The rows with a lookup: for each unit the shard of the row, and the shard that the entry names.
     let (mut names, mut entries) = (BTreeMap::new(), BTreeMap::new());
     for (bit, shard) in SHARDS.iter().enumerate() {
         let raw = open(&format!("{shard}.db"));

@@ -1,5 +1,5 @@
-//! Several threads of several processes that change the same rows, on one shard and on several: nothing is lost, and
-//! no session waits for ever.
+//! Several threads of several processes change the same rows, on one shard and on several. No change is lost, and no session
+//! waits for ever.
 
 use std::path::Path;
 use std::process::Command;
@@ -41,7 +41,7 @@ fn r38_processes_that_change_the_same_rows_lose_nothing() {
                 .unwrap()
         })
         .collect();
-    // The report of each process on its threads: how many units were committed, what they added, how many gave up.
+    // The report of each process on its threads: the numbers of committed units, of additions, and of units that gave up.
     let (mut committed, mut added, mut gave_up) = (0, 0, 0);
     for process in processes {
         let output = process.wait_with_output().unwrap();
@@ -111,7 +111,7 @@ fn add(session: &mut Session, place: Place, cents: i64) -> Result<(), Error> {
     session.execute(add.on::<Account>(place)).map(drop)
 }
 
-/// The shard is locked before it is read: what is read is what is written over.
+/// The shard is locked before it is read: the read value is the one that is overwritten.
 fn read_and_write(session: &mut Session, place: Place, cents: i64) -> Result<(), Error> {
     add(session, place, 0)?;
     let mut account = session.get(Account::by_id(1).on(place))?.expect("it was made");

@@ -90,10 +90,10 @@ fn r35_a_kill_at_any_system_call_leaves_nothing_half_done() {
 }
 
 #[test]
-fn r35_a_kill_while_what_was_killed_is_finished_leaves_nothing_half_done() {
+fn r35_a_kill_during_recovery_leaves_nothing_half_done() {
     let mut tries = Tries::new();
     let mut killed = 0;
-    // The first is killed at some of its writes, the next one while it opens what is left.
+    // The first is killed at some of its writes, the next one while it opens the cluster.
     for first in (1..).step_by(if every() { 1 } else { 9 }) {
         let mut first_ended = false;
         killed += at_every(&format!("pwrite64 {first}, then pwrite64"), 5, |time| {
@@ -137,7 +137,7 @@ fn r35_a_disk_that_fails_at_any_call_leaves_nothing_half_done() {
     assert!(acknowledged > 0 && doubted > 0, "not every end was come to");
 }
 
-/// How often a writer comes to a call where nothing happens to it.
+/// The number of times that an undisturbed writer makes a call.
 fn calls(writer: &Writer, call: &str) -> usize {
     static COUNTED: std::sync::Mutex<Vec<(String, usize)>> = std::sync::Mutex::new(Vec::new());
     let mut counted = COUNTED.lock().unwrap();

@@ -1,4 +1,4 @@
-//! Processes that are killed at random moments, while others go on.
+//! Processes that are killed at random moments, while others continue.
 
 use std::time::Duration;
 

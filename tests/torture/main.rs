@@ -1,5 +1,5 @@
-//! Commits over several shards under attack: processes are killed at random and at their system calls, and disks
-//! fail, while units of work are written. What must hold afterwards is in `check`.
+//! Commits over several shards under attack: processes are killed at random and at their system calls, and disks fail, while
+//! transactions are written. `check` has the conditions that must hold afterwards.
 //!
 //! As part of `cargo test --all-features` this is a scaled-down run. It needs `strace`. On request it is a long one:
 //!
@@ -7,11 +7,10 @@
 //! SHARDED_SECONDS=60 SHARDED_IDS=500000 SHARDED_KILLS=1000 SHARDED_LEFT=5000 SHARDED_STEPS=all cargo test --all-features --release --test torture -- --nocapture
 //! ```
 //!
-//! `SHARDED_SECONDS` is how long several processes write side by side; `SHARDED_IDS` how many ids they take;
-//! `SHARDED_KILLS` is the number of processes that are killed at random; `SHARDED_LEFT` the number of units whose futures
-//! are dropped; `SHARDED_STEPS=all` kills at every system call
-//! instead of some; `SHARDED_TORTURE_FOLDER` is the folder (by default one in memory, if there is one);
-//! `SHARDED_SEED` repeats a run's choices, as far as processes let themselves be repeated.
+//! `SHARDED_SECONDS` is the time in which several processes write side by side; `SHARDED_IDS` the number of ids that they take;
+//! `SHARDED_KILLS` is the number of processes that are killed at random; `SHARDED_LEFT` the number of units whose futures are
+//! dropped; `SHARDED_STEPS=all` kills at every system call instead of some; `SHARDED_TORTURE_FOLDER` is the folder (by default
+//! one in memory, if there is one); `SHARDED_SEED` repeats a run's choices, as far as processes allow it.
 
 #![cfg(target_os = "linux")]
 
@@ -78,7 +77,7 @@ struct Tally {
     unit: i64,
 }
 
-/// One row on each shard; what units move between shards.
+/// One row on each shard, between which units move amounts.
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "accounts")]
 struct Account {
@@ -109,8 +108,8 @@ struct Note {
     text: String,
 }
 
-/// A row with a value that is unique over the cluster: of each unit that writes all shards, and of those that write three
-/// with no other process beside them. The value's entry is on a shard of its own.
+/// A row with a value that is unique over the cluster. Each unit that writes all shards has one, and each that writes three
+/// without another process. The value's entry is on a shard of its own.
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "names")]
 struct Name {
@@ -125,7 +124,7 @@ struct Name {
 
 type Models = (Entry, Tally, Account, Ticket, Note, Name);
 
-/// A folder for a test, in memory unless another is said.
+/// A folder for a test, in memory by default.
 fn folder() -> TempDir {
     let said = std::env::var_os("SHARDED_TORTURE_FOLDER").map(PathBuf::from);
     let memory = || Some(PathBuf::from("/dev/shm")).filter(|folder| folder.is_dir());
@@ -164,7 +163,7 @@ impl Running {
         Running(command.spawn().unwrap())
     }
 
-    /// Kills it; it must not have ended by itself.
+    /// Kills it; it must not have ended before.
     fn kill(mut self) {
         assert!(self.0.try_wait().unwrap().is_none(), "a process has ended by itself");
     }

@@ -1,5 +1,5 @@
-//! Clusters whose machine loses its power while they are made: `create` makes what is missing, and nothing is missing if it has
-//! told its end.
+//! Clusters whose machine loses its power while they are made: `create` makes the missing parts, and none is missing after its
+//! reported end.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

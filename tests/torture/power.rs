@@ -1,4 +1,4 @@
-//! Power that is lost at any moment, with anything on the disk that was not synced: recorded with `strace`, and replayed.
+//! Power losses at any moment, with any part of the unsynced data on the disk: recorded with `strace`, and replayed.
 
 use sharded_tests::disk::{self, Record};
 
@@ -23,10 +23,10 @@ fn r35_a_power_loss_at_any_moment_leaves_nothing_half_done() {
 }
 
 #[test]
-fn r35_a_power_loss_while_what_was_killed_is_finished_leaves_nothing_half_done() {
+fn r35_a_power_loss_during_recovery_leaves_nothing_half_done() {
     let mut numbers = Numbers(seed());
     let mut tries = Tries::new();
-    // The first process is killed at a write; the second finishes what it has left, and loses its power.
+    // The first process is killed at a write; the second finishes its transactions, and loses its power.
     let kills: Vec<usize> = match every() {
         true => (1..120).step_by(6).collect(),
         false => (0..3).map(|_| 30 + numbers.below(60) as usize).collect(),
@@ -50,7 +50,7 @@ fn record(writer: &Writer) -> Record {
     disk::record(&writer.cluster, &log, told, |behind| writer.command(behind))
 }
 
-/// Replays power losses of what was recorded; what was counted over all of them.
+/// Replays power losses of the recorded run; returns the sums of all counts.
 fn lose_power(record: &Record, numbers: &mut Numbers) -> Counts {
     let moments: Vec<usize> = match every() {
         true => (1..=record.events()).flat_map(|moment| [moment; TIMES]).collect(),

@@ -1,5 +1,5 @@
-//! A decision that its owner has written to control's write-ahead log and not published: running processes do not read it,
-//! but the next recovery of the log does. No process may commit on top of the rows that it was computed on.
+//! A decision that its owner has written to control's write-ahead log and not published. Running processes do not read it, but
+//! the next recovery of the log does. No process may commit on top of the rows that it was computed on.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -129,7 +129,7 @@ fn attack(folder: &Path, place: Place, what: &str) -> (bool, bool) {
     (is_committed, after > before)
 }
 
-/// How many transactions were written to control only to overwrite what was left in its log.
+/// The number of transactions in control that only overwrite the end of its log.
 pub fn overwritten(folder: &Path) -> i64 {
     let control = rusqlite::Connection::open(folder.join("control.db")).unwrap();
     control.query_row("SELECT times FROM sharded_settled", [], |row| row.get(0)).unwrap()

@@ -1,8 +1,8 @@
-//! A decision that no process reads, two processes, and a power loss: the owner is killed while it waits for the disk, a
-//! process that was open before writes a file, and then the power is lost at any moment of both.
+//! A decision that no process reads, two processes, and a power loss. The owner is killed while it waits for the disk. A
+//! process that was open before writes a file. Then the power is lost at any moment of both.
 //!
-//! The one hazard is the order on the disk: the survivor's commit must not be there without what has overwritten the
-//! decision, because the next recovery of control's log would apply the decision over that commit.
+//! The hazard is the order on the disk. The survivor's commit must not be on disk without the transaction that overwrites the
+//! decision: the next recovery of control's log would apply the decision over that commit.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -144,10 +144,10 @@ fn interleaved(survivor: &str, owner: &str) -> String {
     format!("{}{owner}{}", &survivor[..end], &survivor[end..])
 }
 
-/// Replays power losses of what was recorded.
+/// Replays power losses of the recorded run.
 fn lose_power(record: &Record, place: Place, numbers: &mut Numbers) {
     // Before the owner began, nothing is at stake. Most is right after the survivor's commit, until it waits for control's
-    // disk again: the decision must not be there without what has overwritten it.
+    // disk again: the decision must not be on disk without the transaction that overwrites it.
     let (first, last) = (record.told("ready")[0], record.events());
     let acknowledged = record.told("added")[PLACES.len()];
     let moments: Vec<usize> = match every() {
@@ -175,8 +175,8 @@ fn lose_power(record: &Record, place: Place, numbers: &mut Numbers) {
     println!("{} power losses in {} moments: applied in {applied}", moments.len(), record.events());
 }
 
-/// Opens what is on the disk; whether the owner's transaction is there. It is whole or absent, and each addition of the
-/// survivor that was told is there.
+/// Opens the files on the disk; returns whether the owner's transaction is stored. It is whole or absent, and each reported
+/// addition of the survivor is stored.
 fn check(folder: &Path, log: &Path, place: Place) -> bool {
     let cluster = builder(folder).open::<Models>().expect("the cluster opens");
     let mut session = cluster.session();
@@ -187,7 +187,7 @@ fn check(folder: &Path, log: &Path, place: Place) -> bool {
         PLACES.map(|place| session.get(Account::by_id(1).on(place)).unwrap().unwrap().cents - by_the_owner);
     let additions = additions(place);
     let told = std::fs::read_to_string(log).unwrap().lines().filter(|line| *line == "added").count();
-    // The one after the last that was told may be there, too.
+    // The one after the last reported one may be stored, too.
     let is_possible = |count: usize| {
         let of = |place: Place| -> i64 {
             additions[..count].iter().filter(|(other, _)| *other == place).map(|(_, cents)| cents).sum()

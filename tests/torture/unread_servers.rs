@@ -1,6 +1,6 @@
-//! A decision that no process reads, of a transaction over files and a server: the server's part is prepared, and the
-//! record of the decision is complete in control's write-ahead log and not published. Whatever a surviving process does
-//! next, all parts have one outcome, also after the log was recovered by a later process.
+//! A decision that no process reads, of a transaction over files and a server. The server's part is prepared. The record of the
+//! decision is complete in control's write-ahead log and not published. After any action of a surviving process all parts have
+//! one outcome, also after a later process has recovered the log.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! A process that writes units of work until it is killed, and tells in a file what became of each.
+//! A process that writes transactions until it is killed, and logs the outcome of each.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -94,8 +94,8 @@ fn in_a_process_of_its_own() {
     tell("done".to_owned());
 }
 
-/// Writes a unit in every way that there is: rows that wait, rows that the shard counts, SQL that depends on what is
-/// there, rows that are changed and removed, a row on every shard, a value that is looked up and changed.
+/// Writes a unit in every way: pending rows, rows whose ids the shard counts, SQL that depends on stored rows, changed and
+/// removed rows. Also a row on every shard, and a lookup's value that is read and changed.
 fn write(session: &mut Session, id: i64, shards: u64, is_named: bool, cents: i64) -> Result<()> {
     let places: Vec<Place> =
         (0..4).filter(|bit| shards & (1 << bit) != 0).map(|bit| Place::ALL[bit]).collect();

@@ -1,4 +1,4 @@
-//! The life of a cluster of four shards: release 1 fills it and writes; release 2 is deployed beside it, taken back, deployed
+//! The life of a cluster of four shards. Release 1 fills it and writes. Release 2 is deployed beside it, rolled back, deployed
 //! again, and contracts. R52, R53.
 //!
 //! The releases are two programs that share no code (`release_1.rs`, `release_2.rs`) and run as processes at the same time. At

@@ -1,4 +1,4 @@
-//! Release 2 of the application, as a program of its own: two new fields of which one becomes required, one with a new name, a new
+//! Release 2 of the application, as a separate program: two new fields, one of which becomes required, a renamed field, a new
 //! model. `release_2 migrate expand|all|contract`, `write LOG STOP FIRST`, `apply LOG`, `verify`, `dump`, `backup FOLDER`.
 
 use std::error::Error;

@@ -1,7 +1,7 @@
-//! The compiler's messages to a user: every mistake has its message, filed by kind, and correct code compiles
-//! under every condition that a user's crate may set.
+//! The compiler's messages to a user: every mistake has its message, sorted by kind. Correct code compiles under every
+//! condition that a user's crate may set.
 //!
-//! The texts are those of the current stable toolchain; after a change that is meant, write them anew with
+//! The texts are those of the current stable toolchain. After an intended change, write them with
 //! `TRYBUILD=overwrite cargo test -p sharded-ui --all-features`, and read them as a user would.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -151,7 +151,7 @@ fn prose(text: &str) -> String {
     text.split('`').step_by(2).collect::<Vec<_>>().join("…")
 }
 
-/// CONTRIBUTING.md, "How we write": lower case, no full stop, short clauses, and what to write.
+/// CONTRIBUTING.md, "How we write": lower case, no full stop, short clauses, and the remedy.
 #[test]
 fn errors_of_the_derives_are_written_by_the_rules() {
     for (case, output) in outputs() {

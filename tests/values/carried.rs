@@ -27,7 +27,7 @@ struct Note {
     document: serde_json::Value,
 }
 
-/// The shards that a row goes to, and back to where it was.
+/// The shards to which a row moves, and back to its first one.
 fn round_trip(from: Home) -> Vec<Home> {
     Home::ALL.into_iter().cycle().skip_while(|home| *home != from).skip(1).take(3).collect()
 }
@@ -127,8 +127,8 @@ struct Plain {
     home: Home,
 }
 
-/// The cluster of a model with a column less than its table has: of this type on SQLite and on PostgreSQL, with a value
-/// in one row.
+/// A cluster of a model that lacks a column of its table. The column has this type on SQLite and on PostgreSQL, and a value in
+/// one row.
 fn with_column(backend: &Backend, types: [&str; 2], values: [&str; 2]) -> (Watched, Stored<Plain>) {
     let cluster = backend.create::<Plain>(&LETTERS);
     let mut session = cluster.session();
@@ -197,7 +197,7 @@ fn a_value_that_no_field_holds_is_not_moved(backend: &Backend) {
     let texts = ["shard `a`", "table `plain`", "column `extra`", "numeric", "row with id 7"];
     assert_error(session.relocate(&mut row, |row| row.home = Home::B), ErrorKind::Value, &texts);
     assert_eq!(row, before);
-    // Nothing is half done, and the session goes on.
+    // Nothing is half done, and the session continues.
     assert_eq!(session.one(Plain::select().all_shards()).unwrap(), before);
     session.commit().unwrap();
     assert_eq!(cluster.session().one(Plain::select().all_shards()).unwrap(), before);

@@ -88,7 +88,7 @@ macro_rules! rows_of_every_type {
         }
 
         impl Edge {
-            /// The row in which every column has the edge at a place, or one of those before, where it has not so many.
+            /// The row in which every column has the edge at a place, or an earlier one if it has fewer.
             pub fn at(place: usize, home: Home) -> Self {
                 let id = place as i64;
                 Edge { id, home, $($column: edge(place), $maybe: edge_or_null(place),)* }
@@ -111,7 +111,7 @@ macro_rules! rows_of_every_type {
                 Constant { id: self.id, $($column: self.$column.clone(), $maybe: self.$maybe.clone(),)* }
             }
 
-            /// The values' texts, which tell all values apart: `-0.0` and `0.0`, `1` and `1.0`, nanoseconds.
+            /// The values' texts, which distinguish all values: `-0.0` and `0.0`, `1` and `1.0`, nanoseconds.
             pub fn texts(&self) -> Vec<String> {
                 vec![$(format!("{:?}", self.$column), format!("{:?}", self.$maybe),)*]
             }

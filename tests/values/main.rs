@@ -1,5 +1,5 @@
-//! Values at the edges of their types: what can be stored can be read, is the same on every database, and is what `add`
-//! has returned (R43, R58). And the state of a call, which ends with the call, also by a panic (R57).
+//! Values at the edges of their types. A value that can be stored can be read, is the same on every database, and is the one
+//! that `add` has returned (R43, R58). And the state of a call, which ends with the call, also by a panic (R57).
 
 #[allow(dead_code)]
 #[path = "../suite/client.rs"]

@@ -9,16 +9,16 @@ use crate::backend::{Backend, LETTERS, Watched};
 use crate::edges::*;
 
 on_every_backend! {
-    r58_add_returns_what_a_read_returns;
+    r58_add_returns_the_row_that_a_read_returns;
     // Hundreds of statements: once for each kind of database and for both together.
     only Files Schemas Everything:
-        r58_save_and_update_leave_what_a_read_returns,
+        r58_save_and_update_leave_the_row_that_a_read_returns,
         r58_values_are_found_by_themselves,
         r58_equal_values_are_one_group,
         r58_values_have_one_order,
         r58_pages_follow_each_other_at_the_edges,
         r58_sql_reads_and_binds_every_type,
-        r58_bulk_updates_store_what_add_stores,
+        r58_bulk_updates_store_the_same_values_as_add,
         r58_async_sessions_answer_the_same,
 }
 
@@ -44,13 +44,13 @@ fn order<V, K: PartialOrd>(key: impl Fn(&V) -> K) -> impl Fn(&V, &V) -> std::cmp
     move |a, b| key(a).partial_cmp(&key(b)).unwrap()
 }
 
-fn r58_add_returns_what_a_read_returns(backend: &Backend) {
+fn r58_add_returns_the_row_that_a_read_returns(backend: &Backend) {
     let (cluster, added) = filled(backend);
     for (added, given) in added.iter().zip(everything()) {
         let mut session = cluster.session();
         let read = session.get(Edge::by_id(added.id).on(added.home)).unwrap().unwrap();
         assert_same(&read, added);
-        // Nothing is lost but what is known to be.
+        // Only the expected digits are lost.
         let lossless = |(given, stored): (String, String)| {
             given == stored
                 || ["Tenths", "Text(", "-0.0", "Timestamp", "Number", "Z"]
@@ -82,7 +82,7 @@ fn rows<T: Sharded>(stored: &[shard_runtime::Stored<T>]) -> Vec<&T> {
     stored.iter().map(|row| &**row).collect()
 }
 
-fn r58_save_and_update_leave_what_a_read_returns(backend: &Backend) {
+fn r58_save_and_update_leave_the_row_that_a_read_returns(backend: &Backend) {
     let (cluster, added) = filled(backend);
     let mut session = cluster.session();
     let all = everything();
@@ -277,7 +277,7 @@ fn r58_sql_reads_and_binds_every_type(backend: &Backend) {
     }
 }
 
-fn r58_bulk_updates_store_what_add_stores(backend: &Backend) {
+fn r58_bulk_updates_store_the_same_values_as_add(backend: &Backend) {
     let (cluster, added) = filled(backend);
     let mut session = cluster.session();
     let all = everything();

@@ -1,5 +1,5 @@
-//! The state of a call ends with the call, also by a panic of the caller's code: R57. The session is then as after an
-//! error: what the call has begun is undone, what came before it is there, and nothing of its limits is left.
+//! The state of a call ends with the call, also by a panic of the caller's code: R57. The session is then as after an error:
+//! the work of the call is undone, earlier work stays, and none of the call's limits is left.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +22,7 @@ on_every_backend! {
     r57_an_iterator_that_panics_keeps_the_settings_of_its_session,
     r57_a_savepoint_is_undone_by_a_panic,
     r57_a_transaction_is_undone_by_a_panic,
-    r57_what_moves_a_row_may_panic,
+    r57_a_closure_that_moves_a_row_may_panic,
     r57_values_and_iterators_may_panic,
     r57_async_sessions_go_on_after_a_rollback;
     only SQLite: r57_a_lent_connection_is_taken_back;
@@ -202,7 +202,7 @@ fn r57_a_visitor_that_panics_leaves_the_session_reading(backend: &Backend) {
         }));
         assert_eq!(ids(&mut session).unwrap(), 90);
     }
-    // What was written before is there, and is committed.
+    // Earlier writes are kept, and are committed.
     session.commit().unwrap();
     assert_eq!(armed.stored().0[1].weight, Weight(77));
 }
@@ -268,7 +268,7 @@ fn r57_the_hook_may_panic_at_every_statement(backend: &Backend) {
     let armed = Armed::new(backend);
     let before = armed.stored();
     for (name, step) in STEPS {
-        // What is stored where the last statement only reads what was written, and that is committed.
+        // The stored rows if the last statement only reads the written rows, and these are committed.
         let whole = {
             let other = Backend::new(backend.kind);
             let armed = Armed::new(&other);
@@ -296,13 +296,13 @@ fn r57_the_hook_may_panic_at_every_statement(backend: &Backend) {
                     session.rollback();
                     continue;
                 }
-                // Reading goes on, and sees all that was there.
+                // Reading continues, and sees all that was there.
                 let seen = ids(&mut session);
                 match seen {
                     Ok(seen) if waits => {
                         assert!([89, 90, 93].contains(&seen), "{name} after {after}: {seen}")
                     }
-                    // The last statement may only read what was written.
+                    // The last statement may only read the written rows.
                     Ok(seen) => assert!([90, whole.0.len()].contains(&seen), "{name} after {after}: {seen}"),
                     Err(error) => {
                         assert_eq!(
@@ -403,7 +403,7 @@ fn r57_a_transaction_is_undone_by_a_panic(backend: &Backend) {
     assert_eq!(armed.stored().0.len(), 120);
 }
 
-fn r57_what_moves_a_row_may_panic(backend: &Backend) {
+fn r57_a_closure_that_moves_a_row_may_panic(backend: &Backend) {
     let armed = Armed::new(backend);
     let mut session = armed.cluster.session();
     let mut item = session.one(Item::select().filter(Item::NAME.eq("name 8"))).unwrap();

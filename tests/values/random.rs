@@ -54,7 +54,7 @@ fn case(cluster: &shard_runtime::Cluster, random: &mut Random) {
     let rows: Vec<Edge> = (0..5 + random.pick(25) as i64)
         .map(|id| Edge::picked(id, Home::ALL[random.pick(3)], &mut |of| random.pick(of)))
         .collect();
-    // What a read returns is checked by the matrix: here it is the table.
+    // The matrix checks the rows that a read returns; here the table is checked.
     let mut stored: Vec<Stored<Edge>> = session.add_all(rows).unwrap();
     let mut table: Vec<Edge> = stored.iter().map(|row| (**row).clone()).collect();
     for _ in 0..stored.len() * 2 {

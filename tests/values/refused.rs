@@ -1,4 +1,4 @@
-//! Values that some database does not store, or gives back as nothing that a field holds.
+//! Values that some database does not store, or returns in a form that no field holds.
 
 use serde_json::json;
 use shard_runtime::{ErrorKind, Sharded};
@@ -7,7 +7,7 @@ use crate::backend::{Backend, LETTERS, assert_error};
 use crate::edges::*;
 
 on_every_backend! {
-    r43_what_some_database_does_not_store_is_refused_by_all;
+    r43_a_value_that_one_database_cannot_store_is_refused_by_all;
     only lasting:
         r43_a_row_that_cannot_be_read_is_named_and_alone;
     only PostgreSQL:
@@ -18,7 +18,7 @@ fn nested(depth: usize) -> Json {
     (0..depth).fold(json!(1), |inner, _| json!({ "a": inner }))
 }
 
-fn r43_what_some_database_does_not_store_is_refused_by_all(backend: &Backend) {
+fn r43_a_value_that_one_database_cannot_store_is_refused_by_all(backend: &Backend) {
     let cluster = backend.create::<Edge>(&LETTERS);
     let mut session = cluster.session();
     let mut row = session.add(Edge::at(0, Home::A)).unwrap();

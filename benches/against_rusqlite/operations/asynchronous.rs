@@ -1,5 +1,5 @@
-//! The async session beside `spawn_blocking` with `rusqlite`, both awaited under Tokio: what a way to a thread and back
-//! costs, and many sessions at once.
+//! The async session beside `spawn_blocking` with `rusqlite`, both awaited under Tokio: the cost of a trip to a thread and
+//! back, and many sessions at once.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,7 +40,7 @@ impl Connections {
         Ok(Connections(Arc::new(Mutex::new((0..THREADS).map(four).collect::<Result<_, _>>()?))))
     }
 
-    /// Does something with four connections on one of the runtime's blocking threads.
+    /// Runs a closure with four connections on one of the runtime's blocking threads.
     async fn run<O: Send + 'static>(
         &self,
         run: impl FnOnce(&[Connection]) -> shard_runtime::sqlite::rusqlite::Result<O> + Send + 'static,
@@ -61,7 +61,7 @@ fn found(four: &[Connection], id: i64) -> shard_runtime::sqlite::rusqlite::Resul
     Ok(account.map_or(0, |account| account.id))
 }
 
-/// Runs a block on a runtime of its own, with the ids that are next.
+/// Runs a block on its own runtime, with the next ids.
 fn side<'d, F: Future<Output = Result<i64, Failure>>>(
     set: &'d Set,
     size: usize,
@@ -99,7 +99,7 @@ pub fn get(data: &Data) -> Result<Pair<'_>, Failure> {
     Ok(Pair { per_block: PER_BLOCK as u32, framework: Box::new(framework), by_hand: Box::new(by_hand) })
 }
 
-/// The same rows with one way to the thread.
+/// The same rows with one trip to the thread.
 pub fn many_steps(data: &Data) -> Result<Pair<'_>, Failure> {
     let set = data.accounts()?;
     let (cluster, connections) = (cluster(set)?, Connections::new(set)?);

@@ -1,5 +1,5 @@
-//! Small units of work: one row is changed on each of some shards, and committed. On one shard that is the database's
-//! own commit; over several the framework's is all or nothing, and the hand-written ones are not.
+//! Small transactions: one row is changed on each of some shards, and committed. On one shard that is the database's own
+//! commit; over several the framework's is all or nothing, and the hand-written ones are not.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::data::{Data, SHARDS, builder};
 use crate::measure::{Failure, Pair, Side};
 use crate::models::Account;
 
-/// How many units are in a block.
+/// The number of transactions in a block.
 const UNITS: u32 = 10;
 
 /// Each commit waits for the disk.
@@ -19,7 +19,7 @@ pub fn durable<const N: usize>(data: &Data) -> Result<Pair<'_>, Failure> {
     pair::<N>(data, Durability::Full)
 }
 
-/// None does.
+/// No commit waits for the disk.
 pub fn not_waiting<const N: usize>(data: &Data) -> Result<Pair<'_>, Failure> {
     pair::<N>(data, Durability::Normal)
 }

@@ -1,5 +1,5 @@
-//! Many rows into empty tables of four shards: with a commit for every thousand, and all of them at once; and the ids that
-//! rows are given.
+//! Many rows into empty tables of four shards, with a commit for every thousand, and in one commit. Also the cost of generated
+//! ids.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::data::{Data, SHARDS, builder};
 use crate::measure::{Failure, Pair, Side};
 use crate::models::{Account, NewStation, Region, Station, shuffled};
 
-/// How many rows are committed together in an import.
+/// The number of rows of one commit of an import.
 const TOGETHER: usize = 1_000;
 
 /// The ids of rows in an order without a pattern, a commit for every thousand.
@@ -42,7 +42,7 @@ pub fn flush_on_disk_by_best_effort(data: &Data) -> Result<Pair<'_>, Failure> {
     pair(data, data.effort.rows(100_000), usize::MAX, settings)
 }
 
-/// How rows are committed.
+/// The ways in which rows are committed.
 #[derive(Clone, Copy, Debug)]
 struct Settings {
     synchronous: Durability,
@@ -157,8 +157,8 @@ fn pair(data: &Data, rows: i64, together: usize, settings: Settings) -> Result<P
     Ok(Pair { per_block: rows as u32, framework: Box::new(framework), by_hand: Box::new(by_hand) })
 }
 
-/// Rows that are given ids of a sequence, placed and never sent. By hand they are given the numbers of a counter that
-/// reserves a thousand at a time in a table.
+/// Rows that get ids of a sequence, are placed and never sent. By hand they get the numbers of a counter that reserves a
+/// thousand at a time in a table.
 pub fn ids(data: &Data) -> Result<Pair<'_>, Failure> {
     const ROWS: usize = 1_000;
     let set = data.stations()?;

@@ -1,4 +1,4 @@
-//! Narrowing a query to its shards and writing its SQL, without asking anybody.
+//! Prunes the shards of a query and writes its SQL, without running it.
 
 use std::fmt::Write as _;
 use std::hint::black_box;

@@ -1,5 +1,5 @@
-//! One row by its id. The ids come in an order without a pattern, and none comes twice in a block: a session does
-//! not ask for a row again that it has already.
+//! One row by its id. The ids have an order without a pattern, and none occurs twice in a block: a session does not read again
+//! a row of its identity map.
 
 use crate::by_hand::{self, GET_ACCOUNT, GET_STATION};
 use crate::data::{Data, Set};
@@ -93,7 +93,7 @@ pub fn known_in_transactions(data: &Data) -> Result<Pair<'_>, Failure> {
     pair(PER_BLOCK, known_by_framework(set), by_hand)
 }
 
-/// Does something inside a read transaction on each shard.
+/// Runs a closure inside a read transaction on each shard.
 pub fn in_transactions(set: &Set, run: impl FnOnce() -> Result<u64, Failure>) -> Result<u64, Failure> {
     for connection in &set.by_hand {
         connection.prepare_cached("BEGIN DEFERRED")?.execute([])?;
@@ -105,7 +105,7 @@ pub fn in_transactions(set: &Set, run: impl FnOnce() -> Result<u64, Failure>) ->
     Ok(done)
 }
 
-/// The shard that has the row is the first, the second, the third or the last that is asked.
+/// The shard that has the row is the first, the second, the third or the last that is read.
 pub fn unknown_in_autocommit(data: &Data) -> Result<Pair<'_>, Failure> {
     let set = data.stations()?;
     let (mut ids, mut own_ids) = (Turns::new(&set.ids), Turns::new(&set.ids));

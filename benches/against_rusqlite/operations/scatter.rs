@@ -1,4 +1,4 @@
-//! Every shard is asked: the first rows of all, all rows of all, one value from all.
+//! Every shard is read: the first rows of all, all rows of all, one value from all.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -84,7 +84,7 @@ pub fn top_by_index_against_a_loop(data: &Data) -> Result<Pair<'_>, Failure> {
     pair(10, top_by_framework(set, 10, || Measurement::AT.asc()), by_hand)
 }
 
-/// Four statements, of which no more rows are read than the merge needs.
+/// Four statements; no more of their rows are read than the merge needs.
 pub fn top_by_index_against_a_merge(data: &Data) -> Result<Pair<'_>, Failure> {
     let set = data.measurements()?;
     let by_hand = move || {
@@ -118,7 +118,7 @@ pub fn top_by_scan_against_a_loop(data: &Data) -> Result<Pair<'_>, Failure> {
     pair(1, top_by_framework(set, 1, || Measurement::CELSIUS.asc()), by_hand)
 }
 
-/// A thousand rows in each shard: waking anybody would cost more than it brings.
+/// A thousand rows in each shard: waking a thread would cost more than it saves.
 pub fn top_of_tiny_shards(data: &Data) -> Result<Pair<'_>, Failure> {
     let set = data.stations()?;
     let framework = move || {
@@ -239,7 +239,7 @@ fn value<Q: Query>(set: &Set, query: impl Fn() -> Q, number: impl Fn(Q::Output) 
     }
 }
 
-/// The sums of two numbers that each shard answers.
+/// The sums of two numbers that each shard returns.
 fn sums(set: &Set, sql: &str) -> Result<(f64, f64), Failure> {
     let mut sums = (0.0, 0.0);
     for connection in &set.by_hand {
@@ -288,7 +288,7 @@ pub fn mean(data: &Data) -> Result<Pair<'_>, Failure> {
     pair(1, framework, by_hand)
 }
 
-/// A thousand groups, each on every shard: how many rows, and their mean.
+/// A thousand groups, each on every shard: the number of rows, and their mean.
 pub fn groups(data: &Data) -> Result<Pair<'_>, Failure> {
     let set = data.measurements()?;
     let framework = move || {

@@ -13,7 +13,7 @@ use crate::models::{Account, Measurement};
 
 const ROWS: i64 = 1_000;
 
-/// Removes what was inserted, so that every block meets the same table.
+/// Removes the inserted rows, so that every block begins with the same table.
 struct Removal {
     connections: Vec<Connection>,
     sql: String,
@@ -140,7 +140,7 @@ fn insert<T: Inserted>(set: &Set, commit: Commit) -> Result<Pair<'_>, Failure> {
     Ok(Pair { per_block: ROWS as u32, framework: Box::new(framework), by_hand: Box::new(by_hand) })
 }
 
-/// At the end of a table without an index, which costs the database least and shows the rest most.
+/// Inserts at the end of a table without an index: the database's share of the time is smallest.
 pub fn insert_at_the_end(data: &Data) -> Result<Pair<'_>, Failure> {
     insert::<Account>(data.accounts()?, Commit::Atomic)
 }
@@ -150,7 +150,7 @@ pub fn insert_at_the_end_by_best_effort(data: &Data) -> Result<Pair<'_>, Failure
     insert::<Account>(data.accounts()?, Commit::BestEffort)
 }
 
-/// Into a table of a million rows with an index, anywhere in which the new values belong.
+/// Inserts into a table of a million rows with an index, all over which the new values are spread.
 pub fn insert_with_an_index(data: &Data) -> Result<Pair<'_>, Failure> {
     insert::<Measurement>(data.measurements()?, Commit::Atomic)
 }
@@ -193,7 +193,7 @@ pub fn update<const ROWS: usize>(data: &Data) -> Result<Pair<'_>, Failure> {
     Ok(Pair { per_block, framework: Box::new(framework), by_hand: Box::new(by_hand) })
 }
 
-/// All rows with an id up to a number: a column of each is computed anew from what it was.
+/// Updates all rows with an id up to a number: a column is computed from its old value.
 pub fn update_in_bulk(data: &Data) -> Result<Pair<'_>, Failure> {
     let set = data.accounts()?;
     let rows = data.effort.rows(20_000);

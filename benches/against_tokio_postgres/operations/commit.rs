@@ -1,5 +1,5 @@
-//! Small units of work: one row is changed on each of some servers, and committed. On one server that is its own commit;
-//! over several the framework's is all or nothing, by prepared transactions, and the hand-written ones are not.
+//! Small transactions: one row is changed on each of some servers, and committed. On one server that is its own commit; over
+//! several the framework's is all or nothing, by prepared transactions, and the hand-written ones are not.
 
 use futures_util::future::try_join_all;
 use shard_runtime::Stored;
@@ -11,7 +11,7 @@ use crate::measure::{Failure, Pair};
 use crate::models::Account;
 use crate::servers::Servers;
 
-/// How many units are in a block.
+/// The number of transactions in a block.
 const UNITS: usize = 5;
 
 pub fn on<const N: usize>(servers: &Servers) -> Result<Pair<'_>, Failure> {
@@ -43,7 +43,7 @@ pub fn on<const N: usize>(servers: &Servers) -> Result<Pair<'_>, Failure> {
             let clients = || hand.clients.iter().take(N);
             let updates = clients().zip(&statements).zip(&accounts);
             hand.wait(async {
-                // What need not be waited for is not.
+                // Waits only for the necessary answers.
                 try_join_all(updates.map(|((client, statement), account)| async move {
                     let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
                         [&account.cents, &account.id];

@@ -1,4 +1,4 @@
-//! The measured operations: each in the framework's way and by hand, with the target where there is one.
+//! The measured operations: each with the framework and by hand, with the target if there is one.
 
 mod commit;
 mod read;
@@ -12,7 +12,7 @@ pub struct Operation {
     pub name: &'static str,
     /// The variant of the hand-written side, if there are several.
     pub against: &'static str,
-    /// The framework's time divided by the hand-written one, at most.
+    /// The greatest allowed ratio of the framework's time to the hand-written one's.
     pub target: Option<f64>,
     /// Makes both sides, and the data that they need.
     pub pair: for<'s> fn(&'s Servers) -> Result<Pair<'s>, Failure>,

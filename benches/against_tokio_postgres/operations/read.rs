@@ -17,7 +17,7 @@ const PER_BLOCK: usize = 50;
 const BY_INDEX: &str = "SELECT id, at, celsius, place FROM measurements ORDER BY at LIMIT 100";
 const BY_SCAN: &str = "SELECT id, at, celsius, place FROM measurements ORDER BY celsius LIMIT 100";
 
-/// An operation that needs little processor time, of which four servers on one machine have little.
+/// An operation that needs little processor time, because four servers share one machine.
 const FIVE_MILLISECONDS: &str = "SELECT pg_sleep(0.005) IS NOT NULL AS slept";
 
 /// A session for each row, committed.
@@ -54,7 +54,7 @@ pub fn get_in_autocommit(servers: &Servers) -> Result<Pair<'_>, Failure> {
     pair(PER_BLOCK, in_sessions(set), one_by_one(set)?)
 }
 
-/// The work of a session on its server, by hand: a read transaction around the statement, without a round trip more.
+/// The work of a session on its server, by hand: a read transaction around the statement, in the same round trip.
 pub fn get_in_short_transactions(servers: &Servers) -> Result<Pair<'_>, Failure> {
     let set = servers.accounts()?;
     let (hand, statements) = (&set.by_hand, set.by_hand.prepare(GET_ACCOUNT)?);
@@ -124,7 +124,7 @@ fn slowest(hand: &Hand, statements: &[Statement]) -> Result<usize, Failure> {
     Ok(medians.iter().max().map_or(0, |(_, shard)| *shard))
 }
 
-/// Only how many rows there are is the same on both sides.
+/// Only the number of rows is the same on both sides.
 fn against_the_slowest<'s>(
     set: &'s Set,
     times: usize,

@@ -1,4 +1,4 @@
-//! Many rows written in one unit of work over four servers.
+//! Many rows written in one transaction over four servers.
 
 use futures_util::future::try_join_all;
 use shard_runtime::{Commit, Sharded, Stored};
@@ -75,7 +75,7 @@ async fn insert_rows(client: &Client, statement: &Statement, rows: &[Account]) -
     Ok(inserted)
 }
 
-/// Empties a side's tables, so that every block meets the same.
+/// Empties a side's tables, so that every block begins with the same.
 struct Removal<'s> {
     hand: &'s Hand,
     sql: String,
@@ -129,7 +129,7 @@ fn update<'s>(
     Ok(Pair { per_block, framework: Box::new(framework), by_hand: by_hand(set, by_shard)? })
 }
 
-/// A statement for each row, and its answer waited for.
+/// A statement for each row, whose answer is awaited.
 pub fn update_against_one_by_one(servers: &Servers) -> Result<Pair<'_>, Failure> {
     update(servers, |set, mut by_shard| {
         let (hand, statements) = (&set.by_hand, set.by_hand.prepare(UPDATE_ACCOUNT)?);

@@ -22,8 +22,8 @@ use operations::{Input, OPERATIONS};
 
 /// The operations that are measured. Each method does a part of a block, and returns a checksum of what it read or did.
 ///
-/// Rows become values of the library's own types, with all columns and owned texts. A statement runs by itself if nothing
-/// else is said.
+/// Rows become values of the library's own types, with all columns and owned texts. A statement runs in autocommit, unless the
+/// method's documentation names a transaction.
 pub trait Library {
     /// Reads accounts, each with a statement of its own, and sums up their `cents`.
     fn get(&mut self, ids: &[i64]) -> Result<u64, Failure>;

@@ -10,7 +10,7 @@ use super::data::Size;
 use super::measure::{Effort, Failure, Pair, Side};
 use super::numbers::{self, Turns};
 
-/// How many rows are inserted or updated for each commit.
+/// The number of rows that are inserted or updated for each commit.
 const ROWS: i64 = 1_000;
 
 /// One line of the table.
@@ -87,7 +87,7 @@ impl Operation {
 struct Part<'l, L> {
     library: &'l mut L,
     work: Work,
-    /// How many ids or repetitions a block has.
+    /// The number of ids or repetitions of a block.
     count: usize,
     accounts: Turns<'l>,
     stations: Turns<'l>,
@@ -134,7 +134,7 @@ impl<L: Library> Side for Part<'_, L> {
         }
     }
 
-    /// Removes what was inserted, so that every block meets the same table.
+    /// Removes the inserted rows, so that every block begins with the same table.
     fn between(&mut self) -> Result<(), Failure> {
         let (sql, last) = match self.work {
             Work::InsertAccounts => ("DELETE FROM accounts WHERE id > ?1", self.input.size.accounts),

@@ -137,7 +137,7 @@ fn sixty_four_clients_write_and_read_at_once() {
 }
 
 #[test]
-fn what_is_wrong_is_told_to_whom_it_concerns() {
+fn errors_reach_the_client_or_the_operator() {
     let folder = tempfile::tempdir().unwrap();
     let (address, cluster) = serve(folder.path());
     let mut client = Client::new(address);
@@ -154,9 +154,9 @@ fn what_is_wrong_is_told_to_whom_it_concerns() {
     assert_eq!(cluster.session().one(service::City::select().all_shards().count()).unwrap(), 0);
 }
 
-/// Clients that hang up while they are served: each of their reports is there or not, and no other client notices.
+/// Clients disconnect while they are served: each of their reports is stored or not, and no other client is delayed.
 #[test]
-fn clients_that_hang_up_hold_nobody_up() {
+fn clients_that_hang_up_delay_no_other_client() {
     let folder = tempfile::tempdir().unwrap();
     let (address, cluster) = serve(folder.path());
     let mut client = Client::new(address);
@@ -183,7 +183,7 @@ fn metric(text: &str, name: &str) -> Option<f64> {
 }
 
 #[test]
-fn the_metrics_are_what_the_service_has_done() {
+fn the_metrics_count_the_work_of_the_service() {
     let folder = tempfile::tempdir().unwrap();
     let (address, cluster) = serve(folder.path());
     let mut client = Client::new(address);

@@ -1,5 +1,5 @@
-//! A process that moves a key is killed at any of its system calls: the key has moved with all its rows, or not at all, and
-//! nothing keeps the next move or change away. It needs `strace`.
+//! A process that moves a key is killed at any of its system calls. The key has moved with all its rows, or not at all, and the
+//! next move or change is not blocked. It needs `strace`.
 //!
 //! `SHARDED_STEPS=all` tries every call, instead of some.
 
@@ -71,7 +71,7 @@ fn killed(kind: Kind, traced: &[&str], tries: usize) {
         for time in (count.0 + 1..=count.1 + 2).step_by(step) {
             let what = format!("killed at {call} {time}");
             let backend = made(kind);
-            // This process knows the layout, and is there when the other one dies.
+            // This process has the layout, and runs when the other one dies.
             let witness = open(&backend);
             let before = contents(&witness);
             let inject = format!("inject={call}:signal=KILL:when={time}");

@@ -1,5 +1,5 @@
-//! Random moves of random keys, between random writes and queries of several handles that are opened each for itself, as
-//! processes are: every answer is that of one big table. `SHARDED_SEED` repeats a run.
+//! Random moves of random keys, between random writes and queries of several handles. Each handle is opened as a process opens
+//! its own. Every answer is that of one big table. `SHARDED_SEED` repeats a run.
 
 use std::collections::BTreeMap;
 
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// Compares answers of one handle, which may not know the last moves.
+    /// Compares answers of one handle, which may have the layout before the last moves.
     fn compare(&mut self, what: &str) {
         let (handle, key, other) = (self.handle(), self.key(), self.key());
         let cluster = &self.handles[handle];
@@ -137,7 +137,7 @@ impl World {
         let email = Tenant::select().filter(Tenant::EMAIL.eq(format!("{key}@example.org")));
         let by_email = cluster.session().all(email).unwrap().pop().map(|row| row.cents);
         assert_eq!(by_email, self.oracle.tenants.get(&key).copied(), "{what}, then by the e-mail of {key}");
-        // It knows the layout now: only the shard of the key is asked.
+        // It has the layout now: only the shard of the key is read.
         let owner = cluster.locate::<Tenant>(key).unwrap().name().to_owned();
         let (_, asked) = cluster.asked(|| {
             cluster.session().all(Invoice::select().filter(Invoice::TENANT.eq(key))).unwrap();

@@ -1,4 +1,4 @@
-//! A program of a release without changes of the layout. It writes as it is told, a line at a time, and answers each with a line:
+//! A program of a release without changes of the layout. It reads commands, a line at a time, and answers each with a line:
 //! what is stored, or the error. `old_program.rs` beside this folder builds it with an earlier commit.
 
 use std::io::{BufRead as _, Write as _};

@@ -66,7 +66,7 @@ fn routed_from_the_start() -> Select<Currency, Routed> {
     Currency::select().filter(Currency::DECIMALS.eq(2) | Currency::NAME.eq("euro"))
 }
 
-fn says_nothing_of_the_shard() -> Filter<Shop, Unrouted> {
+fn narrows_to_no_shard() -> Filter<Shop, Unrouted> {
     Shop::CURRENCY.refers_to(Currency::NAME.eq("euro"))
 }
 
@@ -79,7 +79,7 @@ fn read(session: &mut Session) -> shard_runtime::Result<()> {
     session.all(routed_from_the_start())?;
     any::<Currency>(session)?;
     session.execute(Currency::delete().filter(Currency::CODE.eq("EUR")))?;
-    session.execute(Shop::update().set(Shop::CURRENCY, "EUR").filter(says_nothing_of_the_shard()).all_shards())?;
+    session.execute(Shop::update().set(Shop::CURRENCY, "EUR").filter(narrows_to_no_shard()).all_shards())?;
     let joined = Shop::select().filter(Shop::COUNTRY.eq(7)).with_reference(Shop::CURRENCY);
     let _: Vec<(Stored<Shop>, Stored<Currency>)> = session.all(joined.clone())?;
     let _: Vec<(Stored<Shop>, Stored<Currency>, Stored<Country>)> =

@@ -1,9 +1,9 @@
 //! diesel beside hand-written `rusqlite`.
 //!
 //! Queries are built by the query builder and cached by it under their types. Rows become structs by `Selectable` and
-//! `Queryable`. The connection is used as `SqliteConnection::establish` makes it. `treat_none_as_default_value = false`
-//! lets diesel insert a list of rows by one statement; otherwise it runs a statement for each row on SQLite, which took up to
-//! 1.8 times as long.
+//! `Queryable`. The connection is used as `SqliteConnection::establish` makes it. `treat_none_as_default_value = false` lets
+//! diesel insert a list of rows by one statement. Otherwise it runs a statement for each row on SQLite, which took up to 1.8
+//! times as long.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! SeaORM beside hand-written `rusqlite`.
 //!
-//! Entities in the format of version 2.0. A pool of one connection, whose logging and check before each use are
-//! switched off, on a current-thread runtime that is entered once for each block.
+//! Entities in the format of version 2.0. A pool of one connection, without logging and without a check before each use. It
+//! runs on a current-thread runtime that is entered once for each block.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
 //! toasty beside hand-written `rusqlite`.
 //!
-//! One connection of its pool, kept, on a current-thread runtime that is entered once for each block. toasty makes its SQL
-//! text for each call, and caches the prepared statements by that text. No id is `#[auto]`, because `include` panics with one in
-//! version 0.11.0 ("cast_expr: cannot cast").
+//! One connection of its pool, kept, on a current-thread runtime that is entered once for each block. For each call toasty
+//! makes its SQL text, and caches the prepared statements by that text. No id is `#[auto]`, because `include` panics with one
+//! in version 0.11.0 ("cast_expr: cannot cast").
 
 #![forbid(unsafe_code)]
 

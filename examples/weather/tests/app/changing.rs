@@ -32,7 +32,7 @@ fn start(folder: &Path) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs")
 }
 
-/// Waits until an import has printed that a unit is there, and returns the rest of its output.
+/// Waits until an import has printed its first unit, and returns the rest of its output.
 fn first_unit(import: &mut Child) -> BufReader<ChildStdout> {
     let mut output = BufReader::new(import.stdout.take().expect("its output"));
     assert!(output.read_line(&mut String::new()).expect("a line for each unit") > 0);
@@ -51,7 +51,7 @@ fn a_shard_is_split_while_an_import_runs() {
     stdout(&weather(folder, &["import", "--data", "whole"]));
     let expected = stdout(&weather(folder, &["report", "--data", "whole"]));
 
-    // An import that was stopped goes on with two spare shards.
+    // An import that was stopped continues with two spare shards.
     fs::copy(FILES, folder.join("shards.toml")).expect("the app's file");
     let mut stopped = start(folder);
     let _open = first_unit(&mut stopped);
@@ -69,14 +69,14 @@ fn a_shard_is_split_while_an_import_runs() {
     assert!(split.status.success(), "{split:?}");
     assert!(import.status.success(), "{import:?}: {rest}");
 
-    // The report of what is on the shards is the same, but for the shards themselves.
+    // The report is the same, except for the names of the shards.
     let report = stdout(&weather(folder, &["report", "--shards", "shards.toml"]));
     assert_eq!(totals(&report), totals(&expected));
     let is_bar =
         |name: &str| report.lines().any(|line| line.starts_with(&format!("  {name} ")) && line.contains('█'));
     assert!(is_bar("north") && is_bar("south") && !is_bar("americas"), "{report}");
 
-    // Every row is there once, where it belongs.
+    // Every row is stored once, on the shard of its key.
     let admin = |words: &[&str]| weather(folder, &[&["--shards", "shards.toml", "admin"], words].concat());
     assert!(stdout(&admin(&["verify"])).starts_with("0 problems found"));
     let units = units_of(Path::new(DATA));

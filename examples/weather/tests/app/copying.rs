@@ -14,29 +14,29 @@ const COPY: [&str; 5] = ["copy", "--data", "rows", "--to", "shards.toml"];
 fn everything_is_copied_from_files_to_servers() {
     let place = OnServers::new("copied");
     let folder = place.folder.path();
-    let said = refusal(&place.weather(&COPY));
-    assert_eq!(said, "nothing is imported into rows yet: run `weather import --data rows` first");
+    let output = refusal(&place.weather(&COPY));
+    assert_eq!(output, "nothing is imported into rows yet: run `weather import --data rows` first");
     stdout(&weather(folder, &["import", "--data", "rows"]));
     let rows = folder.join("rows");
 
-    let said = stdout(&place.weather(&COPY));
-    assert!(said.ends_with("All 60,120 rows are in both.\n"), "{said}");
+    let output = stdout(&place.weather(&COPY));
+    assert!(output.ends_with("All 60,120 rows are in both.\n"), "{output}");
     assert_eq!(
-        said.matches("→ shards.toml").count(),
+        output.matches("→ shards.toml").count(),
         5,
-        "four shards have cities, one has observations: {said}"
+        "four shards have cities, one has observations: {output}"
     );
     place.same_rows(&rows);
     let report = |option: &str, place_of: &str| stdout(&place.weather(&["report", option, place_of]));
     assert_eq!(report("--shards", "shards.toml"), report("--data", "rows"));
 
-    // Said again, it goes on with what is missing, which is nothing first, and then one shard's cities.
-    let said = stdout(&place.weather(&COPY));
-    assert_eq!((said.matches("already there").count(), said.matches('→').count()), (8, 0), "{said}");
+    // Run again, it copies missing rows: first none, then one shard's cities.
+    let output = stdout(&place.weather(&COPY));
+    assert_eq!((output.matches("already there").count(), output.matches('→').count()), (8, 0), "{output}");
     place.psql("rest", "DELETE FROM cities");
-    let said = stdout(&place.weather(&COPY));
-    assert!(said.contains("  cities on rest              4,472  → shards.toml\n"), "{said}");
-    assert_eq!(said.matches("already there").count(), 7, "{said}");
+    let output = stdout(&place.weather(&COPY));
+    assert!(output.contains("  cities on rest              4,472  → shards.toml\n"), "{output}");
+    assert_eq!(output.matches("already there").count(), 7, "{output}");
     place.same_rows(&rows);
 
     // And back, into files.
@@ -46,18 +46,18 @@ fn everything_is_copied_from_files_to_servers() {
     assert!(stdout(&place.weather(&back)).ends_with("All 60,120 rows are in both.\n"));
     place.same_rows(&folder.join("back"));
 
-    // Ids go on after those that were copied: nothing is in the way of new rows.
+    // Ids continue after the copied ones: new rows can be added.
     let observed = "INSERT INTO observations (city_id, station, observed_at, celsius, humidity) \
         SELECT city_id, 'new', observed_at, celsius, humidity FROM observations LIMIT 1";
     place.psql("americas", observed);
 
-    // What is neither nothing nor everything is not touched.
-    let said = refusal(&place.weather(&COPY));
+    // A shard with a part of the rows is not touched.
+    let output = refusal(&place.weather(&COPY));
     assert!(
-        said.starts_with(
+        output.starts_with(
             "observations on americas: 26,115 rows are in shards.toml already, 26,114 are to be"
         ),
-        "{said}"
+        "{output}"
     );
 }
 

@@ -1,5 +1,5 @@
-//! The example app `weather`, run as a program: what it prints and stores is compared with what this test reads
-//! from the CSV files and the shards' files by itself, with other code.
+//! The example app `weather`, run as a program. Its output and its rows are compared with the CSV files and the shards' files,
+//! which this test reads with its own code.
 
 #[cfg(feature = "admin")]
 mod administering;
@@ -22,16 +22,16 @@ use program::{DATA, refusal, stdout, weather};
 use rows::{csv_rows, same_cities, same_observations, units_of, units_there};
 
 #[test]
-fn the_tour_imports_everything_and_reports_what_the_files_say() {
+fn the_tour_imports_everything_and_reports_the_rows_of_the_files() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let said = stdout(&weather(folder.path(), &["--data", "rows"]));
+    let output = stdout(&weather(folder.path(), &["--data", "rows"]));
     let rows = folder.path().join("rows");
 
     // It is plain text, no wider than a terminal.
-    assert!(!said.contains('\u{1b}'));
-    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    assert!(!output.contains('\u{1b}'));
+    assert!(output.lines().all(|line| line.chars().count() <= 80), "{output}");
 
-    // Everything is there, once, and where it belongs.
+    // Every row is stored once, on the shard of its key.
     let source = Path::new(DATA);
     let units = units_of(source);
     assert_eq!((units.values().sum::<usize>(), units["observations"], units.len()), (60_120, 26_114, 8));
@@ -40,45 +40,45 @@ fn the_tour_imports_everything_and_reports_what_the_files_say() {
     same_observations(&rows, source);
 
     // The report's totals.
-    assert!(said.contains("Imported 60,120 rows in "), "{said}");
+    assert!(output.contains("Imported 60,120 rows in "), "{output}");
     for (label, total) in [("cities", "34,006"), ("observations", "26,114"), ("rows", "60,120")] {
         let is_it = |line: &str| line.starts_with(&format!("  {label} ")) && line.contains(total);
-        assert!(said.lines().any(is_it), "{label} {total}: {said}");
+        assert!(output.lines().any(is_it), "{label} {total}: {output}");
     }
-    assert!(said.contains(" 34,006, 403 with a mean temperature\n"), "{said}");
+    assert!(output.contains(" 34,006, 403 with a mean temperature\n"), "{output}");
     for (shard, total) in [("americas", 34_990), ("europe", 8_135), ("asia", 12_523), ("rest", 4_472)] {
-        let mut bars = said.lines().filter(|line| line.contains('█'));
+        let mut bars = output.lines().filter(|line| line.contains('█'));
         let bar = bars.find(|line| line.starts_with(&format!("  {shard} "))).expect("a bar for each shard");
         assert!(bar.ends_with(&format!(" {}", thousands(total))), "{bar}");
     }
-    people(&said, source);
-    largest_cities(&said, source);
-    monthly_means(&said, source);
+    people(&output, source);
+    largest_cities(&output, source);
+    monthly_means(&output, source);
 
     // The second import of the tour, and a third one, find everything.
-    assert!(said.ends_with("Nothing to do: all 60,120 rows are there.\n"));
+    assert!(output.ends_with("Nothing to do: all 60,120 rows are there.\n"));
     let again = stdout(&weather(folder.path(), &["import", "--data", "rows"]));
     assert_eq!(again.matches("already imported").count(), 8, "{again}");
     assert_eq!(units_there(&rows), units);
 
-    city_says_whom_it_asked(folder.path());
-    explain_says_where_queries_go(folder.path());
+    city_prints_the_shards_that_it_read(folder.path());
+    explain_prints_the_shards_of_queries(folder.path());
 }
 
-fn people(said: &str, source: &Path) {
+fn people(output: &str, source: &Path) {
     let people =
         csv_rows(source, "cities.csv").iter().map(|row| row[6].parse::<usize>().expect("a number")).sum();
-    assert!(said.contains(&format!(" {}, in these cities\n", thousands(people))), "{said}");
+    assert!(output.contains(&format!(" {}, in these cities\n", thousands(people))), "{output}");
 }
 
 /// The three largest cities of each continent, in their order.
-fn largest_cities(said: &str, source: &Path) {
+fn largest_cities(output: &str, source: &Path) {
     let mut continents: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();
     for row in csv_rows(source, "cities.csv") {
         let people = row[6].parse().expect("a number");
         continents.entry(row[3].clone()).or_default().push((people, row[1].clone()));
     }
-    let mut lines = said.lines().skip_while(|line| !line.starts_with("The largest cities")).skip(2);
+    let mut lines = output.lines().skip_while(|line| !line.starts_with("The largest cities")).skip(2);
     for (continent, mut cities) in continents {
         let label = format!("  {continent} ({})", thousands(cities.len()));
         cities.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
@@ -91,7 +91,7 @@ fn largest_cities(said: &str, source: &Path) {
 }
 
 /// New York's mean of each month, to a tenth of a degree.
-fn monthly_means(said: &str, source: &Path) {
+fn monthly_means(output: &str, source: &Path) {
     let mut months: BTreeMap<String, (f64, f64)> = BTreeMap::new();
     for row in csv_rows(source, "observations.csv") {
         let (sum, count) = months.entry(row[1][..7].to_owned()).or_default();
@@ -99,14 +99,14 @@ fn monthly_means(said: &str, source: &Path) {
         *count += 1.0;
     }
     let expected: Vec<String> = months.values().map(|(sum, count)| format!("{:.1}", sum / count)).collect();
-    let mut lines = said.lines().skip_while(|line| !line.trim().starts_with("Jan   Feb"));
+    let mut lines = output.lines().skip_while(|line| !line.trim().starts_with("Jan   Feb"));
     assert_eq!(lines.next().map(|line| line.split_whitespace().count()), Some(12));
     let found: Vec<&str> = lines.next().expect("the means").split_whitespace().collect();
     assert_eq!(found, expected);
     assert_eq!(found.first(), Some(&"2.0"));
 }
 
-fn city_says_whom_it_asked(folder: &Path) {
+fn city_prints_the_shards_that_it_read(folder: &Path) {
     let city = |arguments: &[&str]| weather(folder, &[&["city", "--data", "rows"], arguments].concat());
 
     let one = stdout(&city(&["Tokyo", "--continent", "asia"]));
@@ -136,9 +136,9 @@ fn city_says_whom_it_asked(folder: &Path) {
     city(&["Tokyo", "--continent", "Atlantis"]).assert().code(2);
 }
 
-fn explain_says_where_queries_go(folder: &Path) {
-    let said = stdout(&weather(folder, &["explain", "--data", "rows"]));
-    let where_to = said.split("\n\n").map(|part| part.lines().nth(1).expect("where it goes").trim());
+fn explain_prints_the_shards_of_queries(folder: &Path) {
+    let output = stdout(&weather(folder, &["explain", "--data", "rows"]));
+    let where_to = output.split("\n\n").map(|part| part.lines().nth(1).expect("where it goes").trim());
     assert_eq!(
         where_to.collect::<Vec<_>>(),
         [

@@ -37,9 +37,9 @@ pub fn stdout(output: &Output) -> String {
 /// The output of a refusal: one line on stderr, and exit code 1.
 pub fn refusal(output: &Output) -> String {
     output.clone().assert().code(1);
-    let said = String::from_utf8(output.stderr.clone()).expect("UTF-8");
-    assert_eq!(said.matches('\n').count(), 1, "one line: {said}");
-    said.strip_prefix("weather: ").expect("who says it").trim_end().to_owned()
+    let output = String::from_utf8(output.stderr.clone()).expect("UTF-8");
+    assert_eq!(output.matches('\n').count(), 1, "one line: {output}");
+    output.strip_prefix("weather: ").expect("who says it").trim_end().to_owned()
 }
 
 /// A path as an argument.

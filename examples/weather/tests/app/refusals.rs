@@ -13,7 +13,7 @@ use crate::small_source::{FILES, small_source};
 /// The change of one test to a file's lines.
 type Change = fn(&mut Vec<String>);
 
-/// The mistakes of `cities.csv`, and what is said about each.
+/// The mistakes of `cities.csv`, and the error of each.
 const CITIES: [(Change, &str); 13] = [
     (
         |lines| lines[2] = lines[2].replace("Asia", "Atlantis"),
@@ -97,10 +97,10 @@ fn a_wrong_source_is_refused_with_file_and_line_and_nothing_is_written() {
             let mut lines: Vec<String> = content.lines().map(str::to_owned).collect();
             change(&mut lines);
             fs::write(&path, lines.join("\n") + "\n").expect(file);
-            let said = import(&source);
+            let output = import(&source);
             assert!(
-                said.starts_with(&format!("{}, {expected}", path.display())),
-                "{said}\nexpected {expected}"
+                output.starts_with(&format!("{}, {expected}", path.display())),
+                "{output}\nexpected {expected}"
             );
         }
 
@@ -112,26 +112,26 @@ fn a_wrong_source_is_refused_with_file_and_line_and_nothing_is_written() {
         assert!(import(&source).starts_with(&format!("{} cannot be read: ", path.display())));
     }
 
-    // The observations are about a city that has to be there.
+    // The city of the observations has to exist.
     let source = small_source();
     let path = source.path().join("cities.csv");
     let cities = fs::read_to_string(&path).expect("cities").replace("North America", "South America");
     fs::write(&path, cities).expect("cities");
-    let said = import(&source);
-    assert!(said.ends_with("cities.csv has no city 5128581 in North America"), "{said}");
+    let output = import(&source);
+    assert!(output.ends_with("cities.csv has no city 5128581 in North America"), "{output}");
 
     assert_eq!(fs::read_dir(target.path()).expect("the folder").count(), 0, "nothing was written");
 }
 
 #[test]
-fn commands_before_an_import_say_which_command_to_run() {
+fn commands_before_an_import_name_the_command_to_run() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for command in [&["report"][..], &["city", "Tokyo"], &["explain"]] {
-        let said = refusal(&weather(folder.path(), &[command, &["--data", "rows"]].concat()));
-        assert_eq!(said, "nothing is imported into rows yet: run `weather import --data rows` first");
+        let output = refusal(&weather(folder.path(), &[command, &["--data", "rows"]].concat()));
+        assert_eq!(output, "nothing is imported into rows yet: run `weather import --data rows` first");
     }
-    let said = refusal(&weather(folder.path(), &["report"]));
-    assert!(said.ends_with(": run `weather import --data weather-data` first"), "{said}");
+    let output = refusal(&weather(folder.path(), &["report"]));
+    assert!(output.ends_with(": run `weather import --data weather-data` first"), "{output}");
     assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 0, "looking makes nothing");
 }
 
@@ -140,20 +140,20 @@ fn a_tour_without_a_folder_leaves_nothing_behind() {
     let (source, folder) = (small_source(), tempfile::tempdir().expect("a temporary folder"));
     let mut tour = Command::new(program());
     tour.current_dir(folder.path()).env("TMPDIR", folder.path()).args(["--source", text(source.path())]);
-    let said = stdout(&tour.output().expect("the program runs"));
-    assert!(said.starts_with("A tour, in a temporary folder; to keep what it makes say `--data FOLDER`.\n"));
-    assert!(said.contains("Imported 11 rows in "), "{said}");
+    let output = stdout(&tour.output().expect("the program runs"));
+    assert!(output.starts_with("A tour, in a temporary folder; to keep its files add `--data FOLDER`.\n"));
+    assert!(output.contains("Imported 11 rows in "), "{output}");
     assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 0, "it cleans up");
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_said() {
+fn a_folder_that_cannot_be_written_is_named() {
     let (source, folder) = (small_source(), tempfile::tempdir().expect("a temporary folder"));
     fs::write(folder.path().join("file"), "").expect("a file");
     for command in [&["import"][..], &[]] {
         let arguments = [command, &["--data", "file/rows", "--source", text(source.path())]].concat();
-        let said = refusal(&weather(folder.path(), &arguments));
-        assert!(said.starts_with("the folder file/rows cannot be made: "), "{said}");
+        let output = refusal(&weather(folder.path(), &arguments));
+        assert!(output.starts_with("the folder file/rows cannot be made: "), "{output}");
     }
 }
 
@@ -168,13 +168,13 @@ fn rows_that_are_not_the_sources_are_refused() {
     assert_eq!(deleted, 1);
     drop(europe);
     let before = units_there(&rows);
-    let said = refusal(&weather(folder.path(), &arguments));
-    assert!(said.starts_with("cities of Europe: 1 rows are there, the source has 2; "), "{said}");
+    let output = refusal(&weather(folder.path(), &arguments));
+    assert!(output.starts_with("cities of Europe: 1 rows are there, the source has 2; "), "{output}");
     assert_eq!(units_there(&rows), before);
 }
 
 #[test]
-fn a_cluster_file_says_where_the_shards_are() {
+fn a_cluster_file_places_the_shards() {
     let (source, folder) = (small_source(), tempfile::tempdir().expect("a temporary folder"));
     let path = folder.path().join("shards.toml");
     let write = |names: &[&str]| {
@@ -189,8 +189,8 @@ fn a_cluster_file_says_where_the_shards_are() {
         (&[], "has no shard"),
     ] {
         write(names);
-        let said = refusal(&weather(folder.path(), &import));
-        assert!(said.starts_with("shards.toml") && said.contains(expected), "{said}");
+        let output = refusal(&weather(folder.path(), &import));
+        assert!(output.starts_with("shards.toml") && output.contains(expected), "{output}");
         assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1, "nothing was made");
     }
     fs::remove_file(&path).expect("the cluster file");
@@ -198,15 +198,15 @@ fn a_cluster_file_says_where_the_shards_are() {
 
     write(&["americas", "europe", "asia", "rest"]);
     let report = ["report", "--shards", "shards.toml"];
-    let said = refusal(&weather(folder.path(), &report));
+    let output = refusal(&weather(folder.path(), &report));
     assert_eq!(
-        said,
+        output,
         "nothing is imported into shards.toml yet: run `weather import --shards shards.toml` first"
     );
     stdout(&weather(folder.path(), &import));
     assert_eq!(units_there(folder.path()), units_of(source.path()));
-    let said = stdout(&weather(folder.path(), &report));
-    assert!(said.contains("  rows                     11\n"), "{said}");
+    let output = stdout(&weather(folder.path(), &report));
+    assert!(output.contains("  rows                     11\n"), "{output}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn start(arguments: &[&str]) -> Child {
     command.spawn().expect("the program runs")
 }
 
-/// Waits until the import has come so far.
+/// Waits until the import has reached this moment.
 fn follow(child: &mut Child, moment: Moment, folder: &Path) {
     match moment {
         Moment::Units(units) => {
@@ -37,9 +37,9 @@ fn follow(child: &mut Child, moment: Moment, folder: &Path) {
 
 #[derive(Clone, Copy)]
 enum Moment {
-    /// A file is there, so the shards are being made.
+    /// A file exists, so the shards are being made.
     File(&'static str),
-    /// It said of so many units that they are there, so the next one is being written.
+    /// It has printed this number of units, so the next one is being written.
     Units(usize),
 }
 
@@ -67,13 +67,16 @@ fn a_killed_import_leaves_whole_units_and_is_resumed() {
 
         let there = units_there(folder);
         assert!(there.iter().all(|(unit, count)| units.get(unit) == Some(count)), "{there:?} of {units:?}");
-        if let Moment::Units(said) = moment {
-            assert!(there.len() >= said, "{said} units were said to be there: {there:?}");
+        if let Moment::Units(output) = moment {
+            assert!(there.len() >= output, "{output} units were output to be there: {there:?}");
         }
         if !finished && there != units {
             killed_between += 1;
-            let said = refusal(&weather(folder, &["report", "--data", text(folder)]));
-            assert!(said.contains(&format!("run `weather import --data {}` first", text(folder))), "{said}");
+            let output = refusal(&weather(folder, &["report", "--data", text(folder)]));
+            assert!(
+                output.contains(&format!("run `weather import --data {}` first", text(folder))),
+                "{output}"
+            );
         }
     }
     assert!(killed_between > 2, "most imports were faster than their killer: {killed_between}");
@@ -92,8 +95,8 @@ fn imports_at_the_same_time_write_everything_once() {
     for child in started {
         let output = child.wait_with_output().expect("its output");
         if !output.status.success() {
-            let said = refusal(&output);
-            assert!(said.contains("another import is at work here"), "{said}");
+            let output = refusal(&output);
+            assert!(output.contains("another import is at work here"), "{output}");
         }
     }
     stdout(&weather(folder.path(), &[&["import"], &arguments[..]].concat()));

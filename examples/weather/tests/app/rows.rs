@@ -14,7 +14,7 @@ pub fn csv_rows(folder: &Path, file: &str) -> Vec<Vec<String>> {
     reader.records().map(|record| record.expect(file).iter().map(str::to_owned).collect()).collect()
 }
 
-/// One value of each row of a query on a shard's file; nothing, where there is no such file or table yet.
+/// Returns one value of each row of a query on a shard's file; nothing if the file or the table does not exist yet.
 pub fn on_shard<T: FromSql>(folder: &Path, shard: &str, sql: &str) -> Vec<T> {
     let path = folder.join(format!("{shard}.db"));
     let Ok(connection) = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY) else {
@@ -27,7 +27,7 @@ pub fn on_shard<T: FromSql>(folder: &Path, shard: &str, sql: &str) -> Vec<T> {
     statement.query_map([], |row| row.get(0)).expect(sql).map(|value| value.expect(sql)).collect()
 }
 
-/// How many rows each unit of the import has: the cities of each continent, and the observations.
+/// Returns the number of rows of each unit of the import: the cities of each continent, and the observations.
 pub fn units_there(folder: &Path) -> BTreeMap<String, usize> {
     let mut units = BTreeMap::new();
     for shard in SHARDS {

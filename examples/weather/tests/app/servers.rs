@@ -1,5 +1,5 @@
-//! The app on four PostgreSQL servers that the test starts, with the cluster file that comes with it: it prints what it prints
-//! on files, and stores the same.
+//! The app on four PostgreSQL servers that the test starts, with the cluster file that comes with it. It prints and stores the
+//! same as on files.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use sharded_tests::postgres_server::Server;
 pub const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/shards.toml");
 const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/shards.postgres.toml");
 
-/// The password of the app's user, with everything in it that means something in a URL.
+/// The password of the app's user, with all characters that have a meaning in a URL.
 const PASSWORD: &str = "s3cret@: /?#%&ü";
 
 /// A server for each shard, with the app's user on it.
@@ -38,7 +38,7 @@ pub struct OnServers {
 }
 
 impl OnServers {
-    /// The file is the app's own, `shards.toml` in the folder: only the servers' names are others.
+    /// The file is the app's own, `shards.toml` in the folder; only the servers' names differ.
     pub fn new(database: &'static str) -> Self {
         let servers = servers();
         let mut file = fs::read_to_string(SERVERS).expect("the app's file");
@@ -71,7 +71,7 @@ impl OnServers {
         fs::write(path, file.replace(from, to)).expect("the cluster file");
     }
 
-    /// Every value of every row is what it is in the files of a folder; of observations all but their numbers.
+    /// Checks that every value of every row is as in the files of a folder; of observations all except their ids.
     pub fn same_rows(&self, files: &Path) {
         let whole = |number: &str| format!("coalesce(CAST(CAST({number} AS bigint) AS text), '-')");
         let cities = format!(
@@ -101,11 +101,11 @@ impl OnServers {
     }
 }
 
-/// The output of the app, except for what is the machine's or the database's own: how long it took, and of the SQL that it
-/// explains where its lines are broken, how a parameter is written, and a list, and a limit, and where NULLs come.
-fn but_for_time_and_dialect(said: &str) -> String {
+/// Returns the output of the app without the parts that depend on the machine or the database. These are the time, and in the
+/// explained SQL line breaks, parameters, lists, limits and the order of NULLs.
+fn but_for_time_and_dialect(output: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
-    for line in said.lines() {
+    for line in output.lines() {
         let rest = line.strip_prefix("  │      ").or(line.strip_prefix("         "));
         match (rest, lines.last_mut()) {
             (Some(rest), Some(sql)) if sql.contains("SELECT ") || sql.contains("UPDATE ") => {
@@ -121,7 +121,7 @@ fn but_for_time_and_dialect(said: &str) -> String {
             Some((rows, _)) => *line = format!("Imported {rows} rows"),
             None => {
                 *line = line.replace('$', "?").replace("IN rarray(?1)", "= ANY (?1)").replace("?1 + 0", "?1");
-                // Of columns without NULLs a server is not told where they come.
+                // The SQL for a server orders no NULLs of columns without NULLs.
                 *line = line.replace(" NULLS FIRST", "").replace(" NULLS LAST", "");
                 // On a server each table is written with its schema.
                 *line = line.replace("\"public\".", "");
@@ -140,16 +140,16 @@ fn same(on_servers: &str, on_files: &str) {
 
 #[test]
 #[cfg_attr(not(feature = "postgres"), ignore = "needs PostgreSQL: `--features weather/postgres`")]
-fn the_tour_says_on_four_servers_what_it_says_on_files() {
+fn the_tour_prints_on_four_servers_the_same_as_on_files() {
     let place = OnServers::new("tour");
     let folder = place.folder.path();
     fs::copy(FILES, folder.join("files.toml")).expect("the app's file");
     let on_files =
         |arguments: &[&str]| stdout(&weather(folder, &[arguments, &["--shards", "files.toml"]].concat()));
     let on_servers = |arguments: &[&str]| {
-        let said = stdout(&place.weather(&[arguments, &["--shards", "shards.toml"]].concat()));
-        assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
-        said
+        let output = stdout(&place.weather(&[arguments, &["--shards", "shards.toml"]].concat()));
+        assert!(output.lines().all(|line| line.chars().count() <= 80), "{output}");
+        output
     };
 
     let tour = on_servers(&[]);
@@ -168,7 +168,7 @@ fn the_tour_says_on_four_servers_what_it_says_on_files() {
     }
     place.same_rows(folder);
 
-    // No server was asked to do what it had no part in.
+    // No server prepared a transaction of other servers.
     for shard in SHARDS {
         assert_eq!(place.psql(shard, "SELECT count(*) FROM pg_prepared_xacts"), "0\n", "{shard}");
     }
@@ -184,20 +184,20 @@ fn rows_on_servers_that_are_not_the_sources_are_refused() {
     assert_eq!(refusal(&weather("report")), nothing);
     stdout(&weather("import"));
     place.psql("europe", "DELETE FROM cities WHERE name = 'Dublin'");
-    let said = refusal(&weather("import"));
-    assert!(said.starts_with("cities of Europe: 1 rows are there, the source has 2; "), "{said}");
+    let output = refusal(&weather("import"));
+    assert!(output.starts_with("cities of Europe: 1 rows are there, the source has 2; "), "{output}");
     // A server that lost its tables.
     place.psql("asia", "DROP TABLE observations, cities");
-    let said = refusal(&weather("report"));
+    let output = refusal(&weather("report"));
     for table in ["cities", "observations"] {
-        assert!(said.contains(&format!("shard `asia`, table `{table}`: no such table")), "{said}");
+        assert!(output.contains(&format!("shard `asia`, table `{table}`: no such table")), "{output}");
     }
-    assert!(said.contains("run `weather import"), "{said}");
+    assert!(output.contains("run `weather import"), "{output}");
 }
 
 #[test]
 #[cfg_attr(not(feature = "postgres"), ignore = "needs PostgreSQL: `--features weather/postgres`")]
-fn servers_that_cannot_be_used_are_said_without_passwords() {
+fn servers_that_cannot_be_used_are_named_without_passwords() {
     let place = OnServers::new("refused");
     let folder = place.folder.path();
     let path = folder.join("shards.toml");
@@ -208,10 +208,10 @@ fn servers_that_cannot_be_used_are_said_without_passwords() {
     let say = |password: Option<&str>, texts: &[&str]| {
         for command in [&[][..], &["import"], &["report"]] {
             let arguments = [command, &["--shards", "shards.toml"]].concat();
-            let said = refusal(&weather_with("WEATHER_PASSWORD", password, folder, &arguments));
-            assert!(!said.contains("s3cret"), "{said}");
+            let output = refusal(&weather_with("WEATHER_PASSWORD", password, folder, &arguments));
+            assert!(!output.contains("s3cret"), "{output}");
             for text in texts {
-                assert!(said.contains(text), "`{text}` is missing in: {said}");
+                assert!(output.contains(text), "`{text}` is missing in: {output}");
             }
         }
         fs::write(&path, &whole).expect("the cluster file");
@@ -220,7 +220,7 @@ fn servers_that_cannot_be_used_are_said_without_passwords() {
     say(None, &["shards.toml", "shard `americas`", "environment variable `WEATHER_PASSWORD` is not set"]);
     say(Some("s3cret, but another"), &["shards.toml", "password authentication failed for user \"weather\""]);
 
-    // The first server is the one that is asked first; that of another shard is named by its shard.
+    // The first server is connected first; an error of another one names its shard.
     let ports: Vec<String> =
         place.servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
     let europe = &ports[2];

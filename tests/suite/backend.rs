@@ -54,6 +54,19 @@ macro_rules! on_some {
     };
 }
 
+/// The same for tests with many rows or values: of the kinds on SQLite, only files are tested without the feature `servers`.
+macro_rules! on_every_backend_at_length {
+    ($($test:ident),+ $(,)?) => {
+        $(on_kinds!(length [SQLite PostgreSQL] $test);)+
+    };
+}
+
+macro_rules! on_every_dialect_at_length {
+    ($($test:ident),+ $(,)?) => {
+        $(on_kinds!(length [SQLite Schemas] $test);)+
+    };
+}
+
 /// The same for tests that take long: on SQLite, too, they run only with the feature `servers`.
 macro_rules! on_some_at_length {
     ($($($kind:ident)+: $($some:ident),+ $(,)?);+) => {
@@ -78,6 +91,15 @@ macro_rules! on_kinds {
 
 /// Instantiates one test for a kind, or for each kind of a group.
 macro_rules! on_kind {
+    (length SQLite $test:ident) => {
+        on_kind!(backend Files $test);
+        on_kind!(long Prefixed $test);
+        on_kind!(long Memory $test);
+        on_kind!(long Mixed $test);
+    };
+    (length PostgreSQL $test:ident) => {
+        on_kind!(backend PostgreSQL $test);
+    };
     ($base:ident every $test:ident) => {
         on_kind!($base SQLite $test);
         on_kind!($base PostgreSQL $test);
@@ -89,6 +111,8 @@ macro_rules! on_kind {
     };
     (long Files $test:ident) => { on_kind!(files Files $test [long]); };
     (long Prefixed $test:ident) => { on_kind!(prefixed Prefixed $test [long]); };
+    (long Memory $test:ident) => { on_kind!(memory Memory $test [long]); };
+    (long Mixed $test:ident) => { on_kind!(mixed Mixed $test [long]); };
     (backend PostgreSQL $test:ident) => {
         on_kind!(backend Schemas $test);
         on_kind!(backend Servers $test);

@@ -10,14 +10,17 @@ on_every_dialect! {
     r43_bad_values_in_queries_are_errors_before_any_statement,
     r43_every_field_type_round_trips,
     r43_an_enums_text_is_checked,
-    r43_more_values_than_a_statement_takes,
-    r43_long_lists_are_one_parameter,
-    r43_deep_filters_are_errors_or_answers,
     r43_large_values;
     only lasting:
         r43_values_that_do_not_fit_on_the_way_back;
     only on_disk:
         r43_text_from_outside_is_checked,
+}
+
+on_every_dialect_at_length! {
+    r43_long_lists_are_one_parameter,
+    r43_deep_filters_are_errors_or_answers,
+    r43_more_values_than_a_statement_takes,
 }
 
 /// Every type of field that needs no feature.

@@ -10,10 +10,8 @@ on_every_backend! {
     r31_a_large_flush_is_a_statement_per_shard_and_table,
     r32_a_failing_row_of_a_large_flush_leaves_nothing_on_any_shard,
     r32_of_several_shards_that_fail_the_first_gives_the_error,
-    r31_many_rows_keep_the_order_in_which_they_were_given,
     r31_counted_ids_of_many_rows_are_those_that_are_stored,
     r31_batches_follow_pending_changes,
-    r32_a_failing_row_of_a_later_portion_undoes_all,
     r32_a_row_that_is_placed_nowhere_undoes_all,
     r36_portions_touch_only_their_shards,
     r35_many_rows_are_one_unit_over_several_shards;
@@ -21,6 +19,11 @@ on_every_backend! {
         r32_a_large_flush_that_ends_a_transaction_ends_the_unit;
     only Files Memory:
         r38_a_shard_that_is_locked_undoes_all,
+}
+
+on_every_backend_at_length! {
+    r31_many_rows_keep_the_order_in_which_they_were_given,
+    r32_a_failing_row_of_a_later_portion_undoes_all,
 }
 
 /// How many rows are of one batch at most.

@@ -12,11 +12,14 @@ on_every_dialect! {
     r24_a_bare_parent_is_one_statement,
     r24_children_of_many_are_one_statement_per_shard,
     r24_children_of_many_come_in_the_parents_order,
-    r24_many_parents_are_one_statement_per_shard_and_level,
     r24_grandchildren_come_with_their_parents,
     r24_grandchildren_of_a_bare_parent,
     r21_children_of_one_id_on_two_shards_are_not_mixed,
     r24_a_row_that_is_gone_is_an_error,
+}
+
+on_every_dialect_at_length! {
+    r24_many_parents_are_one_statement_per_shard_and_level,
 }
 
 /// Seven cities, and for each of them as many reports as its name has letters.

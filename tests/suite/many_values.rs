@@ -9,7 +9,7 @@ use shard_runtime::{Cluster, Sharded, Stored, sqlite};
 use crate::backend::{Backend, CONTINENTS, LETTERS, shards_of};
 use crate::models::*;
 
-on_every_backend! {
+on_every_backend_at_length! {
     r16_each_shard_gets_its_own_of_100_000_keys,
     r16_100_000_keys_are_one_statement_per_shard,
     r16_100_000_values_of_no_key_are_one_statement_per_shard,

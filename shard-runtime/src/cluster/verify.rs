@@ -21,6 +21,7 @@ impl Cluster {
     /// - SQL, a lent connection, or a foreign key that cascades;
     /// - a program whose model has no `#[lookup]`;
     /// - a partial commit with [`Commit::BestEffort`](crate::Commit::BestEffort), or an older copy of a shard.
+    ///
     /// It may run beside readers and writers. Each shard is read in batches in the order of the ids, so that memory stays
     /// bounded. Suspicious rows and values are read again under a lock on all shards, 500 at a time.
     ///

@@ -14,18 +14,14 @@ use std::time::Duration;
 /// # use std::time::Duration;
 /// # use shard_runtime::RetryPolicy;
 /// let patient = RetryPolicy::default().tries(30).longest_pause(Duration::from_secs(1));
-/// assert_eq!(RetryPolicy::none().tries, 1);
-/// # assert_eq!(patient.first_pause, Duration::from_millis(2));
+/// assert_eq!(RetryPolicy::none(), RetryPolicy::default().tries(1));
+/// # assert_eq!(patient.first_pause(Duration::from_millis(2)), patient);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct RetryPolicy {
-    /// The largest number of runs of the closure, including the first. Default: 10.
-    pub tries: u32,
-    /// The longest pause before the second try. Default: 2 ms.
-    pub first_pause: Duration,
-    /// The longest pause of all. Default: 250 ms.
-    pub longest_pause: Duration,
+    pub(crate) tries: u32,
+    first_pause: Duration,
+    longest_pause: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -44,17 +40,17 @@ impl RetryPolicy {
         RetryPolicy::default().tries(1)
     }
 
-    /// Sets the largest number of runs of the closure, including the first.
+    /// Sets the largest number of runs of the closure, including the first. Default: 10.
     pub fn tries(self, tries: u32) -> Self {
         RetryPolicy { tries, ..self }
     }
 
-    /// Sets the longest pause before the second try.
+    /// Sets the longest pause before the second try. Default: 2 ms.
     pub fn first_pause(self, pause: Duration) -> Self {
         RetryPolicy { first_pause: pause, ..self }
     }
 
-    /// Sets the longest pause of all.
+    /// Sets the longest pause of all. Default: 250 ms.
     pub fn longest_pause(self, pause: Duration) -> Self {
         RetryPolicy { longest_pause: pause, ..self }
     }

@@ -153,6 +153,9 @@ impl ErrorKind {
 /// The message of errors that a lack of file descriptors has caused.
 pub(crate) const TOO_MANY_FILES: &str = "too many open files: retry once others are closed, lower `connections`, or raise the process's limit (`ulimit -n`)";
 
+/// The remedy of [`ErrorKind::Full`].
+pub(crate) const FREE_SPACE: &str = "free disk space where the database is";
+
 /// Returns whether the process or the system has no file descriptor left.
 pub(crate) fn has_no_descriptor(error: &std::io::Error) -> bool {
     // EMFILE and ENFILE, for which `std::io::ErrorKind` has no name.

@@ -5,14 +5,22 @@
 //! send and receive. The one after it continues. Then every shard has to be as after an undisturbed migration, and the rows of
 //! all shards together have to be those of one big table.
 //!
-//! `SHARDED_STEPS=all` kills at every system call instead of some.
+//! `SHARDED_STEPS=all` kills at every system call instead of some. On a server, `SHARDED_FROM` and `SHARDED_UNTIL` are the first
+//! call and the one after the last: a run can be made in parts.
 
 #![cfg(target_os = "linux")]
 
 #[path = "../suite/client.rs"]
 mod client;
+mod made;
 mod models;
+mod moved;
+mod opening;
+mod order;
 mod prepared;
+mod processes;
+mod references;
+mod refusals;
 mod servers;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +29,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use models::{SHARDS, builder, create, one, two};
-use shard_runtime::Builder;
+use shard_runtime::{Builder, MigrationProgress};
 
 /// The folder of a cluster of files, or the URL of a database on a server.
 const CLUSTER: &str = "SHARDED_MIGRATED_CLUSTER";
@@ -46,22 +54,38 @@ fn migrate(folder: &Path, shards: &[&str], kill_at: usize) {
 
 fn migrate_with(builder: &dyn Fn() -> Builder, kill_at: usize) {
     let events = AtomicUsize::new(0);
-    let progress = |_: &shard_runtime::MigrationProgress| {
+    migrate_telling(builder, |_| {
         if events.fetch_add(1, Ordering::Relaxed) == kill_at {
             std::process::abort();
         }
-    };
+    });
+}
+
+fn migrate_telling(builder: &dyn Fn() -> Builder, progress: impl Fn(&MigrationProgress) + Send + Sync) {
     let migration = || {
         let migration = builder().migrate::<two::Models>(&two::migrations()).unwrap();
         migration.pace(4, Duration::ZERO)
     };
-    migration().run(progress).unwrap();
-    migration().contract().run(progress).unwrap();
+    migration().run(&progress).unwrap();
+    migration().contract().run(&progress).unwrap();
 }
 
 /// Starts a migration of its own; returns whether it came to its end.
 fn runs(folder: &Path, behind: &[String], kill_at: Option<usize>) -> bool {
     process("in_a_process_of_its_own", folder.to_str().unwrap(), behind, kill_at).status().unwrap().success()
+}
+
+/// The same; returns the kind and the text of the error with which it stopped.
+fn stops(folder: &Path, behind: &[String]) -> Option<(String, String)> {
+    let mut process = process("in_a_process_of_its_own", folder.to_str().unwrap(), behind, None);
+    let output = process.stdout(Stdio::piped()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let error = || {
+        let (_, rest) = text.split_once("on an `Err` value: ")?;
+        let (kind, message) = rest.split("\nnote: ").next()?.split_once(": ")?;
+        Some((kind.to_owned(), message.to_owned()))
+    };
+    (!output.status.success()).then(|| error().unwrap_or_else(|| panic!("no error: {text}")))
 }
 
 /// The process that runs an ignored test with a cluster.
@@ -90,7 +114,7 @@ fn dump(file: &Path) -> Vec<String> {
         texts("SELECT type || ' ' || name || ' ' || coalesce(sql, '') FROM sqlite_schema ORDER BY 1");
     all.extend(texts("SELECT name || ' ' || seq FROM sqlite_sequence ORDER BY 1"));
     all.extend(texts("SELECT step || ' ' || name || ' ' || phase || ' ' || rows || ' ' || error FROM sharded_migration ORDER BY step"));
-    for table in ["users", "posts", "notes", "log"] {
+    for table in ["users", "posts", "notes", "log", "marks"] {
         let columns = texts(&format!("SELECT name FROM pragma_table_info('{table}') ORDER BY cid"));
         let columns: Vec<String> = columns.iter().map(|column| format!("quote(\"{column}\")")).collect();
         all.extend(texts(&format!(
@@ -221,16 +245,26 @@ fn r53_a_kill_at_any_system_call_is_continued() {
 #[test]
 fn r53_a_full_disk_stops_a_migration_that_continues_later() {
     let mut tries = Tries::new();
-    let mut stopped = 0;
+    let (mut stopped, mut in_steps) = (0, 0);
     for time in (1..).step_by(steps(83)) {
         let folder = tries.next();
         // From this write on, the disk is full.
-        if runs(&folder, &injected("pwrite64", &format!("error=ENOSPC:when={time}+")), None) {
-            break;
+        let full = injected("pwrite64", &format!("error=ENOSPC:when={time}+"));
+        let Some((kind, error)) = stops(&folder, &full) else { break };
+        assert!(kind == "Full" || kind == "Io", "full at write {time}: {kind}: {error}");
+        if kind == "Full" {
+            made::assert_has(&error, &["free disk space"]);
+        }
+        if error.contains(": step ") {
+            in_steps += 1;
+            made::assert_has(
+                &error,
+                &["shard `", "; the SQL was: ", "free disk space", "run the migration again"],
+            );
         }
         stopped += 1;
         tries.finish(&folder, &format!("full at write {time}"));
     }
-    println!("the disk was full {stopped} times");
-    assert!(stopped > 5, "only {stopped}");
+    println!("the disk was full {stopped} times, {in_steps} times in a step");
+    assert!(stopped > 5 && in_steps > 1, "only {stopped} and {in_steps}");
 }

@@ -102,7 +102,8 @@ pub fn builder(folder: &Path, shards: &[&str]) -> Builder {
     })
 }
 
-/// Makes a cluster of the first release in files, with a table, a trigger and a view of another program.
+/// Makes a cluster of the first release in files, with tables, a trigger and a view of another program. Its marks are deleted with
+/// the rows that they refer to.
 pub fn create(folder: &Path, shards: &[&str]) {
     std::fs::create_dir_all(folder).unwrap();
     fill(builder(folder, shards));
@@ -111,7 +112,10 @@ pub fn create(folder: &Path, shards: &[&str]) {
         raw.execute_batch(
             "CREATE TABLE log (text TEXT); \
              CREATE TRIGGER logs AFTER DELETE ON posts BEGIN INSERT INTO log VALUES (OLD.text); END; \
-             CREATE VIEW names AS SELECT count(*) FROM users JOIN posts ON user_id = users.id",
+             CREATE VIEW names AS SELECT count(*) FROM users JOIN posts ON user_id = users.id; \
+             CREATE TABLE marks (mark INTEGER PRIMARY KEY, user INTEGER REFERENCES users (id) ON DELETE CASCADE, \
+             post INTEGER REFERENCES posts (id) ON DELETE CASCADE); \
+             INSERT INTO marks (user, post) SELECT user_id, id FROM posts",
         )
         .unwrap();
         raw.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();

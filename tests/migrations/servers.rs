@@ -20,14 +20,14 @@ pub fn builder(url: &str, shards: &[&str]) -> Builder {
 }
 
 /// Makes a cluster of the first release in a database, with a table of another program in each schema.
-fn create(url: &str, shards: &[&str]) {
+pub fn create(url: &str, shards: &[&str]) {
     fill(builder(url, shards));
     let client = Client::connect(url);
     shards.iter().for_each(|shard| client.run(&format!("CREATE TABLE {shard}.log (text text)")));
 }
 
 /// The structure of the schemas, the state of the migration and the rows, by shard.
-fn dumps(url: &str, shards: &[&str]) -> Vec<Vec<String>> {
+pub fn dumps(url: &str, shards: &[&str]) -> Vec<Vec<String>> {
     let client = Client::connect(url);
     let dump = |shard: &&str| {
         let of = |select: &str| {
@@ -60,14 +60,14 @@ fn dumps(url: &str, shards: &[&str]) -> Vec<Vec<String>> {
 }
 
 /// A server with a cluster in a database that is copied for each try, and what a migration makes of it.
-struct Tries {
+pub struct Tries {
     server: Mutex<Server>,
-    expected: Vec<Vec<String>>,
+    pub expected: Vec<Vec<String>>,
     tries: usize,
 }
 
 impl Tries {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let server = Server::start_with(&[
             "max_connections=60",
             "autovacuum=off",
@@ -89,7 +89,7 @@ impl Tries {
         format!("{}/{database}", url.rsplit_once('/').unwrap().0)
     }
 
-    fn next(&mut self) -> String {
+    pub fn next(&mut self) -> String {
         self.tries += 1;
         let name = format!("t{}", self.tries);
         self.server.lock().unwrap().psql(&format!("CREATE DATABASE {name} TEMPLATE made"));
@@ -97,7 +97,7 @@ impl Tries {
     }
 
     /// Continues after a migration that has stopped, and compares.
-    fn finish(&self, url: &str, what: &str) {
+    pub fn finish(&self, url: &str, what: &str) {
         // The earlier release can be started at any moment before the contract.
         if let Err(error) = builder(url, &SHARDS).open::<one::Models>().map(drop) {
             assert!(error.to_string().contains("newer release"), "{what}: {error}");
@@ -153,7 +153,8 @@ fn r53_a_kill_at_any_system_call_to_a_server_is_continued() {
     // Killed before a statement is sent, and before its answer is read: then the server has run it, or runs it.
     for call in ["sendto", "recvfrom"] {
         let mut of_this_call = 0;
-        for time in (1..).step_by(steps(301)) {
+        for time in calls().step_by(steps(301)) {
+            println!("{call} {time}");
             let url = tries.next();
             let behind = injected(call, &format!("signal=KILL:when={time}"));
             if process("in_a_process_of_its_own", &url, &behind, None).status().unwrap().success() {
@@ -204,6 +205,13 @@ fn r53_a_server_that_stops_in_the_middle_is_continued() {
     }
     println!("the server was stopped {stopped} times");
     assert!(stopped > 3, "only {stopped}");
+}
+
+/// The calls at which the process is killed: those from `SHARDED_FROM` to before `SHARDED_UNTIL`, so that a run with
+/// `SHARDED_STEPS=all` can be made in parts.
+fn calls() -> std::ops::Range<usize> {
+    let of = |name: &str| std::env::var(name).ok().map(|call| call.parse().unwrap());
+    of("SHARDED_FROM").unwrap_or(1)..of("SHARDED_UNTIL").unwrap_or(usize::MAX)
 }
 
 /// A role that may only add rows adds one while its arrival is recorded, and the backfill does not miss it.

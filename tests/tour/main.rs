@@ -109,14 +109,22 @@ fn tour(tour: &Tour) -> Vec<String> {
 
     // Release 2 is deployed while release 1 writes.
     let mut first = tour.writes(RELEASE_1, "1a", 0);
-    tour.run(RELEASE_2, "migrate expand");
+    let migrates = |line: &str, writers: &[&Writer]| {
+        let logs: Vec<String> = writers.iter().map(|writer| writer.log.display().to_string()).collect();
+        let output = tour.command(RELEASE_2, line).env("TOUR_LOGS", logs.join("\n")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let told = migrates("migrate expand", &[&first]);
+    assert_eq!(
+        told.matches("was expanded").count(),
+        4,
+        "it wrote between two additions to each shard: {told}"
+    );
     first.goes_on();
     let mut second = tour.writes(RELEASE_2, "2a", 0);
-    let logs = format!("{}\n{}", first.log.display(), second.log.display());
-    let migrated = tour.command(RELEASE_2, "migrate all").env("TOUR_LOGS", logs).output().unwrap();
-    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
-    let told = String::from_utf8(migrated.stdout).unwrap();
-    assert_eq!(told.lines().count(), 4, "both wrote in the backfill of each shard: {told}");
+    let told = migrates("migrate all", &[&first, &second]);
+    assert_eq!(told.matches("was changed").count(), 4, "both wrote in the backfill of each shard: {told}");
     second.goes_on();
     first.goes_on();
 
@@ -124,6 +132,11 @@ fn tour(tour: &Tour) -> Vec<String> {
     second.stops();
     first.stops();
     let mut first = tour.writes(RELEASE_1, "1b", 100_000);
+    let changes = |log: &Path| {
+        let text = fs::read_to_string(log).unwrap();
+        text.lines().filter(|line| line.starts_with("rename 1000")).count()
+    };
+    soon("release 1 changes rows that release 2 has stored", || changes(&first.log) > 2);
 
     // It is deployed again, and contracts. Release 1 was forgotten: a row that it adds in the middle stops the contract.
     let mut second = tour.writes(RELEASE_2, "2b", 100_001);
@@ -160,10 +173,11 @@ fn in_one_go(logs: &Path) -> Vec<String> {
     let tour = Tour { folder: logs.to_owned(), shards };
     tour.run(RELEASE_1, "create");
     tour.run(RELEASE_1, "apply 1a.log");
-    tour.run(RELEASE_1, "apply 1b.log");
     tour.run(RELEASE_2, "migrate all");
-    tour.run(RELEASE_2, "migrate contract");
     tour.run(RELEASE_2, "apply 2a.log");
+    // It changes rows of release 2.
+    tour.run(RELEASE_1, "apply 1b.log");
+    tour.run(RELEASE_2, "migrate contract");
     tour.run(RELEASE_2, "apply 2b.log");
     tour.run(RELEASE_2, "dump").lines().map(str::to_owned).collect()
 }

@@ -35,6 +35,9 @@ type Models = (User, Post);
 /// The users that exist from the beginning. This release changes those with even ids, and release 2 the others.
 const USERS: i64 = 60;
 
+/// The ids from which on release 2 adds users.
+const BY_RELEASE_2: i64 = 1_000_000;
+
 fn builder() -> Builder {
     let shards = std::env::var("TOUR_SHARDS").expect("the shards");
     let builder = Cluster::builder().busy_timeout(Duration::from_secs(20));
@@ -52,11 +55,14 @@ enum Change {
 }
 
 impl Change {
-    fn nth(number: i64) -> Self {
+    /// `others` are the users that release 2 has added.
+    fn nth(number: i64, others: &[i64]) -> Self {
         let user = 2 * ((number / 3) % (USERS / 2));
-        match number % 3 {
-            0 => Change::Add(1_000 + number, number),
-            1 => Change::Rename(user, number),
+        let other = others.iter().cycle().nth(number as usize / 6 % others.len().max(1));
+        match (number % 3, other) {
+            (0, _) => Change::Add(1_000 + number, number),
+            (1, Some(other)) if number % 2 == 0 => Change::Rename(*other, number),
+            (1, _) => Change::Rename(user, number),
             _ => Change::Move(user, 7 * number),
         }
     }
@@ -106,12 +112,19 @@ fn write(log: &Path, stop: &Path, first: i64) -> Result<ExitCode, Box<dyn Error>
         Ok(cluster) => cluster,
         Err(error) => return Ok(refused(&error)),
     };
+    let mut others: Vec<i64> = cluster
+        .session()
+        .all(User::select().filter(User::ID.ge(BY_RELEASE_2)).all_shards())?
+        .iter()
+        .map(|user| user.id)
+        .collect();
+    others.sort_unstable();
     let mut log = File::options().create(true).append(true).open(log)?;
     for number in first.. {
         if stop.exists() {
             break;
         }
-        let change = Change::nth(number);
+        let change = Change::nth(number, &others);
         match cluster.transaction(|session| change.run(session)) {
             Ok(()) => writeln!(log, "{}", change.line())?,
             // A shard that has the new columns gives no row to one that does not have them yet.

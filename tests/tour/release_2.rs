@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use shard_runtime::{Builder, Cluster, Migrations, Parent, Session, Sharded, StepPhase};
@@ -92,24 +93,33 @@ fn lines(path: &str) -> usize {
     std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
 }
 
-/// Migrates; in the middle of the backfill of each shard it waits until each of the logs in the environment has grown.
+/// Migrates; between two additions to each shard, and in the middle of its backfill, it waits until each of the logs in the
+/// environment has grown.
 fn migrate(is_whole: bool, contracts: bool) -> Result<(), Box<dyn Error>> {
     let logs = std::env::var("TOUR_LOGS").unwrap_or_default();
-    let waits = |shard: &str| {
+    let waits = |shard: &str, is_what: &str| {
         let before: Vec<(&str, usize)> = logs.lines().map(|log| (log, lines(log))).collect();
         while before.iter().any(|(log, count)| lines(log) < count + 4) {
             std::thread::sleep(Duration::from_millis(2));
         }
-        println!("both releases wrote while {shard} was changed");
+        println!("all wrote while {shard} was {is_what}");
     };
     let migration = builder().migrate::<Models>(&migrations(is_whole))?.pace(5, Duration::from_millis(2));
     let migration = if contracts { migration.contract() } else { migration };
     let shards: Vec<String> = migration.status()?.shards.into_iter().map(|shard| shard.shard).collect();
-    let once: Vec<(String, Once)> = shards.into_iter().map(|shard| (shard, Once::new())).collect();
+    let once: Vec<(String, Once, AtomicUsize)> =
+        shards.into_iter().map(|shard| (shard, Once::new(), AtomicUsize::new(0))).collect();
     migration.run(|progress| {
         let is_filling = progress.step == 3 && progress.phase == StepPhase::Backfill && progress.rows > 0;
-        if is_filling && let Some((shard, once)) = once.iter().find(|(shard, _)| *shard == progress.shard) {
-            once.call_once(|| waits(shard));
+        let Some((shard, once, additions)) = once.iter().find(|(shard, ..)| *shard == progress.shard) else {
+            return;
+        };
+        if is_filling {
+            once.call_once(|| waits(shard, "changed"));
+        }
+        // The first addition is committed, and the second one has not begun.
+        if progress.step == 0 && additions.fetch_add(1, Ordering::Relaxed) == 1 {
+            waits(shard, "expanded");
         }
     })?;
     Ok(())

@@ -149,6 +149,8 @@ pub(super) fn differences(
     compared: Compared,
 ) -> Result<Vec<Difference>> {
     let mut found = Vec::new();
+    // Read once, and only if a table differs.
+    let mut tolerated = None;
     let tables: Vec<&Table> = layout.tables().collect();
     let columns = connection.columns_of(&place.names, &names_of(&tables))?;
     let indexes = match compared {
@@ -174,7 +176,13 @@ pub(super) fn differences(
         let is_merged = layout.shards().serving().nth(1).is_some();
         let is_strict = || connection.is_strict(&place.names, table.name);
         let mut columns = compare_columns(table, &actual, place, is_merged, &is_strict)?;
-        tolerate(&mut columns, connection, place, table)?;
+        if columns.iter().any(ColumnDifference::may_be_of_a_migration) {
+            let tolerated = match &mut tolerated {
+                Some(tolerated) => tolerated,
+                unread => unread.insert(Tolerated::read(connection, place)?),
+            };
+            tolerate(&mut columns, tolerated, table);
+        }
         let on = place.names.table(table.name);
         // The rebuilt table has no difference.
         let mut rebuild = columns
@@ -192,6 +200,9 @@ pub(super) fn differences(
                 _ if is_rebuilt => rebuild.take().unwrap_or_else(|| "the SQL above heals it, too".to_owned()),
                 Remedy::Rebuild => String::new(),
                 Remedy::NewerRelease => "run a newer release of this program".to_owned(),
+                Remedy::Grant(grant) => {
+                    format!("the role may not read whether a migration explains it; run {grant}")
+                }
                 Remedy::Alter(change) => format!("run this SQL: ALTER TABLE {on} {change}"),
                 Remedy::Migrate(change) => {
                     format!("run `migrate`, or run this SQL: ALTER TABLE {on} {change}")
@@ -214,16 +225,7 @@ pub(super) fn differences(
 }
 
 /// Removes differences that a program can run with during a migration, and names the migration that has dropped a column.
-fn tolerate(
-    columns: &mut Vec<ColumnDifference>,
-    connection: &dyn Connection,
-    place: &Place,
-    table: &Table,
-) -> Result<()> {
-    if columns.iter().all(|column| matches!(column.change, Change::Retypes | Change::Other)) {
-        return Ok(());
-    }
-    let tolerated = Tolerated::read(connection, place)?;
+fn tolerate(columns: &mut Vec<ColumnDifference>, tolerated: &Tolerated, table: &Table) {
     columns.retain(|difference| match difference.change {
         Change::SetsNotNull | Change::Extra => !tolerated.is_filled(table.name, &difference.column),
         Change::DropsNotNull => !tolerated.is_required(table.name, &difference.column),
@@ -245,7 +247,11 @@ fn tolerate(
     // A column that a newer release requires must not be added to the models of this one.
     let required = columns.iter_mut().filter(|difference| is_older && difference.change == Change::Extra);
     required.for_each(|difference| difference.remedy = Remedy::NewerRelease);
-    Ok(())
+    if let Some(grant) = &tolerated.grant {
+        let explained = [Change::SetsNotNull, Change::DropsNotNull, Change::Extra];
+        let unread = columns.iter_mut().filter(|difference| explained.contains(&difference.change));
+        unread.for_each(|difference| difference.remedy = Remedy::Grant(grant.clone()));
+    }
 }
 
 pub(super) struct ColumnDifference {
@@ -253,6 +259,12 @@ pub(super) struct ColumnDifference {
     pub(super) message: String,
     pub(super) remedy: Remedy,
     pub(super) change: Change,
+}
+
+impl ColumnDifference {
+    fn may_be_of_a_migration(&self) -> bool {
+        !matches!(self.change, Change::Retypes | Change::Other)
+    }
 }
 
 pub(super) enum Remedy {
@@ -264,6 +276,8 @@ pub(super) enum Remedy {
     AddNotNull(String),
     /// The same, if the model shall stay without the column.
     AddField(String),
+    /// A right of the role, with which it is seen whether a migration explains the difference.
+    Grant(String),
     /// A program with other models.
     NewerRelease,
     /// A new table with the rows of the old one.

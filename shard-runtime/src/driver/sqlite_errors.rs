@@ -3,7 +3,7 @@
 use rusqlite::ffi;
 
 use super::{FENCED, GUARDED, KEY_LEFT};
-use crate::error::{Error, ErrorKind, Exhausted, TOO_MANY_FILES, has_no_descriptor};
+use crate::error::{Error, ErrorKind, Exhausted, FREE_SPACE, TOO_MANY_FILES, has_no_descriptor};
 use crate::planner::sql::OUT_OF_RANGE;
 
 /// The beginning of SQLite's message about a table that does not exist.
@@ -70,6 +70,7 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
         missing.and_then(|rest| rest.split(" - ").next()).map(|name| name.trim_matches('"').to_owned());
     let message = match kind {
         ErrorKind::TimedOut => "the statement took longer than the session's timeout".to_owned(),
+        ErrorKind::Full => format!("{message}: {FREE_SPACE}"),
         _ => message,
     };
     let lacks_a_table = message.starts_with(NO_TABLE);

@@ -115,7 +115,7 @@ fn findings(
                 Some(sql) => finding.remedy("run this SQL, which rebuilds the table").sql(sql),
                 None => finding.remedy("the SQL that rebuilds the table heals it, too"),
             },
-            Remedy::Rebuild | Remedy::NewerRelease => finding.remedy(
+            Remedy::Rebuild | Remedy::NewerRelease | Remedy::Grant(_) => finding.remedy(
                 "SQLite cannot change this: make a table that fits the model, copy the rows, and rename it; or change the model",
             ),
         }

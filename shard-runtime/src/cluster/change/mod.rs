@@ -57,7 +57,7 @@ use links::{Endpoint, Links, Wait, endpoint};
 use rows::Tables;
 use verify::Touched;
 
-use super::migrate::MigrationLock;
+use super::migrate::{MigrationLock, RecordedSteps};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::own_tables;
@@ -283,6 +283,9 @@ impl Change {
         let (change, attempt) = self.attempt();
         let (layout, control) = (&self.cluster.0.layout, &self.cluster.0.control);
         let (tables, sources) = (self.tables(), self.sources()?);
+        // Otherwise the next migration would run the steps again on rows that have them.
+        let steps = sources.iter().map(|source| RecordedSteps::read(links.at(*source)?, source.place));
+        let steps = RecordedSteps::common(steps.collect::<Result<_>>()?);
         for target in self.targets()? {
             let connection = links.at(target)?;
             let entered = links.transaction(&[target], Wait::Durable, || {
@@ -295,6 +298,7 @@ impl Change {
                         let indexes = target::indexes_of_sources(&links, target, &sources, &tables)?;
                         target::empty(connection, target, layout)?;
                         target::record_indexes(connection, target, &indexes)?;
+                        steps.clone().record_but_for_contracts(connection, target.place)?;
                     }
                 }
                 write_part(connection, target.place, Some(Part { role: Role::Incoming, change, attempt }))

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::remedy;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::Place;
@@ -91,7 +92,7 @@ fn read(
     sql: &str,
     next: Next<'_>,
 ) -> Result<Vec<Values>> {
-    let mut statement = connection.prepare(sql)?;
+    let mut statement = connection.prepare(sql).map_err(|error| remedy::of_sql(error, sql))?;
     let after = next.after.map(|id| Param::Value(id.borrowed()));
     let among = next.among.map(|ids| Param::List(ids.iter().map(Value::borrowed).collect()));
     let params: Vec<Param<'_>> = after.or(among).into_iter().collect();
@@ -214,7 +215,8 @@ impl<T: Sharded, F: Fn(&mut T) + Send + Sync> BackfillRows for Backfill<T, F> {
             );
             let values = changed.iter().filter_map(|column| after.get(*column)).map(Value::borrowed);
             let params: Vec<Param<'_>> = values.chain(id_of(row)).map(Param::Value).collect();
-            connection.prepare(&sql)?.execute(&params)?;
+            let run = connection.prepare(&sql).and_then(|mut statement| statement.execute(&params));
+            run.map_err(|error| remedy::of_sql(error.in_table(table.name), &sql))?;
         }
         Ok(Portion { ids: found.iter().filter_map(id_of).collect() })
     }
@@ -255,9 +257,9 @@ impl BackfillRows for CopyColumn {
             let (from, to) = (quoted(&self.from), quoted(&self.to));
             let (low, high) = (place.dialect.param(1), place.dialect.param(2));
             let sql = format!("UPDATE {on} SET {to} = {from} WHERE {id} >= {low} AND {id} <= {high}");
-            connection
-                .prepare(&sql)?
-                .execute(&[Param::Value(first.borrowed()), Param::Value(last.borrowed())])?;
+            let params = [first, last].map(|id| Param::Value(id.borrowed()));
+            let run = connection.prepare(&sql).and_then(|mut statement| statement.execute(&params));
+            run.map_err(|error| remedy::of_sql(error, &sql))?;
         }
         Ok(Portion { ids })
     }

@@ -5,6 +5,7 @@ use super::arrivals::{self, Arrivals};
 use super::backfill::{BackfillRows, Next};
 use super::expand::How;
 use super::on_shard::{OnShard, new_state};
+use super::remedy;
 use super::state::StepState;
 use super::status::StepPhase;
 use super::step::{Action, Step};
@@ -68,7 +69,8 @@ impl<M> OnShard<'_, M> {
             let end = arrivals.end();
             end.sql.iter().for_each(|sql| self.tell_arrived(step, 0, Some(sql)));
             self.transaction(connection, How::Together, |connection| {
-                end.sql.iter().try_for_each(|sql| connection.lock(sql))
+                let run = |sql: &String| connection.lock(sql).map_err(|error| remedy::of_sql(error, sql));
+                end.sql.iter().try_for_each(run)
             })
         })
     }
@@ -89,7 +91,8 @@ impl<M> OnShard<'_, M> {
             let arrivals = Arrivals::new(self.place, rows.table(), (step.number, index));
             run(&*connection, &arrivals, (step, index, rows)).map_err(|error| {
                 let error = error.in_table(rows.table().name);
-                Error::new(error.kind(), format!("{step}: {error}")).with_source(error)
+                let error = Error::new(error.kind(), format!("{step}: {error}")).with_source(error);
+                remedy::added(error, &*connection, self.place)
             })?;
         }
         Ok(())

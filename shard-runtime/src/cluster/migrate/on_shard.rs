@@ -12,7 +12,7 @@ use super::run::{Migration, MigrationProgress};
 use super::state::{self, StepState};
 use super::status::StepPhase;
 use super::step::{Action, Step};
-use super::{index, rebuild, require};
+use super::{index, rebuild, remedy, require, rights};
 use crate::driver::{Connection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Place;
@@ -37,15 +37,23 @@ impl<M> OnShard<'_, M> {
         let Some(database) = cluster.0.databases.get(self.place.database) else { return Ok(()) };
         let connection = database.driver.connect_durable(cluster.0.timeout)?;
         let connection = &*connection;
-        let (place, layout, migrations) = (self.place, cluster.layout(), &self.migration.migrations);
+        self.run_on(connection).map_err(|error| remedy::added(error, connection, self.place))
+    }
+
+    fn run_on(&self, connection: &dyn Connection) -> Result<()> {
+        let layout = self.migration.cluster.layout();
+        let (place, migrations) = (self.place, &self.migration.migrations);
+        rights::check(connection, place, layout, migrations, self.migration.plan.contracts)?;
         let states = state::read(connection, place)?;
         if states.is_empty() {
-            self.transaction(connection, How::Together, |connection| connection.run(&state::make(place)))?;
+            let make = state::make(place);
+            self.transaction(connection, How::Together, |connection| connection.lock(&make))
+                .map_err(|error| remedy::of_sql(error, &make))?;
         }
         let mut added = StepState { name: "additions".to_owned(), ..StepState::default() };
         added.phase = StepPhase::Done;
         for work in expand::pending(connection, place, layout, migrations)? {
-            self.work(connection, &mut added, &work, None)?;
+            self.recorded(connection, &mut added, |added| self.work(connection, added, &work, None))?;
         }
         let mut states: Vec<(StepState, &Step)> = migrations
             .steps()
@@ -123,13 +131,12 @@ impl<M> OnShard<'_, M> {
                 connection.limit_lock_waits(LOCK_WAIT);
                 let broken = match how {
                     How::Rebuild => rebuild::broken_foreign_keys(connection)?,
-                    How::Together | How::Alone => 0,
+                    How::Together | How::Alone => Vec::new(),
                 };
                 apply_decided_in(&cluster.0.control, cluster.layout(), self.place.database, connection)?;
                 let result = run(connection)?;
-                if how == How::Rebuild && rebuild::broken_foreign_keys(connection)? > broken {
-                    let message = "rows refer to rows that do not exist; add or delete them, and run the migration again";
-                    return Err(Error::new(ErrorKind::ForeignKey, message));
+                if how == How::Rebuild {
+                    rebuild::refuse_broken_foreign_keys(connection, &broken)?;
                 }
                 connection.commit().map(|()| result)
             });
@@ -180,20 +187,23 @@ impl<M> OnShard<'_, M> {
         work: &Work,
         next: Option<StepState>,
     ) -> Result<()> {
-        let failed = |error: Error, sql: &str| {
-            let message = format!("{error}; the SQL was: {sql}");
-            Error::new(error.kind(), message).with_source(error)
-        };
         work.sql.iter().for_each(|sql| self.tell(state, Some(sql)));
         let next = StepState { error: String::new(), ..next.unwrap_or_else(|| state.clone()) };
         if work.how == How::Alone {
-            work.sql.iter().try_for_each(|sql| connection.run(sql).map_err(|error| failed(error, sql)))?;
+            work.sql
+                .iter()
+                .try_for_each(|sql| connection.run(sql).map_err(|error| remedy::of_sql(error, sql)))?;
             self.record(connection, state, &next, How::Together, |_| Ok(()))?;
         } else {
-            self.record(connection, state, &next, work.how, |connection| {
+            let run = self.record(connection, state, &next, work.how, |connection| {
                 // After a refused lock, the connection must still be able to retry the transaction.
                 let mut each = work.sql.iter();
-                each.try_for_each(|sql| connection.lock(sql).map_err(|error| failed(error, sql)))
+                each.try_for_each(|sql| connection.lock(sql).map_err(|error| remedy::of_sql(error, sql)))
+            });
+            // The commit failed, or a check before it.
+            run.map_err(|error| match work.sql.as_slice() {
+                [] => remedy::of_sql(error, &state::describe(self.place, &next)),
+                sql => remedy::of_sql(error, &sql.join("; ")),
             })?;
         }
         *state = next.kept();
@@ -211,29 +221,31 @@ impl<M> OnShard<'_, M> {
     ) -> Result<()> {
         loop {
             let limit = self.migration.rows;
-            let (portion, is_last) = self.transaction(connection, How::Together, |connection| {
-                self.claim(connection, state)?;
-                let after = cursor_id(&state.cursor)?;
-                let following = Next { after: after.as_ref(), limit, null, among: None };
-                let portion = rows
-                    .portion(connection, self.place, self.shard, following)
-                    .map_err(|error| error.in_table(rows.table().name))?;
-                if let Some(arrivals) = arrivals {
-                    arrivals.remove_changed(connection, &portion.ids)?;
-                }
-                let number = portion.ids.len() as u64;
-                let read = StepState {
-                    phase: state.phase.max(StepPhase::Backfill),
-                    rows: state.rows + number,
-                    error: String::new(),
-                    cursor: portion.ids.last().map_or_else(|| state.cursor.clone(), cursor_text),
-                    ..state.clone()
-                };
-                let is_last = number < u64::from(limit);
-                let recorded = if is_last { next(&read) } else { read };
-                state::write(connection, self.place, &recorded)?;
-                Ok((recorded, is_last))
-            })?;
+            let (portion, is_last) = self
+                .transaction(connection, How::Together, |connection| {
+                    self.claim(connection, state)?;
+                    let after = cursor_id(&state.cursor)?;
+                    let following = Next { after: after.as_ref(), limit, null, among: None };
+                    let portion = rows
+                        .portion(connection, self.place, self.shard, following)
+                        .map_err(|error| error.in_table(rows.table().name))?;
+                    if let Some(arrivals) = arrivals {
+                        arrivals.remove_changed(connection, &portion.ids)?;
+                    }
+                    let number = portion.ids.len() as u64;
+                    let read = StepState {
+                        phase: state.phase.max(StepPhase::Backfill),
+                        rows: state.rows + number,
+                        error: String::new(),
+                        cursor: portion.ids.last().map_or_else(|| state.cursor.clone(), cursor_text),
+                        ..state.clone()
+                    };
+                    let is_last = number < u64::from(limit);
+                    let recorded = if is_last { next(&read) } else { read };
+                    state::write(connection, self.place, &recorded)?;
+                    Ok((recorded, is_last))
+                })
+                .map_err(|error| remedy::of_sql(error, &rows.describe(self.place)))?;
             *state = portion.kept();
             self.tell(state, None);
             if is_last {

@@ -92,6 +92,16 @@ fn shard_plan(
     shard: &Shard,
     migrations: &Migrations,
 ) -> Result<ShardPlan> {
+    let parts = parts(connection, place, layout, migrations)?;
+    Ok(ShardPlan { shard: shard.name().to_owned(), parts, left_out: None })
+}
+
+fn parts(
+    connection: &dyn Connection,
+    place: &Place,
+    layout: &Layout,
+    migrations: &Migrations,
+) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     let mut add = |title: String, lines: Vec<String>, is_contract: bool| {
         if !lines.is_empty() {
@@ -141,7 +151,25 @@ fn shard_plan(
     let mut made = lines(index::pending(connection, place, layout)?);
     made.dedup();
     add("indexes".to_owned(), made, false);
-    Ok(ShardPlan { shard: shard.name().to_owned(), parts, left_out: None })
+    Ok(parts)
+}
+
+/// Returns the statements of a shard's plan.
+pub(super) fn statements(
+    connection: &dyn Connection,
+    place: &Place,
+    layout: &Layout,
+    migrations: &Migrations,
+    contracts: bool,
+) -> Result<Vec<String>> {
+    let parts = parts(connection, place, layout, migrations)?;
+    let run = parts.into_iter().filter(|part| contracts || !part.is_contract);
+    Ok(run.flat_map(|part| part.lines).filter(|line| !line.starts_with("--")).collect())
+}
+
+/// Returns whether a step has to run on a shard, its contract aside.
+pub(super) fn is_to_be_run(states: &[StepState], step: &Step) -> bool {
+    phase_of(states, step) < StepPhase::Ready
 }
 
 /// Refuses to rename the column of a lookup: each release would have entries in its own table. Returns whether a step that has

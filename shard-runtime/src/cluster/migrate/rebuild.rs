@@ -80,7 +80,36 @@ fn indexed(connection: &dyn Connection, index: &str) -> Result<Vec<String>> {
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Counts the rows that violate a foreign key.
-pub(super) fn broken_foreign_keys(connection: &dyn Connection) -> Result<usize> {
-    texts(connection, "SELECT \"table\" FROM pragma_foreign_key_check", &[]).map(|rows| rows.len())
+/// Returns the table of each row that breaks a foreign key.
+///
+/// # Errors
+/// [`ErrorKind::ForeignKey`] if a table refers to columns that do not exist, or that no unique index has.
+pub(super) fn broken_foreign_keys(connection: &dyn Connection) -> Result<Vec<String>> {
+    let broken = texts(connection, "SELECT \"table\" FROM pragma_foreign_key_check ORDER BY 1", &[]);
+    match broken {
+        Ok(rows) => Ok(rows.into_iter().flatten().collect()),
+        // `foreign key mismatch - "child" referencing "parent"`
+        Err(error) if error.to_string().contains("foreign key mismatch") => {
+            let message = format!(
+                "rows refer to a column that is gone ({error}); drop the foreign key or its table, and run the migration again"
+            );
+            Err(Error::new(ErrorKind::ForeignKey, message).with_source(error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// # Errors
+/// [`ErrorKind::ForeignKey`] if more rows of a table break a foreign key than before.
+pub(super) fn refuse_broken_foreign_keys(connection: &dyn Connection, before: &[String]) -> Result<()> {
+    let now = broken_foreign_keys(connection)?;
+    let rows = |of: &[String], table: &String| of.iter().filter(|other| *other == table).count();
+    let Some(table) = now.iter().find(|table| rows(&now, table) > rows(before, table)) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{} rows of `{table}` refer to rows that do not exist; add or delete them, and run the migration again",
+        rows(&now, table) - rows(before, table)
+    );
+    Err(Error::new(ErrorKind::ForeignKey, message))
 }

@@ -39,6 +39,34 @@ impl RecordedSteps {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
+    /// Returns the steps that all of these shards have run, contracts aside.
+    pub(in crate::cluster) fn common(mut all: Vec<RecordedSteps>) -> Self {
+        let is_run = |steps: &RecordedSteps, of: &StepState| {
+            steps.0.iter().any(|step| step.number == of.number && step.phase >= StepPhase::Ready)
+        };
+        let mut common = all.pop().unwrap_or_default();
+        all.push(common.clone());
+        common.0.retain(|step| all.iter().all(|steps| is_run(steps, step)));
+        common
+    }
+
+    /// Records the steps on a target of a change that has run none: its tables are as the models declare them. Contracts are left
+    /// to be run: a model may declare a column as an `Option` that the contract makes NOT NULL. In a transaction.
+    pub(in crate::cluster) fn record_but_for_contracts(
+        mut self,
+        connection: &dyn Connection,
+        place: &Place,
+    ) -> Result<()> {
+        if self.is_empty() || !state::read(connection, place)?.is_empty() {
+            return Ok(());
+        }
+        connection.run(&state::make(place))?;
+        self.0.iter_mut().try_for_each(|step| {
+            step.phase = if step.does.is_empty() { StepPhase::Done } else { StepPhase::Ready };
+            state::write(connection, place, step)
+        })
+    }
+
     /// Records the steps on a shard that has run none, because its tables have the schema after the last step. It runs in the
     /// caller's transaction.
     pub(in crate::cluster) fn record(&self, connection: &dyn Connection, place: &Place) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::create_table::Edit;
 use super::expand::Work;
-use super::rebuild;
+use super::{rebuild, remedy};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Place;
@@ -29,7 +29,10 @@ pub(super) fn validate(
     let message = format!(
         "{count} rows have NULL in the column, and it is to be NOT NULL; add a backfill before `require`"
     );
-    Err(Error::new(ErrorKind::NotNull, message).in_table(table.name).at_column(column.name))
+    Err(remedy::of_sql(
+        Error::new(ErrorKind::NotNull, message).in_table(table.name).at_column(column.name),
+        &sql,
+    ))
 }
 
 /// Returns the SQL that makes a column NOT NULL; none if it is NOT NULL already.

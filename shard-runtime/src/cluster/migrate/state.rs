@@ -76,14 +76,24 @@ pub(super) fn make(place: &Place) -> String {
     )
 }
 
-/// Returns the recorded steps; none if the shard was never migrated, or if the role may not read them.
+/// Returns the recorded steps; none if the shard was never migrated.
+///
+/// # Errors
+/// [`ErrorKind::Denied`] if the role may not read them, with the SQL that gives it the right.
 pub(super) fn read(connection: &dyn Connection, place: &Place) -> Result<Vec<StepState>> {
     let table = place.names.table(TABLE);
     let sql = format!(
         "SELECT CAST(step AS TEXT), name, phase, CAST(action AS TEXT), cursor, CAST(rows AS TEXT), error, does FROM {table} ORDER BY {table}.step"
     );
     let rows = match texts(connection, &sql, &[]) {
-        Err(error) if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Denied) => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::Schema => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::Denied => {
+            let message = format!(
+                "the role may not read how far the migrations of the shard are; run {}",
+                grant(connection, place)?
+            );
+            return Err(Error::new(ErrorKind::Denied, message).with_source(error));
+        }
         rows => rows?,
     };
     let parse = |row: Vec<String>| {
@@ -101,6 +111,13 @@ pub(super) fn read(connection: &dyn Connection, place: &Place) -> Result<Vec<Ste
         })
     };
     Ok(rows.into_iter().filter_map(parse).map(StepState::kept).collect())
+}
+
+/// Returns the SQL with which a role may read the steps.
+fn grant(connection: &dyn Connection, place: &Place) -> Result<String> {
+    let role = texts(connection, "SELECT quote_ident(current_user)", &[])?;
+    let role = role.into_iter().flatten().next().unwrap_or_default();
+    Ok(format!("GRANT SELECT ON {} TO {role}", place.names.table(TABLE)))
 }
 
 /// Locks the record of a step until the transaction ends, so that its work is done once. The migration lock alone does not
@@ -139,6 +156,16 @@ pub(super) fn claim(connection: &dyn Connection, place: &Place, state: &StepStat
     Err(Error::new(ErrorKind::Stale, message))
 }
 
+/// Returns what [`write`] does, for a message.
+pub(super) fn describe(place: &Place, state: &StepState) -> String {
+    let StepState { number, phase, .. } = state;
+    format!(
+        "INSERT INTO {} (step, phase, ..) VALUES ({number}, '{}', ..)",
+        place.names.table(TABLE),
+        phase.name()
+    )
+}
+
 /// Records a step.
 pub(super) fn write(connection: &dyn Connection, place: &Place, state: &StepState) -> Result<()> {
     let update = "DO UPDATE SET name = excluded.name, phase = excluded.phase, action = excluded.action, \
@@ -174,11 +201,20 @@ fn number(number: u64) -> Param<'static> {
 
 /// The steps of a shard that explain why columns differ from the model although a program can use them.
 #[derive(Debug, Default)]
-pub(in crate::cluster) struct Tolerated(Vec<StepState>);
+pub(in crate::cluster) struct Tolerated {
+    steps: Vec<StepState>,
+    /// The SQL with which the role could read the steps; `None` if it may.
+    pub(in crate::cluster) grant: Option<String>,
+}
 
 impl Tolerated {
     pub(in crate::cluster) fn read(connection: &dyn Connection, place: &Place) -> Result<Self> {
-        read(connection, place).map(Tolerated)
+        match read(connection, place) {
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                Ok(Tolerated { steps: Vec::new(), grant: Some(grant(connection, place)?) })
+            }
+            steps => steps.map(|steps| Tolerated { steps, grant: None }),
+        }
     }
 
     /// Returns whether triggers fill this column until the contract, whatever its constraint is. These are the old column of a
@@ -197,7 +233,7 @@ impl Tolerated {
     }
 
     fn has(&self, is_it: impl Fn(&StepState) -> bool) -> bool {
-        self.0.iter().any(is_it)
+        self.steps.iter().any(is_it)
     }
 
     /// Returns the step whose contract has dropped this column or made it NOT NULL, for a message.
@@ -206,6 +242,6 @@ impl Tolerated {
         let is_done = |step: &&StepState| {
             step.phase == StepPhase::Done && contracts.iter().any(|contract| step.does.contains(contract))
         };
-        self.0.iter().find(is_done).map(|step| format!("step {} `{}`", step.number, step.name))
+        self.steps.iter().find(is_done).map(|step| format!("step {} `{}`", step.number, step.name))
     }
 }

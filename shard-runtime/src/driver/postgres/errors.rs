@@ -3,7 +3,7 @@
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::driver::{FENCED_STATE, GUARDED_STATE};
-use crate::error::{Error, ErrorKind, Exhausted, TOO_MANY_FILES, has_no_descriptor};
+use crate::error::{Error, ErrorKind, Exhausted, FREE_SPACE, TOO_MANY_FILES, has_no_descriptor};
 use crate::planner::sql::OUT_OF_RANGE;
 
 /// The error of the server if a transaction ran in another process than the connection was made to.
@@ -68,6 +68,7 @@ fn text_of(message: &DbError, kind: ErrorKind) -> String {
              too short",
             message.message()
         ),
+        ErrorKind::Full => format!("{}: {FREE_SPACE}", message.message()),
         _ if is_about_prepared(message.code()) => format!(
             "{}: the connection changed to another server process, as behind a pooler in transaction mode; add \
              `pooler=transaction` to the shard's URL",

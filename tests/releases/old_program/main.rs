@@ -4,7 +4,7 @@
 mod models;
 
 use models::*;
-use shard_runtime::{Builder, Cluster, Result};
+use shard_runtime::{Builder, Cluster, Result, Sharded as _};
 
 fn run(mode: &str, builder: Builder) -> Result<u64> {
     let cluster = match mode {

@@ -1,6 +1,8 @@
 //! A server whose data was replaced by an older copy is refused when the cluster is opened (R47).
 
-use shard_runtime::{Builder, Cluster, ErrorKind, Sharded};
+use std::time::Duration;
+
+use shard_runtime::{Builder, Cluster, ErrorKind, Pace, Sharded, Switch};
 use sharded_tests::postgres_server::Server;
 
 #[derive(Sharded, Clone, Debug)]
@@ -58,4 +60,90 @@ fn r47_an_older_copy_of_a_server_is_refused() {
             "{error}"
         );
     }
+}
+
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "orders")]
+struct Order {
+    #[id(sequence)]
+    id: i64,
+    #[shard_key(hash)]
+    customer: i64,
+}
+
+/// A control database on a server is compared with its shards by two things alone: no id is generated twice, and no change of the
+/// layout is forgotten. An older copy without a change since is opened.
+#[test]
+fn r47_of_an_older_control_database_on_a_server_ids_and_changes_are_noticed() {
+    let mut control = Server::start();
+    let server = Server::start_with(&["max_prepared_transactions=20"]);
+    let builder = |shards: &[&str]| {
+        let builder = Cluster::builder().control(format!("{}?schema=control", control.url()));
+        shards
+            .iter()
+            .fold(builder, |builder, shard| builder.shard(*shard, format!("{}?schema={shard}", server.url())))
+    };
+    let (old, all) = (builder(&["a", "b"]), builder(&["a", "b", "c"]));
+    let add = |cluster: &Cluster| {
+        let orders =
+            cluster.transaction(|session| session.add_all((0..300).map(|customer| NewOrder { customer })));
+        let ids: Vec<i64> = orders.unwrap().iter().map(|order| order.id).collect();
+        (ids.iter().copied().min().unwrap(), ids.iter().copied().max().unwrap())
+    };
+    let count = |cluster: &Cluster| cluster.session().one(Order::select().all_shards().count()).unwrap();
+    drop(old.create::<Order>().unwrap());
+    drop(all.clone().create::<Order>().unwrap());
+    control.stop();
+    control.save();
+    control.start_again();
+
+    // Many blocks of ids are taken from the sequence that the older copy does not know of.
+    let cluster = all.clone().open::<Order>().unwrap();
+    let mut highest = 0;
+    for _ in 0..10 {
+        highest = add(&cluster).1;
+    }
+    drop(cluster);
+    control.stop();
+    control.bring_back();
+    control.start_again();
+    let cluster = all.clone().open::<Order>().unwrap();
+    assert!(add(&cluster).0 > highest, "an id is generated again");
+    assert_eq!(count(&cluster), 3_300);
+    assert!(cluster.verify().unwrap().is_sound());
+
+    control.stop();
+    control.save();
+    control.start_again();
+    let cluster = all.clone().open::<Order>().unwrap();
+    let refused = |shards: [&str; 2], texts: [&str; 2]| {
+        let results = [all.clone().open::<Order>(), all.clone().create::<Order>()];
+        for (shard, result) in shards.into_iter().zip(results) {
+            let error = result.map(drop).unwrap_err();
+            assert_eq!((error.kind(), error.shard()), (ErrorKind::WrongDatabase, Some(shard)), "{error}");
+            let message = error.to_string();
+            let texts =
+                texts.into_iter().chain(["the control database at", "is older than the shard", "restore"]);
+            texts.for_each(|text| assert!(message.contains(text), "`{text}` is not in: {message}"));
+        }
+    };
+    let plan = cluster.plan_change().replace("b", "c").build().unwrap();
+    let mut change = cluster.begin_change(&plan).unwrap();
+    control.stop();
+    control.bring_back();
+    control.start_again();
+    refused(["b", "b"], ["attempts of changes up to 0", "attempt 1"]);
+    control.stop();
+    control.bring_newer_back();
+    control.start_again();
+    change.copy(Pace::default(), |_| {}).unwrap();
+    change.switch(Switch::within(Duration::from_secs(20))).unwrap();
+    change.finish().unwrap();
+    drop((change, cluster));
+    assert_eq!(count(&all.clone().open::<Order>().unwrap()), 3_300);
+    control.stop();
+    control.bring_back();
+    control.start_again();
+    // `open` reads the epoch on the first shard, and `create` first looks at all shards of a database.
+    refused(["a", "b"], ["as if it was restored alone: it has", "and the shard"]);
 }

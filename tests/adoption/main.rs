@@ -11,6 +11,7 @@ mod model;
 mod refusals;
 #[cfg(feature = "servers")]
 mod servers;
+mod split;
 mod text_times;
 mod writers;
 

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use shard_runtime::{Change, Cluster, ErrorKind, Pace, Parent, Sharded, Switch};
+use shard_runtime::{Builder, Change, Cluster, ErrorKind, Pace, Parent, Sharded, Switch};
 
-use crate::backend::{Backend, LETTERS, assert_error};
+use crate::backend::{Backend, Kind, LETTERS, assert_error};
 use crate::models::{Customer, Models, Order, assert_sound, contents, fill};
 
 on_some! {
@@ -20,7 +20,12 @@ on_some! {
         r50_a_switch_that_has_no_time_to_count_rows_is_refused,
         r50_a_mover_that_was_overtaken_writes_nothing;
     Files Schemas: r50_an_attempt_that_was_cancelled_before_it_was_entered_leaves_nothing;
-    Files Schemas Servers: r50_a_writer_that_is_open_when_the_fence_comes_is_waited_for;
+    Files Schemas Servers:
+        r50_a_writer_that_is_open_when_the_fence_comes_is_waited_for,
+        r47_a_control_database_that_is_older_than_a_change_is_refused,
+        r47_a_control_database_that_is_older_than_a_moved_key_is_refused;
+    Prefixed Schemas: r50_the_first_shard_of_a_shared_database_is_not_moved_alone;
+    Servers: r50_the_shard_of_the_control_database_is_not_moved;
     Schemas:
         r50_a_switch_is_tried_again_after_a_reader_was_in_the_way,
         r51_other_programs_are_refused_behind_a_fence,
@@ -477,8 +482,7 @@ fn r50_a_row_that_replaces_others_is_noticed(backend: &Backend) {
 #[test]
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn r50_a_shard_goes_from_a_file_to_a_server_and_back() {
-    let (files, servers) =
-        (Backend::new(crate::backend::Kind::Files), Backend::new(crate::backend::Kind::Schemas));
+    let (files, servers) = (Backend::new(Kind::Files), Backend::new(Kind::Schemas));
     drop({
         let cluster = files.create::<Models>(&LETTERS);
         fill(&cluster, 60);
@@ -689,4 +693,141 @@ fn r50_an_attempt_that_was_cancelled_before_it_was_entered_leaves_nothing(backen
     let left = ["c", "d", "e"].map(|shard| world.left(shard));
     assert_eq!(left, [0, 0, 0]);
     world.assert_end("after the cancellation");
+}
+
+/// A cluster whose control database is beside its shards: in a file, or in a schema of its own.
+fn beside_control(backend: &Backend, shards: &[&str]) -> Builder {
+    backend.builder(shards).control(backend.url("control"))
+}
+
+/// Keeps a copy of the control database, which is not in use, under a name.
+fn keep_control(backend: &Backend, name: &str) {
+    if !backend.is_postgres("control") {
+        let copy = backend.folder().join(name);
+        backend.raw("control").execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+        return;
+    }
+    for_own_tables(backend, &format!("CREATE TABLE {name}_%1$s AS TABLE %1$s"));
+}
+
+/// Puts a copy of the control database in its place.
+fn put_control_back(backend: &Backend, name: &str) {
+    if !backend.is_postgres("control") {
+        let path = backend.path("control");
+        for suffix in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+        }
+        std::fs::copy(backend.folder().join(name), path).unwrap();
+        return;
+    }
+    for_own_tables(backend, &format!("DELETE FROM %1$s; INSERT INTO %1$s SELECT * FROM {name}_%1$s"));
+}
+
+/// Runs SQL for each table of a control database on a server.
+fn for_own_tables(backend: &Backend, sql: &str) {
+    backend.client("control").run(&format!(
+        "DO $$ DECLARE name text; BEGIN \
+         FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename LIKE 'sharded\\_%' \
+         LOOP EXECUTE format('{sql}', name); END LOOP; END $$"
+    ));
+}
+
+/// Opening and making the cluster are refused, because this shard, or an unnamed one, shows that the control database is older.
+#[track_caller]
+fn is_older(backend: &Backend, shards: &[&str], shard: &str, texts: &[&str]) {
+    let shard = if shard.is_empty() { "shard `".to_owned() } else { format!("shard `{shard}`") };
+    let place = if backend.is_postgres("control") { "control database" } else { "control.db" };
+    let texts =
+        [&shard, place, "is older than the shard", "restore"].into_iter().chain(texts.iter().copied());
+    let texts: Vec<&str> = texts.collect();
+    let builder = beside_control(backend, shards);
+    assert_error(builder.clone().open::<Models>(), ErrorKind::WrongDatabase, &texts);
+    assert_error(builder.create::<Models>(), ErrorKind::WrongDatabase, &texts);
+}
+
+fn r47_a_control_database_that_is_older_than_a_change_is_refused(backend: &Backend) {
+    fill(&beside_control(backend, &LETTERS).create::<Models>().unwrap(), 60);
+    let cluster = beside_control(backend, &MORE).create::<Models>().unwrap();
+    let before = contents(&cluster);
+    keep_control(backend, "before");
+    let change = split(&cluster);
+    assert_eq!(change.number(), 1);
+    drop((change, cluster));
+    keep_control(backend, "begun");
+
+    put_control_back(backend, "before");
+    let texts = ["attempts of changes up to 0", "change 1 with attempt 1"];
+    // The first shard with a part, in the order of their databases: `d` is beside `a` on the first server.
+    let first = if backend.kind == Kind::Servers { "d" } else { "c" };
+    is_older(backend, &MORE, first, &texts);
+    // As if the process that began it had died before it entered the source: only spare shards have a part.
+    let part: String = backend.peek("c", "sharded_state", "SELECT value FROM {table} WHERE kind = 'change'");
+    backend.plant(&["c"], "sharded_state", "DELETE FROM {table} WHERE kind = 'change'");
+    is_older(backend, &MORE, "d", &texts);
+    let sql = format!("INSERT INTO {{table}} (kind, name, value) VALUES ('change', '', '{part}')");
+    backend.plant(&["c"], "sharded_state", &sql);
+
+    // The newer one has lost nothing.
+    put_control_back(backend, "begun");
+    let cluster = beside_control(backend, &MORE).open::<Models>().unwrap();
+    let mut change = cluster.changes().unwrap().pop().unwrap();
+    change.copy(Pace::default(), |_| {}).unwrap();
+    change.switch(patiently()).unwrap();
+    change.finish().unwrap();
+    assert_eq!((cluster.epoch(), contents(&cluster)), (2, before));
+    drop((change, cluster));
+
+    // After the change all shards show it, by the epoch of the layout, and the source by its name.
+    put_control_back(backend, "before");
+    is_older(backend, &MORE, "", &[]);
+}
+
+fn r47_a_control_database_that_is_older_than_a_moved_key_is_refused(backend: &Backend) {
+    let cluster = beside_control(backend, &LETTERS).create::<Models>().unwrap();
+    fill(&cluster, 60);
+    let from = cluster.locate::<Customer>(7).unwrap().name().to_owned();
+    let to = LETTERS.into_iter().find(|shard| *shard != from).unwrap();
+    keep_control(backend, "before");
+    let copy = "SELECT value FROM {table} WHERE kind = 'layout' AND name = ''";
+    let copies = LETTERS.map(|shard| backend.peek::<String>(shard, "sharded_state", copy));
+    cluster.move_key::<Customer>(7, to).run().unwrap();
+    drop(cluster);
+    put_control_back(backend, "before");
+    is_older(backend, &LETTERS, "", &["epoch 1", "epoch 2"]);
+    // As if the process had died before it renewed the copies of the layout: only the old shard shows it.
+    for (shard, copy) in LETTERS.iter().zip(copies) {
+        let sql = format!("UPDATE {{table}} SET value = '{copy}' WHERE kind = 'layout' AND name = ''");
+        backend.plant(&[shard], "sharded_state", &sql);
+    }
+    is_older(backend, &LETTERS, &from, &["epoch 1", "a key has left the shard in epoch 2"]);
+}
+
+fn r50_the_first_shard_of_a_shared_database_is_not_moved_alone(backend: &Backend) {
+    let cluster = begun(backend);
+    let before = contents(&cluster);
+    assert_error(
+        cluster.plan_change().split("a", ["d", "e"]).build(),
+        ErrorKind::Configuration,
+        &[
+            "shard `a`",
+            "is the first of its database, which holds b, c, d, e too",
+            "make b, c sources of the change, too, and name targets in another database than d, e",
+        ],
+    );
+    assert!(cluster.changes().unwrap().is_empty());
+    assert_eq!((cluster.epoch(), contents(&cluster)), (1, before));
+}
+
+fn r50_the_shard_of_the_control_database_is_not_moved(backend: &Backend) {
+    let builder = |shards: &[&str]| backend.builder(shards).control(backend.url("b"));
+    fill(&builder(&LETTERS).create::<Models>().unwrap(), 20);
+    let cluster = builder(&MORE).create::<Models>().unwrap();
+    let before = contents(&cluster);
+    assert_error(
+        cluster.plan_change().replace("b", "d").build(),
+        ErrorKind::Configuration,
+        &["shard `b`", "the control database is in this shard", "naming it with `control`"],
+    );
+    assert!(cluster.changes().unwrap().is_empty());
+    assert_eq!((cluster.epoch(), contents(&cluster)), (1, before));
 }

@@ -14,6 +14,7 @@ mod keys;
 mod kinds;
 mod load;
 mod many_rows;
+mod migrations;
 mod model;
 mod models;
 mod mover;

@@ -6,8 +6,6 @@
 //! The commit is taken from this repository's history, and built below the target folder.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -55,43 +53,12 @@ struct Entry {
 
 type Models = (Account, Entry);
 
-/// Runs a command to its end, and returns what it prints.
-fn output(command: &mut Command) -> Vec<u8> {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} failed with {}:\n{stderr}", output.status);
-    output.stdout
-}
-
 /// The program, which is built with the library of the earlier commit at its first use.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("old_program");
-        let (library, own) = (folder.join(COMMIT), folder.join("program"));
-        if !library.join("Cargo.lock").exists() {
-            let archive = output(Command::new("git").current_dir(repository).args(["archive", COMMIT]));
-            fs::create_dir_all(&library).unwrap();
-            let mut tar =
-                Command::new("tar").current_dir(&library).arg("-x").stdin(Stdio::piped()).spawn().unwrap();
-            tar.stdin.take().unwrap().write_all(&archive).unwrap();
-            assert!(tar.wait().unwrap().success(), "the commit cannot be unpacked");
-        }
-        fs::create_dir_all(own.join("src")).unwrap();
-        let source = repository.join("tests/changes/old_program/main.rs");
-        fs::copy(source, own.join("src/main.rs")).unwrap();
-        let manifest = format!(
-            "[package]\nname = \"old_program\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
-             shard-runtime = {{ path = '{}', features = [\"postgres\"] }}\n",
-            library.join("shard-runtime").display()
-        );
-        fs::write(own.join("Cargo.toml"), manifest).unwrap();
-        fs::copy(library.join("Cargo.lock"), own.join("Cargo.lock")).unwrap();
-        let target = folder.join("target");
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-        output(Command::new(cargo).current_dir(&own).args(["build", "--quiet", "--target-dir"]).arg(&target));
-        target.join("debug").join("old_program")
+        sharded_tests::old_program::built(&folder, COMMIT, &["tests/changes/old_program/main.rs"])
     })
 }
 

@@ -1,21 +1,42 @@
 //! Clusters that earlier releases have made: this release opens, reads, writes and upgrades them without moving a row.
 //!
 //! The format on disk is a compatibility promise. `make.rs` has stored one cluster for each kind of database below a folder with
-//! the release's version; they are never changed.
+//! the release's version; they are never changed. Those of `0.1.0` were made before the layout was recorded. Those of
+//! `0.1.0-changed` have been through everything that is recorded since: a spare shard, a change of the layout, a moved key, a
+//! migration that waits for its contract, and an adoption.
 
+mod change;
 mod make;
 mod models;
+mod next;
+mod old_program;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use models::*;
+use next::{Loan, NewLoan};
 use shard_runtime::{Builder, Cluster, Sharded, Sql};
 use sharded_tests::postgres_server::Server;
 
 /// The releases whose clusters are stored.
-const RELEASES: [&str; 1] = ["0.1.0"];
+const RELEASES: [Release; 2] = [
+    Release { folder: "0.1.0", shards: &SHARDS, offices: ["a", "b", "c", "c"], epoch: 1 },
+    Release { folder: CHANGED, shards: &change::SHARDS, offices: ["a", "b", "d", "d"], epoch: 3 },
+];
+
+const CHANGED: &str = "0.1.0-changed";
+
+/// The clusters that a release has left.
+#[derive(Clone, Copy)]
+struct Release {
+    folder: &'static str,
+    shards: &'static [&'static str],
+    /// The shards of the offices North, South, East and West.
+    offices: [&'static str; 4],
+    epoch: u64,
+}
 
 const SHARDS: [&str; 3] = ["a", "b", "c"];
 
@@ -27,20 +48,20 @@ fn data(release: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("releases").join(release)
 }
 
-fn builder_of_files(folder: &Path) -> Builder {
-    SHARDS.iter().fold(Cluster::builder(), |builder, shard| {
+fn builder_of_files(folder: &Path, shards: &[&str]) -> Builder {
+    shards.iter().fold(Cluster::builder(), |builder, shard| {
         builder.shard(*shard, format!("sqlite:{}/{shard}.db", folder.display()))
     })
 }
 
-fn builder_of_prefixes(folder: &Path) -> Builder {
-    SHARDS.iter().fold(Cluster::builder(), |builder, shard| {
+fn builder_of_prefixes(folder: &Path, shards: &[&str]) -> Builder {
+    shards.iter().fold(Cluster::builder(), |builder, shard| {
         builder.shard(*shard, format!("sqlite:{}/all.db?prefix={shard}_", folder.display()))
     })
 }
 
-fn builder_of_schemas(server: &Server) -> Builder {
-    SHARDS.iter().fold(Cluster::builder(), |builder, shard| {
+fn builder_of_schemas(server: &Server, shards: &[&str]) -> Builder {
+    shards.iter().fold(Cluster::builder(), |builder, shard| {
         builder.shard(*shard, format!("{}?schema={shard}", server.url()))
     })
 }
@@ -75,7 +96,7 @@ fn rows(cluster: &Cluster) -> BTreeMap<(&'static str, String), i64> {
 }
 
 /// Reads everything that the program of the release has written, with each verb that chooses shards.
-fn read(cluster: &Cluster, invoices: u64) {
+fn read(cluster: &Cluster, release: Release, invoices: u64) {
     let mut session = cluster.session();
     let accounts = session.all(Account::select().order_by(Account::ID.asc()).all_shards()).unwrap();
     assert_eq!(accounts.len(), 12);
@@ -88,7 +109,8 @@ fn read(cluster: &Cluster, invoices: u64) {
         let transfers = session.all(account.children::<Transfer>()).unwrap();
         assert_eq!(transfers.iter().map(|transfer| transfer.cents).collect::<Vec<_>>(), [number]);
     }
-    for (region, shard) in [("North", "a"), ("South", "b"), ("East", "c"), ("West", "c")] {
+    assert_eq!(cluster.epoch(), release.epoch);
+    for (region, shard) in ["North", "South", "East", "West"].into_iter().zip(release.offices) {
         let office = session.one(Office::select().filter(Office::REGION.eq(region))).unwrap();
         assert_eq!(office.shard().name(), shard);
     }
@@ -127,17 +149,17 @@ fn write(cluster: &Cluster) {
 }
 
 /// Opens, upgrades, opens again and writes; no row moves before something is written.
-fn accepts(builder: &Builder, invoices: u64) {
+fn accepts(builder: &Builder, release: Release, invoices: u64) {
     let cluster = builder.clone().open::<Models>().unwrap();
     let before = rows(&cluster);
-    read(&cluster, invoices);
+    read(&cluster, release, invoices);
     drop(cluster);
     let cluster = builder.clone().create::<Models>().unwrap();
     assert_eq!(rows(&cluster), before);
-    read(&cluster, invoices);
+    read(&cluster, release, invoices);
     drop(cluster);
     let cluster = builder.clone().open::<Models>().unwrap();
-    read(&cluster, invoices);
+    read(&cluster, release, invoices);
     write(&cluster);
     drop(cluster);
     let cluster = builder.clone().open::<Models>().unwrap();
@@ -156,14 +178,14 @@ const STATEMENTS: usize = 31;
 #[test]
 fn opening_runs_no_more_statements() {
     let server = Server::start_with(&["log_statement=all"]);
-    drop(builder_of_schemas(&server).create::<Models>().unwrap());
+    drop(builder_of_schemas(&server, &SHARDS).create::<Models>().unwrap());
     let statements = || {
         let log = server.log();
         log.lines().filter(|line| line.contains("LOG:  execute") || line.contains("LOG:  statement")).count()
     };
     let count = || {
         let before = statements();
-        drop(builder_of_schemas(&server).open::<Models>().unwrap());
+        drop(builder_of_schemas(&server, &SHARDS).open::<Models>().unwrap());
         statements() - before
     };
     count();
@@ -171,26 +193,29 @@ fn opening_runs_no_more_statements() {
     assert!(run <= STATEMENTS, "{run} statements");
 }
 
+/// Returns a number from the control database of files.
+fn in_control(folder: &Path, sql: &str) -> i64 {
+    let raw = rusqlite::Connection::open(folder.join("control.db")).unwrap();
+    raw.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
 #[test]
 fn files_of_earlier_releases_are_opened() {
     for release in RELEASES {
-        let folder = copied(release, "files");
-        let record = |sql: &str| -> i64 {
-            let raw = rusqlite::Connection::open(folder.path().join("control.db")).unwrap();
-            raw.query_row(sql, [], |row| row.get(0)).unwrap()
-        };
+        let folder = copied(release.folder, "files");
+        let left = || in_control(folder.path(), "SELECT count(*) FROM sharded_redo WHERE shard = 'b'");
         // The release was killed before shard `b` had its part of the last transaction.
-        assert!(record("SELECT count(*) FROM sharded_redo WHERE shard = 'b'") > 0);
-        accepts(&builder_of_files(folder.path()), 9);
-        assert_eq!(record("SELECT count(*) FROM sharded_redo"), 0);
+        assert!(left() > 0, "{}", release.folder);
+        accepts(&builder_of_files(folder.path(), release.shards), release, 9);
+        assert_eq!(left(), 0);
     }
 }
 
 #[test]
 fn prefixes_of_earlier_releases_are_opened() {
     for release in RELEASES {
-        let folder = copied(release, "prefixes");
-        accepts(&builder_of_prefixes(folder.path()), 4);
+        let folder = copied(release.folder, "prefixes");
+        accepts(&builder_of_prefixes(folder.path(), release.shards), release, 4);
     }
 }
 
@@ -198,7 +223,95 @@ fn prefixes_of_earlier_releases_are_opened() {
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn servers_of_earlier_releases_are_opened() {
     for release in RELEASES {
-        let server = restored(release);
-        accepts(&builder_of_schemas(&server), 4);
+        let server = restored(release.folder);
+        accepts(&builder_of_schemas(&server, release.shards), release, 4);
     }
+}
+
+/// Beside the next release the first one reads everything.
+fn assert_changed_before_contract(builder: &Builder, invoices: u64) {
+    change::assert_changed(builder);
+    read(&builder.clone().open::<Models>().unwrap(), RELEASES[1], invoices);
+}
+
+/// Goes on where the release has stopped: at a change whose source is not retired, and a migration without its contract.
+fn goes_on(builder: &Builder, invoices: u64) {
+    assert_changed_before_contract(builder, invoices);
+    let cluster = builder.clone().open::<next::Models>().unwrap();
+    let status = cluster.migration_status().unwrap();
+    assert!(status.waits_for_contract(), "{status}");
+    let mut changes = cluster.changes().unwrap();
+    assert_eq!(changes.iter().map(|change| change.number()).collect::<Vec<_>>(), [1]);
+    changes.pop().unwrap().retire().unwrap();
+    drop(cluster);
+    builder.clone().migrate::<next::Models>(&next::migrations()).unwrap().contract().run(|_| {}).unwrap();
+    change::assert_changed(builder);
+    let error = builder.clone().open::<Models>().map(drop).unwrap_err();
+    assert!(error.to_string().contains("run a newer release"), "{error}");
+}
+
+#[test]
+fn what_files_of_earlier_releases_have_begun_is_ended() {
+    for kind in ["files", "prefixes"] {
+        let release = RELEASES[1];
+        let folder = copied(release.folder, kind);
+        match kind {
+            "files" => goes_on(&builder_of_files(folder.path(), release.shards), 9),
+            _ => goes_on(&builder_of_prefixes(folder.path(), release.shards), 4),
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
+fn what_servers_of_earlier_releases_have_begun_is_ended() {
+    let release = RELEASES[1];
+    let server = restored(release.folder);
+    goes_on(&builder_of_schemas(&server, release.shards), 4);
+}
+
+#[test]
+fn an_adopted_file_of_an_earlier_release_is_opened() {
+    let folder = copied(CHANGED, "adopted");
+    let builder = || change::builder_of_adopted(folder.path());
+    let read = |count: i64| {
+        let cluster = builder().open::<Loan>().unwrap();
+        let mut session = cluster.session();
+        let loans = session.all(Loan::select().order_by(Loan::ID.asc()).all_shards()).unwrap();
+        assert_eq!(loans.iter().map(|loan| loan.id).collect::<Vec<_>>(), (1..=count).collect::<Vec<_>>());
+        assert!(loans.iter().all(|loan| loan.shard().name() == "main"));
+        let by_book = Loan::select().filter(Loan::BOOK.eq("book 2"));
+        assert_eq!(session.one(by_book).unwrap().reader, "reader 2");
+        assert!(cluster.verify().unwrap().is_sound());
+        drop(session);
+        cluster
+    };
+    let cluster = read(4);
+    let mut session = cluster.session();
+    let new = NewLoan { branch: "south".into(), reader: "reader 5".into(), book: "book 5".into() };
+    assert_eq!(session.add(new).unwrap().id, 5);
+    session.commit().unwrap();
+    drop((session, cluster));
+    drop(builder().create::<Loan>().unwrap());
+    read(5);
+}
+
+/// Everything that an operator can do is done with the clusters of the first release.
+#[test]
+fn files_of_the_first_release_are_changed() {
+    let release = RELEASES[0];
+    let folder = copied(release.folder, "files");
+    change::change(&|shards| builder_of_files(folder.path(), shards));
+    assert_changed_before_contract(&builder_of_files(folder.path(), &change::SHARDS), 9);
+    let folder = copied(release.folder, "prefixes");
+    change::change(&|shards| builder_of_prefixes(folder.path(), shards));
+    assert_changed_before_contract(&builder_of_prefixes(folder.path(), &change::SHARDS), 4);
+}
+
+#[test]
+#[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
+fn servers_of_the_first_release_are_changed() {
+    let server = restored(RELEASES[0].folder);
+    change::change(&|shards| builder_of_schemas(&server, shards));
+    assert_changed_before_contract(&builder_of_schemas(&server, &change::SHARDS), 4);
 }

@@ -4,7 +4,8 @@
 //! cargo test -p sharded-tests --test releases -- --ignored make
 //! ```
 //!
-//! It writes `tests/releases/<version>/`, and refuses to replace a folder that exists: no later release writes these again.
+//! It writes `tests/releases/<version>/`, and `<version>-changed/` with clusters that were changed in every way. It refuses to
+//! replace a folder that exists: no later release writes these again.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +14,8 @@ use std::process::Command;
 use shard_runtime::{Builder, Cluster};
 
 use super::models::*;
-use super::{SHARDS, builder_of_files, builder_of_prefixes, builder_of_schemas, data};
+use super::next::Loan;
+use super::{SHARDS, builder_of_files, builder_of_prefixes, builder_of_schemas, change, data};
 use sharded_tests::postgres_server::Server;
 
 /// Adds the rows, each shard alone first, so that each has recorded its writer; then one transaction over all of them.
@@ -80,16 +82,18 @@ fn leave_pending(builder: Builder, folder: &Path) {
 
 /// Leaves one file of each database.
 fn compact(folder: &Path) {
+    // The lock of migrations is an empty file.
+    let _ = fs::remove_file(folder.join("control.db-migration"));
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     for path in paths.filter(|path| path.extension().is_some_and(|extension| extension == "db")) {
         raw(&path).execute_batch("PRAGMA journal_mode = DELETE; VACUUM; PRAGMA journal_mode = WAL").unwrap();
     }
 }
 
-fn dump(server: &Server, to: &Path) {
+fn dump(server: &Server, shards: &[&str], to: &Path) {
     let mut pg_dump = Command::new("pg_dump");
     pg_dump.args(["--no-owner", "--no-privileges", "--no-comments", "--inserts"]);
-    pg_dump.args(SHARDS.map(|shard| format!("--schema={shard}")));
+    pg_dump.args(shards.iter().map(|shard| format!("--schema={shard}")));
     let output = pg_dump.arg(server.url()).output().expect("pg_dump runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
@@ -99,21 +103,53 @@ fn dump(server: &Server, to: &Path) {
     fs::write(to, lines.join("\n") + "\n").unwrap();
 }
 
-#[test]
-#[ignore = "writes the clusters of this release once"]
-fn make() {
-    let release = data(env!("CARGO_PKG_VERSION"));
+/// Makes the clusters of files and prefixes, and of a server; `change` is called with how each is opened.
+fn make_in(release: &Path, shards: &[&str], change: impl Fn(&dyn Fn(&[&str]) -> Builder)) {
     assert!(!release.exists(), "{} exists: a release is stored once", release.display());
     for folder in ["files", "prefixes", "servers"] {
         fs::create_dir_all(release.join(folder)).unwrap();
     }
     let (files, prefixes) = (release.join("files"), release.join("prefixes"));
-    fill(&builder_of_files(&files).create::<Models>().unwrap());
-    leave_pending(builder_of_files(&files), &files);
-    fill(&builder_of_prefixes(&prefixes).create::<Models>().unwrap());
+    fill(&builder_of_files(&files, &SHARDS).create::<Models>().unwrap());
+    change(&|shards| builder_of_files(&files, shards));
+    leave_pending(builder_of_files(&files, shards), &files);
+    fill(&builder_of_prefixes(&prefixes, &SHARDS).create::<Models>().unwrap());
+    change(&|shards| builder_of_prefixes(&prefixes, shards));
     compact(&files);
     compact(&prefixes);
     let server = Server::start();
-    fill(&builder_of_schemas(&server).create::<Models>().unwrap());
-    dump(&server, &release.join("servers").join("dump.sql"));
+    fill(&builder_of_schemas(&server, &SHARDS).create::<Models>().unwrap());
+    change(&|shards| builder_of_schemas(&server, shards));
+    dump(&server, shards, &release.join("servers").join("dump.sql"));
+}
+
+/// Adopts a file of another program.
+fn make_adopted(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    raw(&folder.join("app.db"))
+        .execute_batch(
+            "CREATE TABLE loans (id INTEGER PRIMARY KEY AUTOINCREMENT, branch VARCHAR(10) NOT NULL, reader TEXT NOT NULL, book TEXT NOT NULL); \
+             CREATE INDEX readers ON loans (reader); CREATE UNIQUE INDEX books ON loans (book); \
+             INSERT INTO loans (branch, reader, book) VALUES ('north', 'reader 1', 'book 1'), ('south', 'reader 2', 'book 2'), \
+             ('north', 'reader 3', 'book 3'), ('south', 'reader 4', 'book 4')",
+        )
+        .unwrap();
+    let adoption = change::builder_of_adopted(folder).adopt::<Loan>().unwrap();
+    assert!(adoption.report().is_fit(), "{}", adoption.report());
+    drop(adoption.run().unwrap());
+    compact(folder);
+}
+
+#[test]
+#[ignore = "writes the clusters of this release once"]
+fn make() {
+    make_in(&data(env!("CARGO_PKG_VERSION")), &SHARDS, |_| {});
+}
+
+#[test]
+#[ignore = "writes the clusters of this release once"]
+fn make_changed() {
+    let release = data(concat!(env!("CARGO_PKG_VERSION"), "-changed"));
+    make_in(&release, &change::SHARDS, change::change);
+    make_adopted(&release.join("adopted"));
 }

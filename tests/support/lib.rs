@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod numbers;
+pub mod old_program;
 pub mod postgres_server;
 pub mod waiting;
 

@@ -147,14 +147,30 @@ impl Server {
 
     /// Copies the data of a server that was stopped; [`Server::bring_back`] puts the copy in its place.
     pub fn save(&self) {
+        self.remove_folder("saved");
         self.copy_folder("data", "saved");
     }
 
     /// Replaces the data of a stopped server by the saved data.
     pub fn bring_back(&self) {
+        self.remove_folder("newer");
         fs::rename(self.folder.path().join("data"), self.folder.path().join("newer"))
             .expect("the data is moved");
         self.copy_folder("saved", "data");
+    }
+
+    /// Replaces the data of a server that was stopped by what [`Server::bring_back`] has replaced.
+    pub fn bring_newer_back(&self) {
+        self.remove_folder("data");
+        fs::rename(self.folder.path().join("newer"), self.folder.path().join("data"))
+            .expect("the data is moved");
+    }
+
+    fn remove_folder(&self, name: &str) {
+        match fs::remove_dir_all(self.folder.path().join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{name}: {error}"),
+            _ => {}
+        }
     }
 
     fn copy_folder(&self, from: &str, to: &str) {

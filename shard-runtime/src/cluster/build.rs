@@ -118,6 +118,7 @@ impl Builder {
                 adopts: self.adopts,
                 differences: Mutex::default(),
                 absent: Mutex::default(),
+                has_older_control: AtomicBool::default(),
             },
             timeout,
             prepares: durable > 1 && !self.without_prepared_transactions,

@@ -291,9 +291,19 @@ fn check_shards(cluster: &Cluster, sources: &[String], targets: &[String]) -> Re
             .collect();
         // The database keeps the name and the version of its first shard.
         if layout.first_in(place.database) == shard.index() && !in_database.is_empty() {
+            let is_target = |name: &&str| targets.iter().any(|target| target == name);
+            let (beside, others): (Vec<&str>, Vec<&str>) = in_database.iter().copied().partition(is_target);
+            let mut remedies = Vec::new();
+            if !others.is_empty() {
+                remedies.push(format!("make {} sources of the change, too", others.join(", ")));
+            }
+            if !beside.is_empty() {
+                remedies.push(format!("name targets in another database than {}", beside.join(", ")));
+            }
             let message = format!(
-                "the shard is the first of its database, which holds {} too; make them sources of the change, too",
-                in_database.join(", ")
+                "the shard is the first of its database, which holds {} too; {}",
+                in_database.join(", "),
+                remedies.join(", and ")
             );
             return wrong(ErrorKind::Configuration, message, name);
         }

@@ -6,9 +6,9 @@ use crate::driver::{Connection, Expected};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::own_tables;
-use crate::planner::sql::Namespace;
+use crate::planner::sql::{Dialect, Namespace};
 use crate::schema::Shard;
-use crate::transaction::change;
+use crate::transaction::change::{self, Part};
 use crate::transaction::facts::{self, Kind};
 use crate::transaction::{CLUSTER, Database};
 
@@ -87,17 +87,47 @@ pub(in super::super) struct Found {
     shard: String,
     /// Its copy of the layout; absent in a shard of an older release.
     pub(in super::super) layout: Option<String>,
+    /// Its part in a change of the layout.
+    pub(super) part: Option<Part>,
+    /// The epoch in which the last key has left it, if it is in a file.
+    left: String,
+    version: String,
+}
+
+impl Found {
+    /// The change of this cluster that has given the shard the name of a retired one.
+    pub(super) fn retired_by(&self, cluster: &str, shard: &str) -> Option<u64> {
+        change::retired_by(&self.shard, shard).filter(|_| self.cluster == cluster)
+    }
+
+    /// The epoch in which the last key has left the shard; 0 if none has.
+    pub(super) fn left(&self, dialect: Dialect) -> u64 {
+        // A server keeps it in place of the version, which nothing else needs there.
+        let epoch = if dialect.is_on_server() { &self.version } else { &self.left };
+        epoch.parse().unwrap_or_default()
+    }
 }
 
 /// Returns the recorded identity of a database; `None` if it is not a shard.
 pub(in super::super) fn identity(connection: &dyn Connection, names: &Namespace) -> Result<Option<Found>> {
     let (table, state) = (names.table(own_tables::SHARD), names.table(facts::TABLE));
-    let digest = format!("(SELECT value FROM {state} WHERE kind = '{}' AND name = '')", Kind::Layout.name());
-    let sql = format!("SELECT cluster, shard, coalesce({digest}, '') FROM {table}");
+    let own = |kind: Kind| {
+        format!("coalesce((SELECT value FROM {state} WHERE kind = '{}' AND name = ''), '')", kind.name())
+    };
+    let left = format!("coalesce(({}), '')", Dialect::Sqlite.left_epoch_sql(names));
+    let sql = format!(
+        "SELECT cluster, shard, {}, {}, {left}, CAST(version AS TEXT) FROM {table}",
+        own(Kind::Layout),
+        own(Kind::Change)
+    );
     let rows = match facts::texts(connection, &sql, &[]) {
         // The table of facts does not exist, or the role has no right to read it.
         Err(error) if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Denied) => {
-            match facts::texts(connection, &format!("SELECT cluster, shard, '' FROM {table}"), &[]) {
+            match facts::texts(
+                connection,
+                &format!("SELECT cluster, shard, '', '', '', CAST(version AS TEXT) FROM {table}"),
+                &[],
+            ) {
                 Err(error) if error.kind() == ErrorKind::Schema => return Ok(None),
                 rows => rows?,
             }
@@ -113,5 +143,6 @@ pub(in super::super) fn identity(connection: &dyn Connection, names: &Namespace)
     };
     let text = |index: usize| row.get(index).cloned().unwrap_or_default();
     let layout = Some(text(2)).filter(|digest| !digest.is_empty());
-    Ok(Some(Found { cluster: text(0), shard: text(1), layout }))
+    let part = Part::parse(&text(3));
+    Ok(Some(Found { cluster: text(0), shard: text(1), layout, part, left: text(4), version: text(5) }))
 }

@@ -4,14 +4,16 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::identity::identity;
+use super::identity::{Found, check_found, identity};
 use super::{Opening, refuse_rows};
 use crate::driver::{Connection, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Place;
 use crate::planner::own_tables;
 use crate::planner::sql::{Dialect, Namespace, literal};
-use crate::transaction::facts::{self, Kind};
+use crate::schema::Shard;
+use crate::transaction::change::KeyMoveRecord;
+use crate::transaction::facts::{self, Facts, Kind};
 use crate::transaction::recorded::{
     Line, Lines, LinesOfShard, RecordedLayout, SHARDS, Stamp, copy_text, parse_copy,
 };
@@ -70,21 +72,60 @@ impl Opening<'_> {
         if is_known(&now) {
             return Ok(());
         }
-        let at = self.control.driver.describe();
-        let message = match of(copy) > now.epoch {
-            true => format!(
-                "the control database at {at} is older than the shard, as if it was restored alone: it has recorded epoch {} of \
-                 the layout, and the shard epoch {}; restore a newer copy of it, or the whole cluster from one backup",
-                now.epoch,
-                of(copy)
-            ),
-            false => format!(
-                "epoch {} of the layout recorded in the shard differs from that in the control database at {at}: one of the two \
-                 was edited; restore the shard, or the control database",
-                now.epoch
-            ),
-        };
+        if of(copy) > now.epoch {
+            let (recorded, found) = (now.epoch, of(copy));
+            return Err(self.older_control(&format!(
+                "it has recorded epoch {recorded} of the layout, and the shard epoch {found}"
+            )));
+        }
+        let message = format!(
+            "epoch {} of the layout recorded in the shard differs from that in the control database at {}: one of the two was \
+             edited; restore the shard, or the control database",
+            now.epoch,
+            self.control.driver.describe()
+        );
         Err(Error::new(ErrorKind::WrongDatabase, message))
+    }
+
+    /// Checks the identity of a shard, and compares what it records about changes with the control database, which records it
+    /// first: that it is retired, the attempt of its part in a change, and the epoch in which the last key has left it.
+    pub(super) fn check_known(&self, found: &Found, shard: &Shard, dialect: Dialect) -> Result<()> {
+        let (name, left) = (shard.name(), found.left(dialect));
+        let retired = found.retired_by(&self.control.cluster, name);
+        if retired.is_none() {
+            check_found(found, shard, &self.control.cluster)?;
+        }
+        let attempt = retired.max(found.part.map(|part| part.attempt)).unwrap_or_default();
+        if attempt > last_attempt(self.facts) || !knows_key(self.facts, self.record().epoch, name, left) {
+            // A change may have begun since the facts were read, or a key may have moved.
+            let now = self.control.facts().map_err(|error| self.unreadable_record(error))?;
+            let (given, epoch) = (last_attempt(&now), now.layout().epoch);
+            if attempt > given {
+                let change = retired.or(found.part.map(|part| part.change)).unwrap_or_default();
+                return Err(self.older_control(&format!(
+                    "it has given attempts of changes up to {given}, and the shard has a part in change {change} with attempt \
+                     {attempt}"
+                )));
+            }
+            if !knows_key(&now, epoch, name, left) {
+                return Err(self.older_control(&format!(
+                    "it has recorded epoch {epoch} of the layout, and a key has left the shard in epoch {left}"
+                )));
+            }
+        }
+        // A source that is about to be retired.
+        check_found(found, shard, &self.control.cluster)
+    }
+
+    /// The error of a control database that is older than a shard. Every shard is refused, also one without keys.
+    fn older_control(&self, why: &str) -> Error {
+        self.has_older_control.store(true, Ordering::Relaxed);
+        let message = format!(
+            "the control database at {} is older than the shard, as if it was restored alone: {why}; restore a newer copy of it, \
+             or the whole cluster from one backup",
+            self.control.driver.describe()
+        );
+        Error::new(ErrorKind::WrongDatabase, message)
     }
 
     /// Returns the copy of the layout that a shard with these lines should have, if it differs.
@@ -220,6 +261,17 @@ impl Opening<'_> {
         facts::record_own(connection, names, dialect, Kind::Layout, &record.copy_text())?;
         mark_as_moved(connection, names, dialect)
     }
+}
+
+/// Whether control knows that a key has left a shard: by the epoch of its layout, or because the key is still being moved.
+fn knows_key(facts: &Facts, epoch: u64, shard: &str, left: u64) -> bool {
+    left <= epoch
+        || KeyMoveRecord::of(facts).is_some_and(|moved| moved.from == shard && moved.epoch + 1 == left)
+}
+
+/// Returns the last attempt of a change that control has given; 0 if it has given none.
+fn last_attempt(facts: &Facts) -> u64 {
+    facts.number(Kind::Attempt, "").and_then(|last| u64::try_from(last).ok()).unwrap_or_default()
 }
 
 /// Returns the lines that an older release has recorded in a shard.

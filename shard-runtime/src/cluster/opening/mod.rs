@@ -12,7 +12,7 @@ mod layout;
 mod lost;
 mod servers;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) use identity::{check_control, check_found, check_identity, check_name, expected, identity};
@@ -60,6 +60,8 @@ pub(super) struct Opening<'o> {
     pub(super) differences: Mutex<Vec<Difference>>,
     /// The spare shards that could not be opened, and the reasons.
     pub(super) absent: Mutex<Vec<(String, String)>>,
+    /// Set if a shard shows that the control database is an older copy.
+    pub(super) has_older_control: AtomicBool,
 }
 
 impl Opening<'_> {
@@ -81,11 +83,11 @@ impl Opening<'_> {
         let shards = || layout.shards_in(database);
         for shard in shards() {
             // Read before the transaction: on a server, a failed statement would abort it.
-            let names = &layout.place(shard.index())?.names;
+            let Place { names, dialect, .. } = layout.place(shard.index())?;
             let checked = match identity(connection, names)? {
                 None if self.must_exist(shard) => Err(self.absent(connection, shard, database)),
                 None => Ok(()),
-                Some(found) => check_found(&found, shard, &self.control.cluster).and_then(|()| {
+                Some(found) => self.check_known(&found, shard, *dialect).and_then(|()| {
                     if self.is_replaced(shard) { Err(self.is_not_lost(shard, database)) } else { Ok(()) }
                 }),
             };
@@ -215,7 +217,12 @@ impl Opening<'_> {
                 Ok(mut found) if shard.role() == ShardRole::Serving => differences.append(&mut found),
                 Ok(found) if found.is_empty() => {}
                 Ok(found) => self.note_absent(shard, &schema::error(found)),
-                Err(error) if shard.role() == ShardRole::Serving => return Err(error),
+                Err(error)
+                    if shard.role() == ShardRole::Serving
+                        || self.has_older_control.load(Ordering::Relaxed) =>
+                {
+                    return Err(error);
+                }
                 Err(error) => self.note_absent(shard, &error),
             }
         }
@@ -234,7 +241,7 @@ impl Opening<'_> {
         let Some(found) = identity(connection, names)? else {
             return Err(self.absent(connection, shard, database));
         };
-        check_found(&found, shard, &self.control.cluster)?;
+        self.check_known(&found, shard, place.dialect)?;
         let lines = self.recorded(connection, names, found.layout.as_deref())?;
         let mode = if self.migrates { Mode::Create } else { Mode::Open };
         self.declared.compare(lines.lines(), &lines.digest, mode)?;

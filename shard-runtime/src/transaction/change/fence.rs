@@ -55,7 +55,14 @@ pub(crate) fn hidden_name(change: u64, at: usize) -> String {
 
 /// Returns the name in the identity of a hidden shard.
 fn retired_name(shard: &str, change: u64) -> String {
-    format!("{shard}, retired by change {change}")
+    format!("{shard}{RETIRED}{change}")
+}
+
+const RETIRED: &str = ", retired by change ";
+
+/// The change that has given a shard this name because it was hidden.
+pub(crate) fn retired_by(name: &str, shard: &str) -> Option<u64> {
+    name.strip_prefix(shard)?.strip_prefix(RETIRED)?.parse().ok()
 }
 
 fn name_shard(connection: &dyn Connection, place: &Place, name: &str) -> Result<()> {

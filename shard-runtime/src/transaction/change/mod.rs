@@ -18,7 +18,7 @@ pub(crate) use copied::{CopyRecord, claim_copy, end_copy, enter_copy, guard, let
 pub(crate) use fence::FENCE;
 pub(crate) use fence::{
     drop_triggers, hidden, hidden_name, hide, is_gone, make_fence, remove_fence, rename, retire_part,
-    triggers, unfence,
+    retired_by, triggers, unfence,
 };
 pub(crate) use follow::{Switching, refuse_serving};
 pub(crate) use in_control::is_running;

@@ -44,7 +44,7 @@ impl Role {
 }
 
 impl Part {
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
         let word = parts.next()?;
         let role = Role::ALL.into_iter().find(|role| role.name() == word)?;

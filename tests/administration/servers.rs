@@ -46,7 +46,7 @@ fn every_command_runs_on_servers() {
         assert_eq!(finding(&read, "europe", check).0, "fine", "{read}");
     }
     let (state, most) = finding(&read, "asia", "max_prepared_transactions");
-    assert!(state == "warning" && most.starts_with("20, and 100 connections"), "{most}");
+    assert!(state == "warning" && most.starts_with("20, fewer than the 100 connections"), "{most}");
     assert!(
         refused(&builder, "restore --check copy", Outcome::Wrong).contains("only copies of SQLite files")
     );

@@ -1,7 +1,6 @@
 //! A program of the commit before changes of the layout were added writes through a change. It checks no fences, epochs and
 //! attempts, and it must fail instead of writing a row that is lost. Started again with all shards, it reads the recorded
-//! layout and writes
-//! the right ones. R51.
+//! layout and writes the right ones. R51.
 //!
 //! The commit is taken from this repository's history, and built below the target folder.
 

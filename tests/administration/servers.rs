@@ -170,6 +170,18 @@ fn a_frozen_server_is_unknown_after_the_timeout() {
 }
 
 #[test]
+fn the_doctor_names_a_standby() {
+    let (asia, europe) = (Server::start(), Server::start());
+    drop(fill(builder(&asia.url(), &europe.url())));
+    let standby = europe.standby();
+    let read = json(&builder(&asia.url(), &standby.url()), "doctor", Outcome::Wrong);
+    let (state, message) = finding(&read, "europe", "recovery");
+    assert_eq!(state, "wrong", "{read}");
+    assert!(message.contains("is a standby") && message.contains("name the primary in the URL"), "{message}");
+    assert_eq!(finding(&read, "asia", "recovery"), ("fine".to_owned(), "the server is a primary".to_owned()));
+}
+
+#[test]
 fn the_doctor_names_settings_that_lose_commits_or_hang() {
     let asia = Server::start_with(&["max_prepared_transactions=0"]);
     let europe = Server::start();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use shard_runtime::{Cluster, ErrorKind, Session, Sharded, Stats, TransactionState};
+use shard_runtime::{Cluster, ErrorKind, Session, Sharded, Sql, Stats, TransactionState};
 
 use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, Watched, assert_error};
 use crate::models::*;
@@ -18,6 +18,10 @@ on_every_backend! {
         a_transaction_that_runs_again_is_counted;
     only on_disk:
         waits_for_write_locks_are_counted;
+    only Schemas Servers:
+        waits_for_row_locks_on_servers_are_counted;
+    only Prefixed Schemas:
+        waits_for_connections_are_counted;
     only Files:
         a_shard_that_is_gone_or_another_one_is_not_healthy,
         a_shard_that_is_damaged_has_its_error_in_the_status,
@@ -116,6 +120,57 @@ fn waits_for_write_locks_are_counted(backend: &Backend) {
     });
     let locks = cluster.stats().locks;
     assert!(locks.waits >= 1 && locks.waited > Duration::ZERO, "{locks:?}");
+}
+
+fn waits_for_row_locks_on_servers_are_counted(backend: &Backend) {
+    let cluster = Cluster::clone(&backend.create::<City>(&CONTINENTS));
+    let row = cluster.transaction(|session| session.add(city(Continent::Asia, "held"))).unwrap();
+    let rename = |session: &mut Session, name: &str| {
+        let mut row = session.get::<City>(row.id)?.expect("it was added");
+        row.name = name.into();
+        session.update(&mut row)?;
+        session.flush()
+    };
+    let mut holder = cluster.session();
+    rename(&mut holder, "first").unwrap();
+    // A statement that takes as long as a wait, and waits for no lock.
+    let slow = Sql::new("SELECT 1 AS one FROM pg_sleep(0.5)");
+    holder.one(slow.on_shard("asia")).unwrap();
+    assert_eq!(cluster.stats().locks.waits, 0);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| cluster.transaction(|session| rename(session, "second")).unwrap());
+        let began = Instant::now();
+        while cluster.stats().locks.waits == 0 {
+            assert!(began.elapsed() < 20 * SECOND, "the wait is not counted");
+            std::thread::yield_now();
+        }
+        holder.commit().unwrap();
+        waiter.join().unwrap();
+    });
+    let locks = cluster.stats().locks;
+    assert!(locks.waits == 1 && locks.waited > Duration::ZERO, "{locks:?}");
+}
+
+fn waits_for_connections_are_counted(backend: &Backend) {
+    let builder = backend.builder(&CONTINENTS).connections(1);
+    let cluster = builder.create::<City>().unwrap();
+    let mut holder = cluster.session();
+    holder.add(city(Continent::Asia, "held")).unwrap();
+    holder.flush().unwrap();
+    assert_eq!((cluster.stats().connections.waits, cluster.stats().connections.limit), (0, 1));
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| cluster.session().one(City::select().all_shards().count()).unwrap());
+        let began = Instant::now();
+        while cluster.stats().connections.waits == 0 {
+            assert!(began.elapsed() < 20 * SECOND, "the session does not wait");
+            std::thread::yield_now();
+        }
+        holder.commit().unwrap();
+        drop(holder);
+        assert_eq!(waiter.join().unwrap(), 1);
+    });
+    let connections = cluster.stats().connections;
+    assert!(connections.waits == 1 && connections.waited > Duration::ZERO, "{connections:?}");
 }
 
 #[derive(Sharded, Clone, Debug)]

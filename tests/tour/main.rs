@@ -149,9 +149,12 @@ fn tour(tour: &Tour) -> Vec<String> {
     });
     assert!(contracted.is_some());
     let refused = first.ends_refused();
-    for text in
-        ["is at schema version ", "has changed columns that earlier releases use", "run the newest release"]
-    {
+    for text in [
+        "this program knows schema version 1, shard `",
+        "` is at schema version ",
+        "has changed columns that earlier releases use",
+        "run the newest release",
+    ] {
         assert!(refused.contains(text), "{refused}");
     }
     let again = tour.try_run(RELEASE_1, "write again.log again.stop 0");

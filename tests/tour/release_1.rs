@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use shard_runtime::{Builder, Cluster, ErrorKind, Parent, Session, Sharded};
+use shard_runtime::{Builder, Cluster, ErrorKind, Migrations, Parent, Session, Sharded};
 
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "users")]
@@ -108,6 +108,9 @@ impl Change {
 
 /// Writes until the file `stop` exists, and logs each change that is committed.
 fn write(log: &Path, stop: &Path, first: i64) -> Result<ExitCode, Box<dyn Error>> {
+    // As a program does that migrates when it starts: it has no steps, so that it knows version 1. If the cluster has steps of a
+    // newer release, that fails, and this release runs on.
+    drop(builder().migrate::<Models>(&Migrations::new()));
     let cluster = match builder().open::<Models>() {
         Ok(cluster) => cluster,
         Err(error) => return Ok(refused(&error)),

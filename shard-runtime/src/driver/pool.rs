@@ -64,6 +64,12 @@ impl WaitCounter {
         WaitTimer { counter: self, began: Instant::now() }
     }
 
+    /// Counts waits that are measured elsewhere, and their time.
+    pub(crate) fn add(&self, waits: u64, time: Duration) {
+        self.waits.fetch_add(waits, Ordering::Relaxed);
+        self.nanoseconds.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// Returns the number of waits that have begun, and the time of those that have ended.
     pub(crate) fn total(&self) -> (u64, Duration) {
         let time = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed));

@@ -1,9 +1,38 @@
 //! The version of a shard's schema, for the errors of a program that is older. Uses `driver` and `facts`.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use super::{Cluster, facts};
 use crate::driver::Mode;
 use crate::error::{Error, ErrorKind};
 use crate::planner::own_tables;
+
+/// The last step of the migrations that this process was given, by the cluster's id: it is the version that the program knows.
+static KNOWN: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
+
+/// Notes the version of the schema that this program has the migrations of.
+pub(crate) fn note_known_version(cluster: &str, version: u32) {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(cluster.to_owned(), version);
+}
+
+fn known_version(cluster: &str) -> Option<u32> {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).copied()
+}
+
+/// Returns the reason why an older program is refused, and the remedy.
+fn refusal(shard: &str, (version, step): (&str, &str), known: Option<u32>) -> String {
+    let is_older = |known: &u32| version.parse().is_ok_and(|version: u32| *known < version);
+    let known = match known.filter(is_older) {
+        Some(known) => format!("this program knows schema version {known}, "),
+        // It was given no migrations: the models alone have no version.
+        None => String::new(),
+    };
+    format!(
+        "{known}shard `{shard}` is at schema version {version}, and step {version} `{step}` has changed columns that earlier \
+         releases use; run the newest release of this program"
+    )
+}
 
 impl Cluster {
     /// Adds the version of the shard's schema to an error that a contracted column can have caused.
@@ -15,10 +44,8 @@ impl Cluster {
             None => error,
             Some((version, step)) => {
                 let shard = error.shard().unwrap_or_default().to_owned();
-                error.of_schema_version(&format!(
-                    "shard `{shard}` is at schema version {version}, and step {version} `{step}` has changed columns that earlier \
-                     releases use; run the newest release of this program"
-                ))
+                let known = known_version(self.id());
+                error.of_schema_version(&refusal(&shard, (&version, &step), known))
             }
         }
     }
@@ -46,5 +73,23 @@ impl Cluster {
         let is_about_it = |does: &str| column.as_ref().is_some_and(|column| does.contains(column));
         let mut contracted = steps.filter(|[.., phase, does]| phase == "done" || is_about_it(does));
         contracted.next().map(|[step, name, ..]| (step, name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_the_program_is_named_if_it_is_known_and_older() {
+        let refused = |known| refusal("asia", ("4", "full name"), known);
+        let text = "shard `asia` is at schema version 4, and step 4 `full name` has changed columns";
+        assert!(refused(Some(3)).starts_with(&format!("this program knows schema version 3, {text}")));
+        for known in [None, Some(4), Some(5)] {
+            assert!(refused(known).starts_with(text), "{}", refused(known));
+        }
+        note_known_version("a cluster", 2);
+        note_known_version("a cluster", 3);
+        assert_eq!((known_version("a cluster"), known_version("another one")), (Some(3), None));
     }
 }

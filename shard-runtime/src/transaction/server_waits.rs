@@ -11,9 +11,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{Age, Cluster, ClusterState, WriteLocks};
-use crate::driver::{Connection, Interrupter};
+use crate::driver::{Connection, Interrupter, WaitCounter};
 use crate::error::Result;
 use crate::value::Value;
 
@@ -26,6 +27,8 @@ pub(crate) struct ServerWaits {
     state: Mutex<State>,
     waits: AtomicU64,
     is_searched: AtomicBool,
+    /// The waits of which a server has told that a lock is waited for.
+    pub(crate) counted: WaitCounter,
 }
 
 #[derive(Default)]
@@ -41,6 +44,10 @@ struct Wait {
     /// Makes the wait fail.
     end: Interrupter,
     blockers: Vec<Age>,
+    /// When it was noticed.
+    began: Instant,
+    /// Whether it is counted: without an answer of the server the statement may only be slow.
+    is_counted: bool,
 }
 
 /// A session that writes on a server, until this is dropped.
@@ -53,7 +60,8 @@ impl Drop for ServerWriter {
     fn drop(&mut self) {
         let mut state = self.waits.lock();
         let age = state.writers.remove(&self.process);
-        state.waiting.remove(&self.process);
+        let wait = state.waiting.remove(&self.process);
+        self.waits.count_end(wait);
         state.waiting.values_mut().for_each(|wait| wait.blockers.retain(|blocker| Some(*blocker) != age));
     }
 }
@@ -77,16 +85,28 @@ impl ServerWaits {
         let Some(&age) = state.writers.get(&process) else { return false };
         state.waiting.entry(process).or_insert_with(|| {
             let number = self.waits.fetch_add(1, Ordering::Relaxed);
-            Wait { number, age, end, blockers: Vec::new() }
+            Wait { number, age, end, blockers: Vec::new(), began: Instant::now(), is_counted: false }
         });
         let elsewhere =
             state.waiting.iter().any(|((database, _), wait)| *database != process.0 && wait.age != age);
         elsewhere || files.waits().iter().any(|(waiter, _)| *waiter != age)
     }
 
+    /// Whether it is not known yet that the wait of a writer is one for a lock.
+    fn is_unknown(&self, process: Process) -> bool {
+        self.lock().waiting.get(&process).is_some_and(|wait| !wait.is_counted)
+    }
+
     /// Notes that the wait of a writer is over.
     pub(crate) fn wait_ended(&self, process: Process) {
-        self.lock().waiting.remove(&process);
+        let wait = self.lock().waiting.remove(&process);
+        self.count_end(wait);
+    }
+
+    fn count_end(&self, wait: Option<Wait>) {
+        if let Some(Wait { began, is_counted: true, .. }) = wait {
+            self.counted.add(0, began.elapsed());
+        }
     }
 
     /// Returns the waits on each database.
@@ -101,12 +121,26 @@ impl ServerWaits {
     /// Notes which processes block a wait, unless it has ended.
     fn note_blockers(&self, (database, process): Process, number: u64, blockers: &[i32]) {
         let mut state = self.lock();
+        // Other processes, too.
+        let is_lock = !blockers.is_empty();
         let blockers =
             blockers.iter().filter_map(|blocker| state.writers.get(&(database, *blocker)).copied());
         let blockers = blockers.collect();
         if let Some(wait) = state.waiting.get_mut(&(database, process)).filter(|wait| wait.number == number) {
             wait.blockers = blockers;
+            if is_lock && !wait.is_counted {
+                wait.is_counted = true;
+                self.counted.add(1, Duration::ZERO);
+            }
         }
+    }
+
+    /// Whether sessions wait that could be on a cycle which no server sees.
+    fn are_on_several_databases(&self, files: &WriteLocks) -> bool {
+        let state = self.lock();
+        let mut waiting = state.waiting.iter();
+        let Some(((database, _), _)) = waiting.next() else { return false };
+        waiting.any(|((other, _), _)| other != database) || !files.waits().is_empty()
     }
 
     /// Makes the youngest session of each cycle fail.
@@ -151,7 +185,8 @@ pub(crate) fn observe(inner: Arc<ClusterState>, process: Process, end: Option<In
     match end {
         None => inner.server_waits.wait_ended(process),
         Some(end) => {
-            if inner.server_waits.waits(process, end, &inner.write_locks) {
+            let may_be_a_deadlock = inner.server_waits.waits(process, end, &inner.write_locks);
+            if may_be_a_deadlock || inner.server_waits.is_unknown(process) {
                 search_aside(inner);
             }
         }
@@ -187,7 +222,10 @@ impl Search {
                 }
             }
         }
-        waits.break_cycles(&self.cluster.0.write_locks);
+        // A server ends a deadlock among its own transactions itself.
+        if waits.are_on_several_databases(&self.cluster.0.write_locks) {
+            waits.break_cycles(&self.cluster.0.write_locks);
+        }
     }
 }
 
@@ -294,6 +332,29 @@ mod tests {
     }
 
     #[test]
+    fn only_a_wait_for_a_lock_is_counted() {
+        let world = world(3);
+        let _writers = [world.writes(0, &[0, 1]), world.writes(1, &[0])];
+        let slow = world.writes(2, &[0]);
+        world.waits_for(2, 0, &[]);
+        assert!(world.waits.is_unknown((0, 2)));
+        drop(slow);
+        // The lock is held by a process of another program.
+        world.waits_for(0, 0, &[77]);
+        world.waits_for(0, 0, &[77]);
+        assert!(!world.waits.is_unknown((0, 0)));
+        assert!(!world.waits.are_on_several_databases(&world.files));
+        assert_eq!(world.waits.counted.total(), (1, Duration::ZERO), "its time is counted when it ends");
+        world.waits.wait_ended((0, 0));
+        let (waits, waited) = world.waits.counted.total();
+        assert!(waits == 1 && waited > Duration::ZERO);
+        world.waits_for(0, 0, &[1]);
+        world.waits_for(1, 0, &[0]);
+        assert!(!world.waits.are_on_several_databases(&world.files), "the server sees this cycle itself");
+        assert_eq!(world.waits.counted.total().0, 3);
+    }
+
+    #[test]
     fn a_cycle_over_a_file_and_a_server_is_noticed() {
         let world = world(2);
         let _writers = [world.writes(0, &[0]), world.writes(1, &[0])];
@@ -307,6 +368,7 @@ mod tests {
                 std::thread::yield_now();
             }
             assert!(world.waits_for(1, 0, &[0]));
+            assert!(world.waits.are_on_several_databases(&world.files));
             assert_eq!(world.ended(), [0, 1]);
             drop(held);
             waiting.join().unwrap().unwrap();

@@ -58,6 +58,9 @@ impl CheckState {
 /// The part of a file system that should be free, and the part that must be.
 const FREE: (f64, f64) = (0.10, 0.01);
 
+/// The age of a prepared transaction whose program has not ended it in time.
+const OLD: Duration = Duration::from_secs(60 * 60);
+
 /// A write-ahead log of this size is reported: a reader prevents its truncation.
 const LONG_LOG: u64 = 256 * 1024 * 1024;
 
@@ -159,16 +162,20 @@ fn log_size(path: &Path) -> (CheckState, String) {
     match fs::metadata(&log) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => (CheckState::Fine, "empty".to_owned()),
         Err(error) => io(Path::new(&log), &error),
-        Ok(found) if found.len() < LONG_LOG => (CheckState::Fine, format!("{} bytes", found.len())),
-        Ok(found) => {
-            let message = format!(
-                "{} bytes: a session that stays open keeps the log from being shortened; end it, or run \
-                 PRAGMA wal_checkpoint(TRUNCATE)",
-                found.len()
-            );
-            (CheckState::Warning, message)
-        }
+        Ok(found) => log_of(found.len()),
     }
+}
+
+/// Judges a write-ahead log by its size.
+fn log_of(bytes: u64) -> (CheckState, String) {
+    if bytes < LONG_LOG {
+        return (CheckState::Fine, format!("{bytes} bytes"));
+    }
+    let message = format!(
+        "{bytes} bytes: a session that stays open keeps the log from being shortened; end it, or run \
+         PRAGMA wal_checkpoint(TRUNCATE)"
+    );
+    (CheckState::Warning, message)
 }
 
 #[cfg(unix)]
@@ -179,7 +186,17 @@ fn free_disk(path: &Path) -> (CheckState, String) {
         Err(error) => return io(folder, &error.into()),
     };
     let free = found.f_bavail.saturating_mul(found.f_frsize);
-    let share = found.f_bavail as f64 / found.f_blocks.max(1) as f64;
+    free_share(free, found.f_bavail as f64 / found.f_blocks.max(1) as f64)
+}
+
+#[cfg(not(unix))]
+fn free_disk(_: &Path) -> (CheckState, String) {
+    (CheckState::Unknown, "not measured on this system".to_owned())
+}
+
+/// Judges a file system by its free bytes and their share of it.
+#[cfg(any(unix, test))]
+fn free_share(free: u64, share: f64) -> (CheckState, String) {
     let text = format!("{free} bytes free, {:.0} %", share * 100.0);
     let (should, must) = FREE;
     match share {
@@ -189,11 +206,6 @@ fn free_disk(path: &Path) -> (CheckState, String) {
         share if share < should => (CheckState::Warning, format!("{text}; free disk space")),
         _ => (CheckState::Fine, text),
     }
-}
-
-#[cfg(not(unix))]
-fn free_disk(_: &Path) -> (CheckState, String) {
-    (CheckState::Unknown, "not measured on this system".to_owned())
 }
 
 /// Runs the checks of a server.
@@ -256,11 +268,23 @@ fn prepared_transactions(connection: &dyn Connection, prepares: bool) -> Result<
 
 fn old_prepared(connection: &dyn Connection) -> Result<(CheckState, String)> {
     // Prepared transactions of other programs also hold back the removal of old row versions.
-    let sql = "SELECT gid, database::text, prepared::text FROM pg_prepared_xacts \
-               WHERE prepared < clock_timestamp() - interval '1 hour' ORDER BY prepared";
-    let old = texts(connection, sql, &[])?;
+    let sql = "SELECT gid, database::text, prepared::text, \
+               extract(epoch FROM clock_timestamp() - prepared)::bigint::text FROM pg_prepared_xacts ORDER BY prepared";
+    Ok(prepared_for(OLD, &texts(connection, sql, &[])?))
+}
+
+/// Judges prepared transactions, the oldest first, each with its name, its database, its time and its age in seconds.
+fn prepared_for(limit: Duration, prepared: &[Vec<String>]) -> (CheckState, String) {
+    let is_old = |row: &&Vec<String>| {
+        row.get(3).and_then(|age| age.parse().ok()).is_some_and(|age: u64| age > limit.as_secs())
+    };
+    let limit = match limit.as_secs() {
+        3_600 => "an hour".to_owned(),
+        seconds => format!("{seconds} seconds"),
+    };
+    let old: Vec<&Vec<String>> = prepared.iter().filter(is_old).collect();
     let Some(first) = old.first() else {
-        return Ok((CheckState::Fine, "none is older than an hour".to_owned()));
+        return (CheckState::Fine, format!("none is older than {limit}"));
     };
     let text = |index: usize| first.get(index).map_or("", String::as_str);
     let remedy = match text(0).starts_with("sharded:") {
@@ -268,13 +292,13 @@ fn old_prepared(connection: &dyn Connection) -> Result<(CheckState, String)> {
         false => "its program has to end it, or COMMIT PREPARED or ROLLBACK PREPARED",
     };
     let message = format!(
-        "{} older than an hour, which hold locks and row versions: the first is `{}` in database {}, of {}; {remedy}",
+        "{} older than {limit}, which hold locks and row versions: the first is `{}` in database {}, of {}; {remedy}",
         old.len(),
         text(0),
         text(1),
         text(2)
     );
-    Ok((CheckState::Wrong, message))
+    (CheckState::Wrong, message)
 }
 
 fn synchronous_standbys(connection: &dyn Connection) -> Result<(CheckState, String)> {
@@ -306,4 +330,46 @@ fn recovery(connection: &dyn Connection) -> Result<(CheckState, String)> {
         }
         _ => (CheckState::Fine, "the server is a primary".to_owned()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn assert_is(found: &(CheckState, String), state: CheckState, texts: &[&str]) {
+        assert_eq!(found.0, state, "{}", found.1);
+        assert!(texts.iter().all(|text| found.1.contains(text)), "{}", found.1);
+    }
+
+    #[test]
+    fn a_file_system_without_room_is_wrong() {
+        assert_is(&free_share(1 << 40, 0.5), CheckState::Fine, &["1099511627776 bytes free, 50 %"]);
+        assert_is(&free_share(1 << 40, 0.10), CheckState::Fine, &["10 %"]);
+        assert_is(&free_share(1 << 30, 0.099), CheckState::Warning, &["10 %; free disk space"]);
+        assert_is(&free_share(1 << 30, 0.01), CheckState::Warning, &["1 %; free disk space"]);
+        assert_is(&free_share(1 << 20, 0.009), CheckState::Wrong, &["before a commit fails"]);
+        assert_is(&free_share(0, 0.0), CheckState::Wrong, &["0 bytes free, 0 %", "before a commit fails"]);
+    }
+
+    #[test]
+    fn a_long_log_is_a_warning() {
+        assert_is(&log_of(0), CheckState::Fine, &["0 bytes"]);
+        assert_is(&log_of(LONG_LOG - 1), CheckState::Fine, &["268435455 bytes"]);
+        assert_is(&log_of(LONG_LOG), CheckState::Warning, &["268435456 bytes", "wal_checkpoint(TRUNCATE)"]);
+    }
+
+    #[test]
+    fn only_old_prepared_transactions_are_wrong() {
+        let row = |name: &str, age: u64| {
+            [name, "shop", "2026-01-01 00:00:00+00", &age.to_string()].map(str::to_owned).to_vec()
+        };
+        assert_is(&prepared_for(OLD, &[]), CheckState::Fine, &["none is older than an hour"]);
+        assert_is(&prepared_for(OLD, &[row("sharded:1:0:u:1", 3_600)]), CheckState::Fine, &["an hour"]);
+        let ours = prepared_for(OLD, &[row("sharded:1:0:u:1", 3_601), row("other", 3_601), row("other", 9)]);
+        let texts = ["2 older than an hour", "`sharded:1:0:u:1` in database shop, of 2026", "run `recover`"];
+        assert_is(&ours, CheckState::Wrong, &texts);
+        let other = prepared_for(Duration::from_secs(5), &[row("other", 9)]);
+        assert_is(&other, CheckState::Wrong, &["1 older than 5 seconds", "`other`", "ROLLBACK PREPARED"]);
+    }
 }

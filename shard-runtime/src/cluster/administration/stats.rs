@@ -21,7 +21,7 @@ pub struct Stats {
     pub transactions: TransactionStats,
     /// The connections of the pool.
     pub connections: ConnectionStats,
-    /// The write locks of SQLite databases.
+    /// The write locks of SQLite databases, and the locks of servers.
     pub locks: LockStats,
 }
 
@@ -77,8 +77,9 @@ pub struct ConnectionStats {
     pub waited: Duration,
 }
 
-/// Waits for the write locks of SQLite databases that other sessions of this handle held. Waits for other processes and for row
-/// locks on servers are not counted; those that fail with [`ErrorKind::Busy`] are among the errors.
+/// The waits of sessions that write for locks of databases. For the write locks of SQLite databases these are the waits for
+/// other sessions of this handle; waits for other processes are not counted, but those that end in [`ErrorKind::Busy`] are
+/// among the errors. On servers a wait for any transaction counts once it has lasted 100 ms, and so does its time from then on.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LockStats {
@@ -132,8 +133,9 @@ impl Cluster {
         });
         let (one_shard, several_shards) = counters.commits();
         let usage = cluster.0.pool.usage();
-        let [connections, locks] =
-            [&cluster.0.pool.waits, &cluster.0.write_locks.waits].map(|counter| counter.total());
+        let [connections, files, servers] =
+            [&cluster.0.pool.waits, &cluster.0.write_locks.waits, &cluster.0.server_waits.counted]
+                .map(|counter| counter.total());
         Stats {
             shards: shards.collect(),
             other_errors: errors(None),
@@ -145,7 +147,7 @@ impl Cluster {
                 waits: connections.0,
                 waited: connections.1,
             },
-            locks: LockStats { waits: locks.0, waited: locks.1 },
+            locks: LockStats { waits: files.0 + servers.0, waited: files.1 + servers.1 },
         }
     }
 }

@@ -30,6 +30,11 @@ impl Migrations {
         self
     }
 
+    /// The version of the schema after all steps. Version 1 is what `create` made.
+    pub(super) fn version(&self) -> u32 {
+        self.steps.last().map_or(1, |step| step.number)
+    }
+
     pub(super) fn steps(&self) -> &[Step] {
         &self.steps
     }

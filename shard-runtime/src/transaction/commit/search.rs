@@ -120,21 +120,26 @@ impl Cluster {
         locked: &[usize],
         age: Age,
     ) -> Option<ServerWriter> {
-        if self.databases() < 2 || !self.dialect(database).prepares_transactions() {
+        if !self.dialect(database).prepares_transactions() {
             return None;
         }
+        // Transactions of one database are never prepared.
+        let prepares = self.databases() > 1;
         let process = connection.server_process();
         let writer = process.map(|process| self.0.server_waits.writes(database, process, age));
         let cluster = Arc::downgrade(&self.0);
         connection.when_blocked(Arc::new(move |end| {
             let Some(inner) = cluster.upgrade() else { return };
-            if end.is_some() {
+            if end.is_some() && prepares {
                 search_aside(Arc::clone(&inner), database);
             }
             if let Some(process) = process {
                 server_waits::observe(inner, (database, process), end);
             }
         }));
+        if !prepares {
+            return writer;
+        }
         for (part, commits) in self.0.unfinished.on(database) {
             if part.finish(connection, commits).is_ok() {
                 self.finished_part(&part);

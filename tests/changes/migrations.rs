@@ -63,7 +63,7 @@ fn beside_a_migration<O: Send>(backend: &Backend, run: impl FnOnce(&Cluster) -> 
     drop(cluster);
     let cluster = backend.builder(&MORE).create::<one::User>().unwrap();
     let migration = backend.builder(&MORE).migrate::<two::User>(&two::migrations()).unwrap();
-    let migration = migration.pace(4, Duration::ZERO);
+    let migration = migration.pace(Pace::rows(4));
     let has_run = AtomicBool::new(false);
     let begins = Mutex::new(Some(|| {
         let done = run(&cluster);

@@ -26,10 +26,9 @@ mod servers;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use models::{SHARDS, builder, create, one, two};
-use shard_runtime::{Builder, MigrationProgress};
+use shard_runtime::{Builder, MigrationProgress, Pace};
 
 /// The folder of a cluster of files, or the URL of a database on a server.
 const CLUSTER: &str = "SHARDED_MIGRATED_CLUSTER";
@@ -64,7 +63,7 @@ fn migrate_with(builder: &dyn Fn() -> Builder, kill_at: usize) {
 fn migrate_telling(builder: &dyn Fn() -> Builder, progress: impl Fn(&MigrationProgress) + Send + Sync) {
     let migration = || {
         let migration = builder().migrate::<two::Models>(&two::migrations()).unwrap();
-        migration.pace(4, Duration::ZERO)
+        migration.pace(Pace::rows(4))
     };
     migration().run(&progress).unwrap();
     migration().contract().run(&progress).unwrap();

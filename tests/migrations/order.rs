@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use shard_runtime::{ErrorKind, Migration, MigrationProgress, Migrations, Models, StepPhase};
+use shard_runtime::{ErrorKind, Migration, MigrationProgress, Migrations, Models, Pace, StepPhase};
 use sharded_tests::waiting::soon;
 
 use crate::made::{Made, assert_has, both, names};
@@ -172,7 +172,7 @@ fn r53_a_backfill_keeps_its_pace() {
         };
         let portions = Mutex::new(BTreeMap::<String, Vec<(u64, Instant, Instant)>>::new());
         made.migrate::<one::Models>(&names())
-            .pace(10, REST)
+            .pace(Pace::rows(10).rest(REST))
             .run(|progress| {
                 let began = Instant::now();
                 if progress.phase == StepPhase::Backfill && progress.sql.is_none() {

@@ -2,9 +2,8 @@
 //! program.
 
 use std::path::Path;
-use std::time::Duration;
 
-use shard_runtime::StepPhase;
+use shard_runtime::{Pace, StepPhase};
 use sharded_tests::waiting::soon;
 
 use crate::models::{SHARDS, builder, one, two};
@@ -124,7 +123,7 @@ fn r53_a_decided_transaction_is_applied_before_files_are_migrated() {
         let stored = SHARDS.map(|shard| count(shard, of_users));
         left += usize::from(decided > 0 && stored.contains(&0));
         let migrate = || builder(&folder, &SHARDS).migrate::<two::Models>(&two::migrations()).unwrap();
-        migrate().pace(7, Duration::ZERO).run(|_| {}).unwrap();
+        migrate().pace(Pace::rows(7)).run(|_| {}).unwrap();
         let error = builder(&folder, &SHARDS).open::<one::Models>().map(drop);
         assert!(error.is_ok(), "killed at {time}: {error:?}");
         migrate().contract().run(|_| {}).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use shard_runtime::{Builder, Cluster, ErrorKind};
+use shard_runtime::{Builder, Cluster, ErrorKind, Pace};
 use sharded_tests::postgres_server::Server;
 use sharded_tests::waiting::soon;
 
@@ -178,7 +178,7 @@ fn r53_a_server_that_stops_in_the_middle_is_continued() {
         let events = AtomicUsize::new(0);
         let migrate = |contracts: bool| {
             let migration = builder(&url, &SHARDS).migrate::<two::Models>(&two::migrations())?;
-            let migration = migration.pace(4, Duration::ZERO);
+            let migration = migration.pace(Pace::rows(4));
             let migration = if contracts { migration.contract() } else { migration };
             migration.run(|_| {
                 if events.fetch_add(1, Ordering::Relaxed) == at {

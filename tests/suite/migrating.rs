@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shard_runtime::{ErrorKind, Migrations, Sharded, Sql, StepPhase};
+use shard_runtime::{ErrorKind, Migrations, Pace, Sharded, Sql, StepPhase};
 
 use crate::backend::{Backend, LETTERS, assert_error};
 
@@ -239,7 +239,7 @@ fn r53_steps_run_once_on_each_shard(backend: &Backend) {
         })
     };
     let migrate = || backend.builder(&LETTERS).migrate::<one::Models>(&migrations("+")).unwrap();
-    let status = migrate().pace(7, Duration::ZERO).at_once(3).run(|_| {}).unwrap();
+    let status = migrate().pace(Pace::rows(7)).at_once(3).run(|_| {}).unwrap();
     assert_eq!(status.shards.iter().map(|shard| shard.version).collect::<Vec<_>>(), [2, 2, 2]);
     assert_eq!(
         status.shards.iter().flat_map(|shard| &shard.steps).map(|step| step.rows).sum::<u64>(),
@@ -286,7 +286,7 @@ fn r53_a_failing_shard_stops_the_migration(backend: &Backend) {
             .step(3, "more", |m| m.sqlite("SELECT 1").postgres("SELECT 1"))
     };
     let migrate =
-        || backend.builder(&LETTERS).migrate::<one::Models>(&migrations()).unwrap().pace(2, Duration::ZERO);
+        || backend.builder(&LETTERS).migrate::<one::Models>(&migrations()).unwrap().pace(Pace::rows(2));
     let failed = migrate().run(|_| {});
     assert_error(
         failed.map(drop),
@@ -328,7 +328,7 @@ fn r52_two_releases_write_through_a_rename(backend: &Backend) {
     let migrate = || backend.builder(&LETTERS).migrate::<two::Models>(&two::migrations()).unwrap();
     let plan = migrate().plan().to_string();
     assert!(plan.contains("(only with `contract`)") && plan.contains("copy"), "{plan}");
-    migrate().pace(7, Duration::ZERO).run(|_| {}).unwrap();
+    migrate().pace(Pace::rows(7)).run(|_| {}).unwrap();
     let new = backend.open::<two::Models>(&LETTERS).unwrap();
     // Both write, and read the rows of the other.
     let mut session = old.session();
@@ -413,7 +413,7 @@ fn r53_two_migrators_wait_for_each_other(backend: &Backend) {
         let migrations =
             Migrations::new().step(2, "names", |m| m.backfill::<one::User>(|user| user.name.push('+')));
         let migration = backend.builder(&LETTERS).migrate::<one::Models>(&migrations).unwrap();
-        migration.pace(3, Duration::from_millis(1)).run(|_| {}).unwrap()
+        migration.pace(Pace::rows(3).rest(Duration::from_millis(1))).run(|_| {}).unwrap()
     };
     let statuses: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..3).map(|_| scope.spawn(migrate)).collect();
@@ -435,7 +435,7 @@ fn r53_two_migrators_wait_for_each_other(backend: &Backend) {
             (0..5).try_for_each(|_| migrate().map(drop)).and_then(|()| migrate()?.run(|_| {}))
         });
         let once = std::sync::Once::new();
-        let first = migrate().unwrap().pace(3, Duration::from_millis(5)).run(|progress| {
+        let first = migrate().unwrap().pace(Pace::rows(3).rest(Duration::from_millis(5))).run(|progress| {
             if progress.step == 4 {
                 once.call_once(|| _ = begins.wait());
             }

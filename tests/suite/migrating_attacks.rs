@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use shard_runtime::{ErrorKind, Migrations, Sharded, StepPhase};
+use shard_runtime::{ErrorKind, Migrations, Pace, Sharded, StepPhase};
 
 use crate::backend::{Backend, LETTERS, assert_error};
 use crate::migrating::{USERS, made, one, two};
@@ -50,7 +50,7 @@ fn r52_releases_write_while_the_schema_changes(backend: &Backend) {
             .builder(&LETTERS)
             .migrate::<two::Models>(&two::migrations())
             .unwrap()
-            .pace(5, Duration::from_millis(2))
+            .pace(Pace::rows(5).rest(Duration::from_millis(2)))
     };
     let old = |writer: i64| {
         let cluster = backend.builder(&LETTERS).open::<one::Models>().unwrap();
@@ -149,7 +149,7 @@ fn r53_a_migration_that_stops_at_any_statement_continues(backend: &Backend) {
             let migration = || if contracts { migrate().contract() } else { migrate() };
             let (events, last) = (AtomicI64::new(0), Mutex::new(String::new()));
             let stopped = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                migration().pace(4, Duration::ZERO).run(|progress| {
+                migration().pace(Pace::rows(4)).run(|progress| {
                     if events.fetch_add(1, Ordering::Relaxed) == stop_at {
                         *last.lock().unwrap() = progress.to_string();
                         std::panic::resume_unwind(Box::new(()));
@@ -220,7 +220,7 @@ fn r53_a_step_runs_once_without_the_lock_of_migrators(backend: &Backend) {
                     m.postgres(sql).sqlite(sql)
                 });
             let migration = backend.builder(&LETTERS).migrate::<one::User>(&migrations).unwrap();
-            migration.pace(5, Duration::ZERO)
+            migration.pace(Pace::rows(5))
         };
         let once = std::sync::Once::new();
         let first = migrate().run(|progress| {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use shard_runtime::{Cluster, ErrorKind, Migrations, Session, Sharded as _, StepPhase, Stored};
+use shard_runtime::{Cluster, ErrorKind, Migrations, Pace, Session, Sharded as _, StepPhase, Stored};
 use sharded_tests::waiting::spawn_until_it_waits;
 
 use crate::backend::{Backend, Kind, LETTERS, assert_error};
@@ -185,7 +185,7 @@ fn r53_a_row_that_moves_does_not_miss_a_backfill(backend: &Backend) {
     let mover = Mutex::new((Mover::new(&old), 0, None::<i64>));
     let migrate = || backend.builder(&LETTERS).migrate::<two::Models>(&two::migrations()).unwrap();
     migrate()
-        .pace(5, Duration::ZERO)
+        .pace(Pace::rows(5))
         .run(|progress| {
             let mut guard = mover.lock().unwrap();
             let (mover, done, hopping) = &mut *guard;

@@ -10,7 +10,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use shard_runtime::{Builder, Cluster, Migrations, Parent, Session, Sharded, StepPhase};
+use shard_runtime::{Builder, Cluster, Migrations, Pace, Parent, Session, Sharded, StepPhase};
 
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "users")]
@@ -104,7 +104,9 @@ fn migrate(is_whole: bool, contracts: bool) -> Result<(), Box<dyn Error>> {
         }
         println!("all wrote while {shard} was {is_what}");
     };
-    let migration = builder().migrate::<Models>(&migrations(is_whole))?.pace(5, Duration::from_millis(2));
+    let migration = builder()
+        .migrate::<Models>(&migrations(is_whole))?
+        .pace(Pace::rows(5).rest(Duration::from_millis(2)));
     let migration = if contracts { migration.contract() } else { migration };
     let shards: Vec<String> = migration.status()?.shards.into_iter().map(|shard| shard.shard).collect();
     let once: Vec<(String, Once, AtomicUsize)> =

@@ -70,7 +70,7 @@ use crate::transaction::change::{
 use crate::transaction::commit::apply_decided_in;
 use crate::transaction::facts;
 
-/// The number of rows that one transaction of a copy writes, and the rest after it.
+/// The number of rows that one transaction of a copy or a backfill writes, and the rest after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     rows: u32,
@@ -89,7 +89,7 @@ impl Pace {
         (self.rows, self.rest)
     }
 
-    /// Copies this number of rows in one transaction; at least one.
+    /// Writes this number of rows in one transaction; at least one.
     pub fn rows(rows: u32) -> Self {
         Pace { rows: rows.max(1), ..Pace::default() }
     }

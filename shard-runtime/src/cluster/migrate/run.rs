@@ -11,6 +11,7 @@ use super::on_shard::OnShard;
 use super::plan::MigrationPlan;
 use super::status::{MigrationStatus, StepPhase};
 use super::step::Migrations;
+use crate::cluster::Pace;
 use crate::cluster::builder::Builder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::Models;
@@ -106,10 +107,9 @@ impl<M: Models> Migration<M> {
         self
     }
 
-    /// Sets how many rows a backfill changes in one transaction, and how long it rests after each. Default: 1,000 rows, no rest.
-    /// While a batch is written, a SQLite shard is locked for other writers.
-    pub fn pace(mut self, rows: u32, rest: Duration) -> Self {
-        (self.rows, self.rest) = (rows.max(1), rest);
+    /// Sets the pace of backfills. While a batch is written, a SQLite shard is locked for other writers.
+    pub fn pace(mut self, pace: Pace) -> Self {
+        (self.rows, self.rest) = pace.rows_and_rest();
         self
     }
 

@@ -97,6 +97,7 @@ fn r53_a_role_that_does_not_own_the_tables_is_told_so() {
             &error.to_string(),
             &["the role is `uses`", "run the migration as `keeps`", "run GRANT keeps TO uses"],
         );
+        assert!(!error.to_string().contains(";;"), "{error}");
         assert_eq!(SHARDS.map(|shard| made.snapshot(shard)), before, "{error}");
     };
     // It may make tables, and not change those of others.

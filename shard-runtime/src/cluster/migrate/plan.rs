@@ -164,7 +164,8 @@ pub(super) fn statements(
 ) -> Result<Vec<String>> {
     let parts = parts(connection, place, layout, migrations)?;
     let run = parts.into_iter().filter(|part| contracts || !part.is_contract);
-    Ok(run.flat_map(|part| part.lines).filter(|line| !line.starts_with("--")).collect())
+    let lines = run.flat_map(|part| part.lines).filter(|line| !line.starts_with("--"));
+    Ok(lines.map(|line| line.trim_end_matches(';').to_owned()).collect())
 }
 
 /// Returns whether a step has to run on a shard, its contract aside.

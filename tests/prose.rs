@@ -72,7 +72,7 @@ fn faults(text: &str, kind: Kind) -> Vec<(usize, String)> {
         let checked = if kind == Kind::Test { comment(line) } else { line };
         let word = words(checked).find(|word| WORDS.contains(&word.as_str()));
         found.extend(word.map(|word| (number, format!("`{word}`"))));
-        if kind == Kind::Test {
+        if kind != Kind::Page {
             let part = declared(line).find(|part| WORDS.contains(part));
             found.extend(part.map(|part| (number, format!("`{part}` in a name"))));
         }
@@ -81,7 +81,7 @@ fn faults(text: &str, kind: Kind) -> Vec<(usize, String)> {
         if let Some(rustdoc) = rustdoc.filter(|_| kind != Kind::Page) {
             let begins = |beginning: &str| {
                 let inside = || ENDS.iter().any(|end| rustdoc.contains(&format!("{end}{beginning}")));
-                rustdoc.starts_with(beginning) || kind == Kind::Test && inside()
+                rustdoc.starts_with(beginning) || inside()
             };
             let beginning = BEGINNINGS.iter().find(|beginning| begins(beginning));
             // A question may begin so.

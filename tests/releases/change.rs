@@ -1,5 +1,5 @@
-//! What an operator does with a cluster of the first release: shards are added, a migration runs up to its contract, a shard is
-//! split, a key is moved.
+//! The changes of an operator to a cluster of the first release: shards are added, a migration runs up to its contract, a shard
+//! is split, a key is moved.
 
 use std::path::Path;
 use std::time::Duration;

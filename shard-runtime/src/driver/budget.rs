@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_left_half_way() {
+    fn no_session_waits_for_ever() {
         // Four databases, six connections: a fourth session would leave two connections, too few for any session to have
         // four.
         let mut budget = ConnectionBudget::new(6, 4);

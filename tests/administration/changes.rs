@@ -80,6 +80,16 @@ fn a_shard_is_split_by_one_command() {
     assert!(text(&builder, "status", Outcome::Fine).contains(&status));
     assert_eq!(json(&builder, "status", Outcome::Fine)["changes"][0]["state"], "served");
 
+    // A backup leaves the source out, which is still configured.
+    let backup = folder.path().join("backup");
+    let path = backup.to_str().unwrap();
+    assert_eq!(run_words(&builder, &["backup", path]).outcome, Outcome::Fine);
+    assert!(!backup.join("europe.db").exists());
+    let ran = run_words(&builder, &["restore", "--check", path]);
+    assert_eq!(ran.outcome, Outcome::Fine, "{ran:?}");
+    let read = json(&builder, "health", Outcome::Wrong);
+    assert!(read.to_string().contains("remove it from the configuration after `change retire`"), "{read}");
+
     // The rows of the source are dropped, and its file is not needed.
     assert!(refused(&builder, "change retire 99", Outcome::Wrong).contains("no change 99"));
     let read = json(&builder, "change retire 1", Outcome::Fine);

@@ -288,6 +288,18 @@ fn a_backup_is_checked_without_being_changed() {
     assert_eq!(run_words(&builder, &["backup", path]).outcome, Outcome::Wrong);
     assert_eq!(run_words(&builder, &["backup", "/no/such/folder"]).outcome, Outcome::Wrong);
 
+    // The folder is relative to the working directory, and the shards' places to their configuration.
+    let configuration = folder.path().join("cluster.toml");
+    let shard = |name: &str| format!("[[shard]]\nname = \"{name}\"\nurl = \"sqlite:{name}.db\"\n");
+    fs::write(&configuration, format!("{}{}", shard("asia"), shard("europe"))).unwrap();
+    let configured = shard_runtime::Cluster::builder().config_file(&configuration).unwrap();
+    let here = std::env::current_dir().unwrap();
+    let relative = format!("{}{path}", "../".repeat(here.components().count() - 1)).replace("//", "/");
+    let ran = run_words(&configured, &["restore", "--check", &relative]);
+    assert_eq!(ran.outcome, Outcome::Fine, "{ran:?}");
+    let ran = run_words(&builder, &["restore", "--check", "no/such/folder"]);
+    assert!(ran.outcome == Outcome::Wrong && ran.progress.contains("there is no folder"), "{ran:?}");
+
     // A file is missing, is another one's, is damaged, or is of another time.
     let fails = |texts: &[&str]| {
         let ran = run_words(&builder, &["restore", "--check", path, "--json"]);

@@ -118,6 +118,24 @@ fn tables_and_columns_that_are_missing() {
     );
 }
 
+/// SQLite takes the quoted name of a column that does not exist for a text.
+#[test]
+fn an_index_on_a_missing_column_has_no_sql() {
+    let (file, report) = refused(
+        "ALTER TABLE pets RENAME COLUMN owner_id TO owner",
+        &["column `owner_id`: no such column; if another column has its values, rename it: ALTER TABLE"],
+    );
+    let indexes: Vec<_> =
+        report.differences.iter().filter(|found| found.message.contains("index on")).collect();
+    assert_eq!(indexes.len(), 2, "{report}");
+    assert!(
+        indexes.iter().all(|index| index.sql.is_empty() && index.remedy.contains("owner_id first")),
+        "{report}"
+    );
+    file.plain().execute_batch("ALTER TABLE pets RENAME COLUMN owner TO owner_id").unwrap();
+    assert_eq!(file.builder().adopt::<Both>().unwrap().run().unwrap().verify().unwrap().found(), 0);
+}
+
 #[test]
 fn types_and_null() {
     let remade = |columns: &str| {

@@ -72,7 +72,8 @@ impl Builder {
     pub fn config_file(mut self, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Error::new(ErrorKind::Io, format!("{} cannot be read", path.display())).with_source(error)
+            Error::new(ErrorKind::Io, format!("{} cannot be read: {error}", path.display()))
+                .with_source(error)
         })?;
         let file: File = toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();

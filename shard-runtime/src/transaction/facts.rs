@@ -302,7 +302,8 @@ pub(crate) fn record_own(
     write(connection, names, dialect, kind, SELF, value)
 }
 
-fn read_facts(control: &dyn Connection, names: &Namespace) -> Result<Facts> {
+/// Reads all facts of a control database.
+pub(crate) fn read_facts(control: &dyn Connection, names: &Namespace) -> Result<Facts> {
     let sql = format!("SELECT kind, name, value FROM {}", names.table(TABLE));
     let rows = match texts(control, &sql, &[]) {
         Err(error) if error.kind() == ErrorKind::Schema => return Ok(Facts::default()),

@@ -70,12 +70,21 @@ pub(super) fn compare(
     let differences = schema::compare_columns(table, &actual, place, false, &is_strict)?;
     let unchecked = differences.iter().filter(|difference| difference.change == Change::Retypes);
     compared.unchecked = unchecked.map(|difference| difference.column.clone()).collect();
-    compared.differences.extend(findings(connection, place, table, differences)?);
+    let exists = |column: &str| actual.iter().any(|other| other.name == column);
+    let unmade = differences.iter().filter(|difference| matches!(difference.remedy, Remedy::Rebuild));
+    let unmade = unmade.map(|difference| difference.column.clone()).filter(|column| !exists(column));
+    let unmade: Vec<String> = unmade.collect();
+    compared.differences.extend(findings(connection, place, table, differences, &unmade)?);
     let indexes = connection.indexes(&place.names, table.name)?;
     for index in schema::missing_indexes(place, table, &indexes) {
         let kind = if index.unique { "unique index" } else { "index" };
         let finding = AdoptionFinding::new(table.name, format!("no {kind} on {}", index.columns.join(", ")));
-        compared.differences.push(finding.sql([index.create_sql(&place.names, table, place.dialect)]));
+        // SQLite takes the quoted name of a column that does not exist for a text, and makes an index of no use.
+        let lacks = unmade.iter().find(|column| index.columns.iter().any(|other| *other == column.as_str()));
+        compared.differences.push(match lacks {
+            Some(column) => finding.remedy(format!("add the column {column} first")),
+            None => finding.sql([index.create_sql(&place.names, table, place.dialect)]),
+        });
     }
     compared.actual = actual;
     note_foreign_keys(connection, place, table, report)?;
@@ -89,6 +98,7 @@ fn findings(
     place: &Place,
     table: &'static Table,
     differences: Vec<ColumnDifference>,
+    unmade: &[String],
 ) -> Result<Vec<AdoptionFinding>> {
     let on = place.names.table(table.name);
     let edits: Vec<Edit> =
@@ -115,6 +125,10 @@ fn findings(
                 Some(sql) => finding.remedy("run this SQL, which rebuilds the table").sql(sql),
                 None => finding.remedy("the SQL that rebuilds the table heals it, too"),
             },
+            Remedy::Rebuild if unmade.contains(&column) => finding.remedy(format!(
+                "if another column has its values, rename it: ALTER TABLE {on} RENAME COLUMN … TO {column}; otherwise make a table \
+                 that fits the model, copy the rows, and rename it"
+            )),
             Remedy::Rebuild | Remedy::NewerRelease | Remedy::Grant(_) => finding.remedy(
                 "SQLite cannot change this: make a table that fits the model, copy the rows, and rename it; or change the model",
             ),

@@ -113,7 +113,7 @@ impl<M: Models> Migration<M> {
         self
     }
 
-    /// Migrates this shard before all others, and alone.
+    /// Migrates this shard first and alone. If it succeeds, the others follow.
     pub fn canary(mut self, shard: impl Into<String>) -> Self {
         self.canary = Some(shard.into());
         self

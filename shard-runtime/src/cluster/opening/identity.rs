@@ -69,7 +69,15 @@ pub(in super::super) fn check_name(
 pub(in super::super) fn check_found(found: &Found, shard: &Shard, cluster: &str) -> Result<()> {
     let Found { cluster: found_cluster, shard: found_shard, .. } = found;
     let message = if found_shard.as_str() != shard.name() {
-        format!("expected shard `{}`, found shard `{found_shard}`; correct the URL", shard.name())
+        // A source of a change is renamed to "NAME, retired by change N".
+        let remedy = match found_shard
+            .strip_prefix(shard.name())
+            .is_some_and(|rest| rest.starts_with(", retired"))
+        {
+            true => "its rows are on other shards; remove it from the configuration after `change retire`",
+            false => "correct the URL",
+        };
+        format!("expected shard `{}`, found shard `{found_shard}`; {remedy}", shard.name())
     } else if found_cluster.as_str() != cluster {
         format!(
             "the database belongs to another cluster: expected {cluster}, found {found_cluster}; correct its URL, or that of the \

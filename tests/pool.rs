@@ -143,7 +143,7 @@ fn too_few_descriptors_for_control_are_named() {
         }
         held.pop().expect("opening succeeds with enough descriptors");
     };
-    assert!(refused_control >= 3, "{refused_control}");
+    assert_eq!(refused_control, 3, "one for each descriptor of the control database");
     drop(held);
     assert_eq!(cluster.session().one(Account::select().all_shards().count()).unwrap(), 20);
 }
@@ -205,6 +205,7 @@ fn a_busy_pool_keeps_its_connections() {
     let opened = servers.iter().map(accepted).sum::<i64>() - before - servers.len() as i64;
     let reads = reads.into_inner();
     assert_eq!(reads, 24 * 60);
+    // How often a connection makes room for one to another server depends on the scheduling of the threads.
     assert!(opened < 150, "{opened} connections were opened for {reads} reads");
 }
 

@@ -100,9 +100,9 @@ impl Load {
         }
     }
 
-    /// Whether an error of this kind was met.
-    fn has_met(&self, kind: ErrorKind) -> bool {
-        self.errors.lock().unwrap().iter().any(|error| error.kind() == kind)
+    /// How many errors of this kind were met.
+    fn met(&self, kind: ErrorKind) -> usize {
+        self.errors.lock().unwrap().iter().filter(|error| error.kind() == kind).count()
     }
 }
 
@@ -176,14 +176,15 @@ fn r35_sessions_follow_a_promoted_standby() {
         first.stop();
         // Until it is promoted, the address leads to a server that takes no writes.
         proxies.lead_to(0, second.port());
-        std::thread::sleep(Duration::from_millis(300));
+        soon("sessions meet the standby", || loads[0].met(ErrorKind::ReadOnly) > 0);
         second.promote();
         go_on("on the promoted standby");
         first.become_standby_of(&second);
         // For a moment the address leads back to the old server, as one that was not updated everywhere.
+        let met = loads[0].met(ErrorKind::ReadOnly);
         proxies.lead_to(0, first.port());
         proxies.cut();
-        soon("sessions meet the old server", || loads[0].has_met(ErrorKind::ReadOnly));
+        soon("sessions meet the old server", || loads[0].met(ErrorKind::ReadOnly) > met);
         proxies.lead_to(0, second.port());
         // Connections to the old server are still open, and stay there.
         go_on("beside the old server");

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use shard_runtime::{Cluster, ErrorKind, Sharded as _, Sql};
 
+use sharded_tests::waiting::soon;
+
 use crate::{Account, BUSY_TIMEOUT, Place, World, account, set, set_all};
 
 /// Commits a transaction over all shards whose participant on `c` cannot be finished.
@@ -192,6 +194,13 @@ fn r55_a_participant_whose_owner_has_not_decided_is_waited_for() {
     let world = World::new();
     let cluster = world.open();
     let owner = world.client(0);
+    // Counts the looks at the decision: each tries to insert it. Sequences are not rolled back.
+    owner.run(&format!(
+        "CREATE SEQUENCE looks; CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN PERFORM nextval(''w{}_a.looks''); RETURN NEW; END'; \
+         CREATE TRIGGER look BEFORE INSERT ON sharded_unit FOR EACH ROW EXECUTE FUNCTION look()",
+        world.number
+    ));
     owner.run("BEGIN; INSERT INTO sharded_unit (id) VALUES ('t')");
     world.leave("t", 0, 2, 5, false);
     let waiting = std::thread::spawn({
@@ -204,7 +213,8 @@ fn r55_a_participant_whose_owner_has_not_decided_is_waited_for() {
             cluster.transaction(|session| session.execute(add.clone()))
         }
     });
-    std::thread::sleep(Duration::from_millis(1_500));
+    let looks = || owner.text("SELECT last_value FROM looks").parse::<i64>().unwrap();
+    soon("a look is over, and another one has begun", || looks() >= 3);
     assert_eq!(world.prepared(2), 1);
     owner.run("COMMIT");
     assert_eq!(waiting.join().unwrap().unwrap(), 3);

@@ -63,9 +63,11 @@ impl Gate {
 
 fn carry(mut client: TcpStream, mut server: TcpStream, rules: &Mutex<Rule>) {
     let (mut to_client, mut from_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-    spawn(move || {
+    let replies = spawn(move || {
         let _ = std::io::copy(&mut from_server, &mut to_client);
         let _ = to_client.shutdown(Shutdown::Both);
+        // Of a client that has gone, the replies are read nevertheless, until the server closes the connection.
+        let _ = std::io::copy(&mut from_server, &mut std::io::sink());
     });
     let mut bytes = [0; 8192];
     while let Ok(count @ 1..) = client.read(&mut bytes) {
@@ -75,8 +77,8 @@ fn carry(mut client: TcpStream, mut server: TcpStream, rules: &Mutex<Rule>) {
         if rule.word.as_ref().is_some_and(has) {
             let _ = client.shutdown(Shutdown::Both);
             if rule.delivers {
-                let _ = server.write_all(sent);
-                std::thread::sleep(std::time::Duration::from_millis(200));
+                let _ = server.write_all(sent).and_then(|()| server.shutdown(Shutdown::Write));
+                let _ = replies.join();
             }
             if let Some(then) = std::mem::take(&mut rule.then) {
                 rule.word = None;

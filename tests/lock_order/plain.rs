@@ -6,6 +6,8 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use shard_runtime::{Cluster, Error, ErrorKind, Session, Sharded as _};
+use sharded_tests::postgres_server::Server;
+use sharded_tests::waiting::soon;
 use tempfile::TempDir;
 
 use crate::{Account, BUSY_TIMEOUT, PLACES, add, ends_soon, fill, servers, shards_on, sum};
@@ -115,7 +117,7 @@ fn lock(session: &mut Session, id: i64) -> Result<(), Error> {
     session.one(Account::select().on_shard(place).filter(Account::ID.eq(id)).for_update()).map(drop)
 }
 
-/// Long waits that are no deadlock end when the lock is free.
+/// Long waits that are no deadlock end when the lock is free: a deadlock is looked for after 0.1, 1.1 and 2.1 seconds.
 #[test]
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn r38_long_waits_on_several_servers_are_no_deadlock() {
@@ -135,7 +137,10 @@ fn r38_long_waits_on_several_servers_are_no_deadlock() {
             })
         })
         .collect();
-    std::thread::sleep(Duration::from_millis(2_500));
+    let long = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%patient%' \
+                AND clock_timestamp() - query_start > interval '2.5 seconds'";
+    let waits = |server: &Server| server.psql(long).trim().parse::<usize>().unwrap();
+    soon("all have waited for long", || servers.iter().map(waits).sum::<usize>() == waiting.len());
     holder.commit().unwrap();
     waiting.into_iter().for_each(|waiting| waiting.join().unwrap().unwrap());
     assert_eq!(sum(&cluster), 3_003);

@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
-use std::time::Duration;
 
 pub struct Cut {
     url: String,
@@ -43,9 +42,11 @@ impl Cut {
 
 fn carry(mut client: TcpStream, mut server: TcpStream, word: &Mutex<Option<String>>) {
     let (mut to_client, mut from_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-    spawn(move || {
+    let replies = spawn(move || {
         let _ = std::io::copy(&mut from_server, &mut to_client);
         let _ = to_client.shutdown(Shutdown::Both);
+        // Of a client that has gone, the replies are read nevertheless, until the server closes the connection.
+        let _ = std::io::copy(&mut from_server, &mut std::io::sink());
     });
     let mut bytes = [0; 8192];
     while let Ok(count @ 1..) = client.read(&mut bytes) {
@@ -56,8 +57,8 @@ fn carry(mut client: TcpStream, mut server: TcpStream, word: &Mutex<Option<Strin
             *word = None;
             // The client hears nothing any more; the server does all of it.
             let _ = client.shutdown(Shutdown::Both);
-            let _ = server.write_all(said);
-            std::thread::sleep(Duration::from_millis(100));
+            let _ = server.write_all(said).and_then(|()| server.shutdown(Shutdown::Write));
+            let _ = replies.join();
             break;
         }
         drop(word);

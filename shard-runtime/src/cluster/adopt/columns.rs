@@ -80,7 +80,7 @@ pub(super) fn compare(
         let kind = if index.unique { "unique index" } else { "index" };
         let finding = AdoptionFinding::new(table.name, format!("no {kind} on {}", index.columns.join(", ")));
         // SQLite takes the quoted name of a column that does not exist for a text, and makes an index of no use.
-        let lacks = unmade.iter().find(|column| index.columns.iter().any(|other| *other == column.as_str()));
+        let lacks = unmade.iter().find(|column| index.columns.contains(&column.as_str()));
         compared.differences.push(match lacks {
             Some(column) => finding.remedy(format!("add the column {column} first")),
             None => finding.sql([index.create_sql(&place.names, table, place.dialect)]),

@@ -110,8 +110,9 @@ impl Change {
 fn write(log: &Path, stop: &Path, first: i64) -> Result<ExitCode, Box<dyn Error>> {
     // As a program does that migrates when it starts: it has no steps, so that it knows version 1. If the cluster has steps of a
     // newer release, that fails, and this release runs on.
-    drop(builder().migrate::<Models>(&Migrations::new()));
-    let cluster = match builder().open::<Models>() {
+    let builder = builder();
+    drop(builder.clone().migrate::<Models>(&Migrations::new()));
+    let cluster = match builder.open::<Models>() {
         Ok(cluster) => cluster,
         Err(error) => return Ok(refused(&error)),
     };

@@ -181,6 +181,7 @@ impl Builder {
             workers,
             session_executor: SessionExecutor::new(sessions, timeout),
             observer: self.observer.clone(),
+            known_version: Arc::clone(&self.known_version),
             counters,
             changes,
             retired,

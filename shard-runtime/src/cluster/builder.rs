@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::driver::{Durability, Mode, SqliteSettings};
 use crate::error::Result;
 use crate::query::Models;
 use crate::tasks::{Observer, Parallelism, StatementEvent};
-use crate::transaction::{Cluster, RetryPolicy};
+use crate::transaction::{Cluster, KnownVersion, RetryPolicy};
 
 /// The configuration of a cluster: its shards, and how sessions use them.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub struct Builder {
     pub(super) async_sessions: Option<u32>,
     pub(super) sqlite: SqliteSettings,
     pub(super) observer: Option<Observer>,
+    /// The version of the program, if it has called `migrate`.
+    pub(super) known_version: Arc<KnownVersion>,
     pub(super) retry: RetryPolicy,
     pub(super) parallelism: Parallelism,
     pub(super) without_prepared_transactions: bool,
@@ -67,6 +70,7 @@ impl Default for Builder {
             parallelism: Parallelism::default(),
             without_prepared_transactions: false,
             replaced: Vec::new(),
+            known_version: Arc::default(),
             migrates: false,
             adopts: false,
         }

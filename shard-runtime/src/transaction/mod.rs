@@ -29,7 +29,7 @@ pub(crate) use database::{DatabaseTransaction, Waits};
 pub(crate) use gate::Gate;
 pub use retry_policy::RetryPolicy;
 pub(crate) use scatter::{Lease, scatter};
-pub(crate) use schema_version::note_known_version;
+pub(crate) use schema_version::KnownVersion;
 pub(crate) use server_waits::{ServerWaits, ServerWriter};
 pub use state::Cluster;
 pub(crate) use state::{ClusterState, Database, Reopen, Retired};

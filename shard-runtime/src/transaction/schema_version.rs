@@ -1,23 +1,24 @@
 //! The version of a shard's schema, for the errors of a program that is older. Uses `driver` and `facts`.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Cluster, facts};
 use crate::driver::Mode;
 use crate::error::{Error, ErrorKind};
 use crate::planner::own_tables;
 
-/// The last step of the migrations that this process was given, by the cluster's id: it is the version that the program knows.
-static KNOWN: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
+/// The last step of the migrations that a builder was given, shared by its clones and their clusters.
+#[derive(Debug, Default)]
+pub(crate) struct KnownVersion(AtomicU32);
 
-/// Notes the version of the schema that this program has the migrations of.
-pub(crate) fn note_known_version(cluster: &str, version: u32) {
-    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(cluster.to_owned(), version);
-}
+impl KnownVersion {
+    pub(crate) fn note(&self, version: u32) {
+        self.0.store(version, Ordering::Relaxed);
+    }
 
-fn known_version(cluster: &str) -> Option<u32> {
-    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).copied()
+    fn get(&self) -> Option<u32> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|version| *version > 0)
+    }
 }
 
 /// Returns the reason why an older program is refused, and the remedy.
@@ -44,7 +45,7 @@ impl Cluster {
             None => error,
             Some((version, step)) => {
                 let shard = error.shard().unwrap_or_default().to_owned();
-                let known = known_version(self.id());
+                let known = self.0.known_version.get();
                 error.of_schema_version(&refusal(&shard, (&version, &step), known))
             }
         }
@@ -88,8 +89,9 @@ mod tests {
         for known in [None, Some(4), Some(5)] {
             assert!(refused(known).starts_with(text), "{}", refused(known));
         }
-        note_known_version("a cluster", 2);
-        note_known_version("a cluster", 3);
-        assert_eq!((known_version("a cluster"), known_version("another one")), (Some(3), None));
+        let known = KnownVersion::default();
+        assert_eq!(known.get(), None);
+        known.note(3);
+        assert_eq!(known.get(), Some(3));
     }
 }

@@ -10,7 +10,7 @@ use super::commit::{Decisions, Searches, Unfinished};
 use super::control::Control;
 use super::recorded::RecordedLayout;
 use super::writers::Writers;
-use super::{Age, RetryPolicy, ServerWaits, WriteLocks};
+use super::{Age, KnownVersion, RetryPolicy, ServerWaits, WriteLocks};
 use crate::driver::{Connection, Driver, Expected, LeaseOwner, Pool, PooledConnection};
 use crate::error::{Error, Result};
 use crate::planner::{Layout, Place};
@@ -55,6 +55,7 @@ pub(crate) struct ClusterState {
     pub(crate) workers: Arc<Workers>,
     pub(crate) session_executor: SessionExecutor,
     pub(crate) observer: Option<Observer>,
+    pub(crate) known_version: Arc<KnownVersion>,
     pub(crate) counters: Counters,
     /// The changes of the layout that were recorded when the cluster was opened.
     pub(crate) changes: Vec<ChangeRecord>,

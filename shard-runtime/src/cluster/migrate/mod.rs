@@ -40,7 +40,6 @@ use crate::error::Result;
 use crate::planner::Place;
 use crate::query::Models;
 use crate::schema::Table;
-use crate::transaction::note_known_version;
 
 impl Builder {
     /// Compares a cluster that exists with these models and the numbered steps, and returns the migration that makes the
@@ -138,8 +137,8 @@ impl Builder {
     /// layout.
     pub fn migrate<M: Models>(self, migrations: &Migrations) -> Result<Migration<M>> {
         migrations.check()?;
+        self.known_version.note(migrations.version());
         let cluster = self.clone().open_to_migrate::<M>()?;
-        note_known_version(cluster.id(), migrations.version());
         Migration::new(self, cluster, migrations.clone())
     }
 }

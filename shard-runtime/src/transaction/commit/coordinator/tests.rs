@@ -334,6 +334,7 @@ fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
         workers: Arc::new(Workers::new(0)),
         session_executor: SessionExecutor::new(1, timeout),
         observer: None,
+        known_version: Arc::default(),
         counters: Counters::new(0),
         changes: Vec::new(),
         retired: Vec::new(),

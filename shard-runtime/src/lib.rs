@@ -428,7 +428,7 @@
 //! # session.add(NewCity { continent: Continent::Europe, name: "London".into() })?;
 //! # let report = session.add(NewReport { city: tokyo.link(), temperature: 31.0 })?;
 //! # session.add(NewRemark { report: report.link(), text: "humid".into() })?;
-//! Narrowed by the parent's key: only the shard of Asia is read.
+//! // Narrowed by the parent's key: only the shard of Asia is read.
 //! let asian = Report::select().filter(Report::has_parent(City::CONTINENT.eq(Continent::Asia)));
 //! let hottest = asian.order_by(Report::TEMPERATURE.desc()).limit(10);
 //! for (report, city) in session.all(hottest.with_parent())? {

@@ -29,12 +29,12 @@ const LONGEST: Duration = Duration::from_secs(5);
 pub(crate) fn check_copies<M: Models>(builder: &Builder, folder: &Path) -> Result<VerifyReport> {
     // The configuration's own URLs may be relative to another folder.
     let folder = &std::path::absolute(folder).map_err(|error| io(folder, error))?;
+    let Copies { files, .. } = builder.copies_in::<M>(folder)?;
     if !folder.is_dir() {
         let message =
             format!("there is no folder {}; give the one that `backup` has filled", folder.display());
         return Err(Error::new(ErrorKind::Missing, message));
     }
-    let Copies { files, .. } = builder.copies_in::<M>(folder)?;
     let mut absent = Vec::new();
     for (name, file) in &files {
         match file.metadata() {

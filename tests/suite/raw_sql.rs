@@ -208,7 +208,7 @@ fn rows_are_read_by_name(backend: &Backend) {
         let [shard, column] = here(column);
         assert_error(result, kind, &[&shard, &column, said]);
     };
-    refused(row.get::<String>("nme").map(drop), ErrorKind::Query, "nme", "it has id, population, name");
+    refused(row.get::<String>("nme").map(drop), ErrorKind::Query, "nme", "its columns: id, population, name");
     refused(row.get::<i64>("twice").map(drop), ErrorKind::Query, "twice", "AS");
     refused(row.get::<i64>("name").map(drop), ErrorKind::Value, "name", "expected an integer, found `Tokyo`");
     refused(row.get::<String>("id").map(drop), ErrorKind::Value, "id", "expected text");

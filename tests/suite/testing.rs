@@ -52,7 +52,7 @@ fn other_shards_than_expected_are_a_panic_with_both_lists() {
         let asserted = catch_unwind(AssertUnwindSafe(|| assert_shards_asked!(cluster, expected, asia())));
         let panic = asserted.expect_err("no panic");
         let message = panic.downcast_ref::<String>().unwrap();
-        let lists = [format!("expected: {expected:?}"), "asked: [\"asia\"]".to_owned()];
+        let lists = [format!("expected: {expected:?}"), "used: [\"asia\"]".to_owned()];
         assert!(lists.iter().all(|list| message.contains(list)), "{message}");
     }
 }

@@ -215,7 +215,7 @@
 //! session.add_all((1..9).map(|id| Account { id, cents: 100 * id })).await?;
 //! session.commit().await?;
 //!
-//! The thread reads no faster than the task takes the rows.
+//! // The thread reads no faster than the task takes the rows.
 //! let mut accounts = session.stream(Account::select().all_shards().order_by(Account::CENTS.desc()));
 //! while let Some(account) = accounts.next().await {
 //!     println!("{}", account?.cents);
@@ -223,7 +223,7 @@
 //! drop(accounts);
 //! session.commit().await?; // ends the snapshots of both shards
 //!
-//! All steps run on one thread, which commits them, and runs them again after a conflict.
+//! // All steps run on one thread, which commits them, and runs them again after a conflict.
 //! let rest = cluster.async_transaction(|session| {
 //!     session.execute(Account::update().set(Account::CENTS, Account::CENTS - 100).all_shards())?;
 //!     session.one(Account::select().all_shards().aggregate(Account::CENTS.sum()))

@@ -122,7 +122,7 @@ pub(in super::super) fn identity(connection: &dyn Connection, names: &Namespace)
     let own = |kind: Kind| {
         format!("coalesce((SELECT value FROM {state} WHERE kind = '{}' AND name = ''), '')", kind.name())
     };
-    let left = format!("coalesce(({}), '')", Dialect::Sqlite.left_epoch_sql(names));
+    let left = format!("coalesce(({}), '')", Dialect::left_epoch_in_state_sql(names));
     let sql = format!(
         "SELECT cluster, shard, {}, {}, {left}, CAST(version AS TEXT) FROM {table}",
         own(Kind::Layout),

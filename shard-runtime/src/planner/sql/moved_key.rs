@@ -104,12 +104,14 @@ impl Dialect {
     /// Returns the query for the epoch in which the last key has left a shard, as text.
     pub(crate) fn left_epoch_sql(self, names: &Namespace) -> String {
         match self {
-            Dialect::Sqlite => format!(
-                "SELECT value FROM {} WHERE kind = '{LEFT}' AND name = ''",
-                names.table(own_tables::STATE)
-            ),
+            Dialect::Sqlite => Dialect::left_epoch_in_state_sql(names),
             Dialect::Postgres => format!("SELECT version::text FROM {}", names.table(own_tables::SHARD)),
         }
+    }
+
+    /// Returns the query for the epoch that a shard in a file keeps among its facts.
+    pub(crate) fn left_epoch_in_state_sql(names: &Namespace) -> String {
+        format!("SELECT value FROM {} WHERE kind = '{LEFT}' AND name = ''", names.table(own_tables::STATE))
     }
 
     /// Returns the statement that records the epoch, its parameter, in which a key leaves a shard.

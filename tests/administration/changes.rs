@@ -136,6 +136,10 @@ fn a_change_is_stopped_before_the_switch_and_continued() {
         (&"copying".into(), &0.into(), &1.into())
     );
 
+    // The indexes that the target lacks are no differences.
+    let told = text(&builder, "status", Outcome::Fine);
+    assert!(told.contains("left out: change 1 fills it") && !told.contains("index on"), "{told}");
+
     // A row that is written now is noted, and copied by `verify`.
     let writer = builder.clone().open::<Models>().unwrap();
     writer

@@ -86,6 +86,8 @@ fn health_is_told_although_the_cluster_does_not_open() {
     assert!(read["shards"][0]["error"].is_null() && read["control"]["error"].is_null(), "{read}");
     assert_eq!(read["shards"][1]["error"]["kind"], "Missing");
     assert_eq!(read["shards"][1]["error"]["shard"], "europe");
+    let told = text(&builder, "health", Outcome::Wrong);
+    assert!(told.contains("; mount its disk, restore it, or make it again without its rows"), "{told}");
     // The other shard's file in its place; a shard of another cluster.
     fs::copy(folder.path().join("asia.db"), folder.path().join("europe.db")).unwrap();
     let told = text(&builder, "health", Outcome::Wrong);
@@ -257,6 +259,13 @@ fn migrate_prints_the_plan_and_runs_the_steps() {
     assert_eq!(plan["shards"].as_array().unwrap().len(), 2);
     let status = json(&builder, "migrate --status", Outcome::Fine);
     assert_eq!((status["shards"][0]["version"].as_u64(), name()), (Some(1), "Japan".to_owned()));
+    for shard in 0..2 {
+        let steps = status["shards"][shard]["steps"].as_array().unwrap();
+        assert_eq!(
+            (steps.len(), &steps[0]["name"], &steps[0]["phase"]),
+            (1, &"names".into(), &"pending".into())
+        );
+    }
 
     assert!(refused(&builder, "migrate --canary africa", Outcome::Unknown).contains("`africa`"));
     assert_eq!(name(), "Japan");

@@ -58,7 +58,6 @@ impl Health {
     }
 }
 
-/// Prints a line for each database: `asia: serves, 0.4 ms`.
 impl Health {
     /// Returns a database that does not answer in time, with its error.
     #[cfg(feature = "admin")]
@@ -71,6 +70,7 @@ impl Health {
     }
 }
 
+/// Prints a line for each database: `asia: serves, 0.4 ms`.
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shards.iter().try_for_each(|probe| writeln!(f, "{probe}"))?;
@@ -241,6 +241,19 @@ impl Contents {
     }
 }
 
+impl Contents {
+    /// Adds the remedy to the error of a database that does not exist.
+    fn with_remedy(&self, error: Error) -> Error {
+        match (error.kind(), self) {
+            (ErrorKind::Missing, Contents::Shards(_)) => error.with_remedy(
+                "mount its disk, restore it, or make it again without its rows (`replace_lost`, `create`)",
+            ),
+            (ErrorKind::Missing, Contents::Control(_)) => error.with_remedy("mount its disk, or restore it"),
+            _ => error,
+        }
+    }
+}
+
 impl Target {
     /// Returns the members that do not serve, each with the reason.
     fn probe(&self, cluster: Option<&str>, deadline: Instant) -> Vec<(usize, Error)> {
@@ -249,6 +262,7 @@ impl Target {
             // A writer has locked a database in memory, so that it exists.
             Err(error) if self.driver.is_private() && error.kind() == ErrorKind::Busy => return Vec::new(),
             Err(error) => {
+                let error = self.contents.with_remedy(error);
                 // Every shard of the database has the error.
                 let each = |member| (member, error.copied());
                 return self.contents.members().into_iter().map(each).collect();

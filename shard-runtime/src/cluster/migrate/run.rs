@@ -92,12 +92,15 @@ impl<M: Models> Migration<M> {
         &self.plan
     }
 
-    /// Returns the progress of every shard.
+    /// Returns the progress of every shard, also of the steps that have not begun there.
     ///
     /// # Errors
     /// As [`Cluster::migration_status`].
     pub fn status(&self) -> Result<MigrationStatus> {
-        self.cluster.migration_status()
+        let mut status = self.cluster.migration_status()?;
+        let migrated = status.shards.iter_mut().filter(|shard| shard.left_out.is_none());
+        migrated.for_each(|shard| shard.add_pending(self.migrations.steps()));
+        Ok(status)
     }
 
     /// Runs contracts, too: drops columns, makes columns NOT NULL. Programs of earlier releases that use these columns then fail.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::state::{self, StepState};
+use super::step::Step;
 use crate::driver::{Connection, Mode};
 use crate::error::Result;
 use crate::planner::Place;
@@ -66,7 +67,8 @@ pub struct ShardMigrations {
     pub shard: String,
     /// The version of its schema: the last step up to which all are done, apart from contracts; 1 if none is recorded.
     pub version: u32,
-    /// The recorded steps. Step 0 has the additions without a step.
+    /// The steps in their order: those that are recorded, and from [`Migration::status`](super::Migration::status) also those
+    /// that have not begun. Step 0 has the additions without a step.
     pub steps: Vec<StepStatus>,
     /// The reason why a spare shard is not migrated: it cannot be opened.
     pub left_out: Option<String>,
@@ -100,6 +102,24 @@ impl ShardMigrations {
             error: Some(step.error).filter(|error| !error.is_empty()),
         });
         ShardMigrations { shard: shard.to_owned(), version, steps: steps.collect(), left_out: None }
+    }
+
+    /// Adds the steps of a program that have not begun.
+    pub(super) fn add_pending(&mut self, steps: &[Step]) {
+        let is_recorded = |step: &&Step| self.steps.iter().any(|recorded| recorded.number == step.number);
+        let pending: Vec<StepStatus> = steps
+            .iter()
+            .filter(|step| !is_recorded(step))
+            .map(|Step { number, name, .. }| StepStatus {
+                number: *number,
+                name: name.clone(),
+                phase: StepPhase::Pending,
+                rows: 0,
+                error: None,
+            })
+            .collect();
+        self.steps.extend(pending);
+        self.steps.sort_by_key(|step| step.number);
     }
 
     /// Returns a shard that is not migrated.

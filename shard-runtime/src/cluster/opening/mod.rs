@@ -26,7 +26,7 @@ use crate::planner::own_tables;
 use crate::planner::sql::{Namespace, Param};
 use crate::planner::{Layout, Place};
 use crate::schema::{Shard, ShardRole, Table};
-use crate::transaction::change::CopyRecord;
+use crate::transaction::change::{CopyRecord, Part, Role, read_part};
 use crate::transaction::commit;
 use crate::transaction::commit::apply_decided_in;
 use crate::transaction::facts::{self, Facts, Position};
@@ -216,7 +216,13 @@ impl Opening<'_> {
             {
                 Ok(mut found) if shard.role() == ShardRole::Serving => differences.append(&mut found),
                 Ok(found) if found.is_empty() => {}
-                Ok(found) => self.note_absent(shard, &schema::error(found)),
+                Ok(found) => match read_part(connection, self.layout.place(shard.index())?)? {
+                    Some(Part { role: Role::Incoming, change, .. }) => {
+                        let message = format!("change {change} fills it; its indexes are made after the copy");
+                        self.note_absent(shard, &Error::new(ErrorKind::Layout, message));
+                    }
+                    _ => self.note_absent(shard, &schema::error(found)),
+                },
                 Err(error)
                     if shard.role() == ShardRole::Serving
                         || self.has_older_control.load(Ordering::Relaxed) =>

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use shard_runtime::{Builder, Cluster, Durability, Pace, Sharded, Switch};
+use shard_runtime::{Builder, Cluster, Durability, Pace, Sharded, change::Switch};
 use tokio_postgres::NoTls;
 
 #[allow(dead_code)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shard_runtime::{Builder, Cluster, ErrorKind, Pace, Sharded, Switch};
+use shard_runtime::{Builder, Cluster, ErrorKind, Pace, Sharded, change::Switch};
 use sharded_tests::postgres_server::Server;
 
 #[derive(Sharded, Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use shard_runtime::{ErrorCount, Stats};
+use shard_runtime::status::{ErrorCount, Stats};
 
 /// The type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -72,7 +72,7 @@ fn administer(arguments: &Arguments, command: &[std::ffi::OsString]) -> ExitCode
     match arguments.place().builder() {
         Ok(builder) => {
             let words = std::iter::once("weather admin".into()).chain(command.iter().cloned());
-            let migrations = shard_runtime::Migrations::new();
+            let migrations = shard_runtime::migrate::Migrations::new();
             shard_runtime::admin::run::<(model::City, model::Observation)>(builder, &migrations, words)
         }
         Err(failure) => {

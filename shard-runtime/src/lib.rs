@@ -506,7 +506,7 @@ mod error;
 mod executor;
 mod planner;
 pub mod prelude;
-mod query;
+pub mod query;
 mod row;
 mod schema;
 mod sealed;
@@ -523,23 +523,9 @@ mod value;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
-#[doc(hidden)]
-pub use __private::{IdColumn, InvalidColumn, KeyColumn, ParentLink};
 
 pub use asynchronous::{AsyncSession, Rows};
-#[cfg(feature = "postgres")]
-pub use cluster::ForeignTablesSql;
-pub use cluster::{Adoption, AdoptionFinding, AdoptionReport};
-pub use cluster::{
-    Builder, Change, ChangePhase, ChangePlan, ChangePlanner, ChangeProgress, ChangeReport, ChangeStatus,
-    Cluster, ClusterCopy, ConnectionStats, CopiedTable, CopyReport, ErrorCount, Health, KeyLine, KeyMove,
-    LockStats, MovedKey, Pace, PendingTransaction, Probe, ReferenceDifference, ShardRecord, ShardSql,
-    ShardStats, ShardStatus, Stats, Status, Switch, TableRows, TransactionState, TransactionStats,
-};
-pub use cluster::{
-    Migration, MigrationPlan, MigrationProgress, MigrationStatus, Migrations, ShardMigrations, Step,
-    StepPhase, StepStatus,
-};
+pub use cluster::{Builder, Cluster, Pace};
 pub use collation::Collation;
 pub use driver::Durability;
 pub use error::{Error, ErrorKind, Result, ValueError};
@@ -547,17 +533,11 @@ pub use error::{Error, ErrorKind, Result, ValueError};
 #[cfg(feature = "jiff")]
 pub use jiff;
 pub use planner::{Explain, Explainable};
+#[doc(inline)]
 pub use query::{
-    Aggregate, ById, Child, ChildOf, Column, ColumnKind, ColumnList, Columns, Combine, CompositeKey,
-    Condition, Count, Cursor, Delete, Exists, Expression, Filter, GroupBy, GroupOrder, Groups, Having,
-    IdIsKey, Identified, Insert, IntoAssign, IntoOperand, IntoParameter, IntoTerm, KnownId, Locate, Located,
-    Measure, MeasureList, Measured, Models, Number, Order, Ordered, Parent, ParentOf, Predicate,
-    ProjectedColumns, Projection, Query, Reference, ReferredRow, RefersTo, Returning, Select, SequenceId,
-    Settable, Sharded, Sql, SqlRow, Stored, SumOf, UniqueId, Update, Version, WithCursor, WithParent,
-    WithReferences, Write, count, kind,
+    Column, Cursor, Delete, Filter, Insert, Models, Order, Parent, Projection, Query, Select, Sharded, Sql,
+    SqlRow, Stored, Update, Write, count,
 };
-#[doc(hidden)]
-pub use query::{Holds, Lineage};
 pub use row::{Row, Storable};
 // The types with which generated code describes a model.
 #[doc(hidden)]
@@ -565,10 +545,7 @@ pub use schema::{
     ColumnDef, ColumnDefault, Constant, IdKind, Index, KeyColumns, Lookup, NoLiteral, ParentDef, Placement,
     Range, ReferenceDef, Table,
 };
-pub use schema::{
-    DecidesShard, Everywhere, IsRouted, Key, Routed, Routing, Shard, ShardKey, ShardRole, ShardSet, Shards,
-    Unrouted, hash,
-};
+pub use schema::{Routed, Shard, ShardKey, ShardRole, Shards, Unrouted, hash};
 /// The crate of `serde_json::Value`, the type of JSON columns.
 #[cfg(feature = "json")]
 pub use serde_json;
@@ -577,10 +554,62 @@ pub use shard_derive::{Field, Projection, ShardKey, Sharded};
 pub use tasks::{Parallelism, StatementEvent};
 pub use transaction::RetryPolicy;
 pub use transaction::commit::{Commit, Committed, Recovered};
-pub use unit_of_work::{
-    ChangedId, LookupProblem, LookupProblemKind, Relocated, RowProblem, RowProblemKind, VerifyReport,
-};
+pub use unit_of_work::{ChangedId, Relocated};
 /// The crate of `uuid::Uuid`, the type of UUID columns.
 #[cfg(feature = "uuid")]
 pub use uuid;
 pub use value::{ColumnType, Field, Value};
+
+/// Adopting the tables of another program: see [`Builder::adopt`].
+pub mod adopt {
+    pub use crate::cluster::{Adoption, AdoptionFinding, AdoptionReport};
+}
+
+/// Changes of the layout while the application runs: see [`Cluster::plan_change`] and [`Cluster::move_key`].
+pub mod change {
+    pub use crate::cluster::{
+        Change, ChangePhase, ChangePlan, ChangePlanner, ChangeProgress, ChangeReport, ChangeStatus, KeyMove,
+        MovedKey, Switch,
+    };
+}
+
+/// Copying all rows to another cluster: see [`Cluster::copy_to`].
+pub mod copy {
+    pub use crate::cluster::{ClusterCopy, CopiedTable, CopyReport};
+}
+
+/// SQL that makes tables: see [`Builder::schema_sql`].
+pub mod ddl {
+    #[cfg(feature = "postgres")]
+    pub use crate::cluster::ForeignTablesSql;
+    pub use crate::cluster::ShardSql;
+}
+
+/// Schema migrations: see [`Builder::migrate`].
+pub mod migrate {
+    pub use crate::cluster::{
+        Migration, MigrationPlan, MigrationProgress, MigrationStatus, Migrations, ShardMigrations, Step,
+        StepPhase, StepStatus,
+    };
+}
+
+/// How the shards of a query or of a row are found at compile time.
+pub mod routing {
+    pub use crate::schema::{DecidesShard, Everywhere, IsRouted, Key, Routing, ShardSet};
+}
+
+/// The state of a cluster as values: see [`Cluster::status`], [`Cluster::health`] and [`Cluster::stats`].
+pub mod status {
+    pub use crate::cluster::{
+        ConnectionStats, ErrorCount, Health, KeyLine, LockStats, PendingTransaction, Probe, ShardRecord,
+        ShardStats, ShardStatus, Stats, Status, TableRows, TransactionState, TransactionStats,
+    };
+}
+
+/// Problems of rows and lookup entries: see [`Cluster::verify`].
+pub mod verify {
+    pub use crate::cluster::ReferenceDifference;
+    pub use crate::unit_of_work::{
+        LookupProblem, LookupProblemKind, RowProblem, RowProblemKind, VerifyReport,
+    };
+}

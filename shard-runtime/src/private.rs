@@ -4,18 +4,23 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::marker::PhantomData;
 
-use crate::error::{Result, ValueError};
 use crate::planner::route;
-use crate::query::{Column, Predicate};
-use crate::query::{Identified, Lineage, Parent, Sharded};
-use crate::row::Row;
-use crate::row::Storable;
-use crate::schema::{ColumnShape, Constant, Key, any_value};
-use crate::schema::{DecidesShard, KeyColumns, Table};
-use crate::schema::{Shard, ShardSet, Shards};
-use crate::value::{ColumnType, Field, Value};
+use crate::schema::{ColumnShape, DecidesShard, Key, any_value};
 
-pub use crate::schema::{NoLiteral, Placement, Range};
+// The types with which generated code describes a model.
+pub use crate::collation::Collation;
+pub use crate::error::{Result, ValueError};
+pub use crate::query::{
+    Child, Column, CompositeKey, Holds, IdIsKey, Identified, Insert, KnownId, Lineage, Parent, Predicate,
+    Projection, Reference, RefersTo, SequenceId, Sharded, UniqueId, Version, kind,
+};
+pub use crate::row::{Row, Storable};
+pub use crate::schema::{
+    ColumnDef, ColumnDefault, Constant, Everywhere, IdKind, Index, KeyColumns, Lookup, NoLiteral, ParentDef,
+    Placement, Range, ReferenceDef, Shard, ShardKey, ShardSet, Shards, Table,
+};
+pub use crate::value::{ColumnType, Field, Value};
+
 #[cfg(feature = "testing")]
 pub use crate::testing::StatementCounts;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use serde_json::Value;
 use shard_runtime::admin::Outcome;
-use shard_runtime::{Builder, Change, Cluster, Pace, Sharded as _};
+use shard_runtime::{Builder, Cluster, Pace, Sharded as _, change::Change};
 
 use crate::{City, Models, ROWS, Report, User, files, fill, json, refused, run_words, text};
 
@@ -280,7 +280,7 @@ fn the_doctor_names_triggers_that_no_change_needs() {
     let cluster = builder.clone().open::<Models>().unwrap();
     let mut change: Change = cluster.changes().unwrap().pop().unwrap();
     change.copy(Pace::default(), |_| {}).unwrap();
-    change.switch(shard_runtime::Switch::default()).unwrap();
+    change.switch(shard_runtime::change::Switch::default()).unwrap();
     let [database, state, message] = &found(Outcome::Fine)[0];
     assert_eq!((database.as_str(), state.as_str()), ("europe", "warning"));
     assert!(message.contains("until change 1 is finished; run `change run`"), "{message}");

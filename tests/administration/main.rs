@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use shard_runtime::admin::{self, Outcome};
-use shard_runtime::{Builder, Cluster, Durability, Migrations, Parent, Sharded};
+use shard_runtime::{Builder, Cluster, Durability, Parent, Sharded, migrate::Migrations};
 
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "cities", index(name))]

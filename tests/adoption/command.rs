@@ -1,7 +1,7 @@
 //! `admin adopt`: the report is a script for the program of the database.
 
 use shard_runtime::admin::{self, Outcome};
-use shard_runtime::{Builder, Migrations};
+use shard_runtime::{Builder, migrate::Migrations};
 
 use crate::File;
 use crate::refusals::{Both, GOOD};

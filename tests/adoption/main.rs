@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shard_runtime::sqlite::rusqlite::Connection;
-use shard_runtime::{AdoptionReport, Builder, Cluster, Error, ErrorKind};
+use shard_runtime::{Builder, Cluster, Error, ErrorKind, adopt::AdoptionReport};
 
 /// The path of a file of tables and rows.
 pub fn data(name: &str) -> PathBuf {

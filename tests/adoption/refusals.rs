@@ -1,7 +1,7 @@
 //! Databases that differ from the models: everything is reported at once, and nothing is written.
 
 use shard_runtime::prelude::*;
-use shard_runtime::{AdoptionReport, Models};
+use shard_runtime::{Models, adopt::AdoptionReport};
 
 use crate::{File, assert_error, texts};
 

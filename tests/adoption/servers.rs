@@ -2,7 +2,7 @@
 
 use shard_runtime::jiff::Timestamp;
 use shard_runtime::prelude::*;
-use shard_runtime::{AdoptionReport, Builder};
+use shard_runtime::{Builder, adopt::AdoptionReport};
 use sharded_tests::postgres_server::Server;
 
 use crate::model::{City, Continent, NEW_YORK, NewObservation, Observation};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shard_runtime::prelude::*;
-use shard_runtime::{Builder, Pace, Switch};
+use shard_runtime::{Builder, Pace, change::Switch};
 
 use crate::model::City;
 use crate::text_times::{NewObservation, Observation, TextTime};

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use shard_runtime::{Builder, Change, Cluster, ErrorKind, Pace, Parent, Sharded, Switch};
+use shard_runtime::{
+    Builder, Cluster, ErrorKind, Pace, Parent, Sharded,
+    change::{Change, Switch},
+};
 
 use crate::backend::{Backend, Kind, LETTERS, assert_error};
 use crate::models::{Customer, Models, Order, assert_sound, contents, fill};

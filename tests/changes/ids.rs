@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shard_runtime::{Cluster, Pace, Sharded, Switch};
+use shard_runtime::{Cluster, Pace, Sharded, change::Switch};
 
 use crate::backend::{Backend, LETTERS};
 use crate::models::assert_sound;

@@ -5,7 +5,7 @@ mod load;
 mod models;
 mod random;
 
-use shard_runtime::{Cluster, ErrorKind, Pace, Sharded as _, Sql, Switch};
+use shard_runtime::{Cluster, ErrorKind, Pace, Sharded as _, Sql, change::Switch};
 
 use crate::backend::{Backend, LETTERS, assert_error, shards_of};
 use models::{

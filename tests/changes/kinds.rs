@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use shard_runtime::{ChangePlanner, Cluster, ErrorKind, Pace, Sharded as _, Switch};
+use shard_runtime::{
+    Cluster, ErrorKind, Pace, Sharded as _,
+    change::{ChangePlanner, Switch},
+};
 
 use crate::backend::{Backend, LETTERS, assert_error};
 use crate::models::{Customer, Device, Event, Models, add, assert_sound, contents, fill};

@@ -9,7 +9,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use shard_runtime::{Builder, Change, Cluster, ErrorKind, Pace, Sharded as _, Switch};
+use shard_runtime::{
+    Builder, Cluster, ErrorKind, Pace, Sharded as _,
+    change::{Change, Switch},
+};
 
 use crate::backend::{Backend, LETTERS};
 use crate::models::{Customer, Device, Models, NewOrder, Order, assert_sound, customer, fill};

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use shard_runtime::{Cluster, Pace, Parent, Result, Session, Sharded, Switch};
+use shard_runtime::{Cluster, Pace, Parent, Result, Session, Sharded, change::Switch};
 
 use crate::backend::{Backend, Kind, LETTERS};
 use crate::load::{End, Random, seed};

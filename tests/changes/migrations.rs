@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use shard_runtime::{Cluster, Pace, Sharded as _, Switch};
+use shard_runtime::{Cluster, Pace, Sharded as _, change::Switch};
 use sharded_tests::waiting::spawn_until_it_waits;
 
 use crate::backend::{Backend, LETTERS};
@@ -33,7 +33,7 @@ mod one {
 }
 
 mod two {
-    use shard_runtime::{Migrations, Sharded};
+    use shard_runtime::{Sharded, migrate::Migrations};
 
     #[derive(Sharded, Clone, Debug)]
     #[sharded(table = "users", index(nickname))]

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use shard_runtime::{Change, Cluster, ErrorKind, Pace, Sharded as _, Switch};
+use shard_runtime::{
+    Cluster, ErrorKind, Pace, Sharded as _,
+    change::{Change, Switch},
+};
 
 use crate::backend::{Backend, Kind};
 use crate::models::{Customer, Models, Order, add, assert_sound, contents, fill};

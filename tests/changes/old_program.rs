@@ -11,7 +11,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use shard_runtime::{Builder, Change, Cluster, Pace, Parent, Sharded, Switch};
+use shard_runtime::{
+    Builder, Cluster, Pace, Parent, Sharded,
+    change::{Change, Switch},
+};
 
 use crate::backend::{Backend, Kind, LETTERS};
 use crate::load::{Random, seed};

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use shard_runtime::{Change, Cluster, Pace, Sharded as _, Switch};
+use shard_runtime::{
+    Cluster, Pace, Sharded as _,
+    change::{Change, Switch},
+};
 
 use crate::backend::{Backend, LETTERS};
 use crate::models::{Customer, Models, assert_sound, contents, fill};

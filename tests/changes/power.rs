@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use shard_runtime::{Cluster, Durability, Pace, Sharded as _, Switch};
+use shard_runtime::{Cluster, Durability, Pace, Sharded as _, change::Switch};
 use sharded_tests::disk::{self, Record};
 use sharded_tests::numbers::{Numbers, seed};
 

@@ -5,7 +5,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use shard_runtime::{Builder, Cluster, Durability, Pace, Switch};
+use shard_runtime::{Builder, Cluster, Durability, Pace, change::Switch};
 use sharded_tests::postgres_server::Server;
 
 use crate::models::{Models, assert_sound, contents, fill};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use shard_runtime::{Cluster, ErrorKind, Pace, Parent, Sharded, Switch};
+use shard_runtime::{Cluster, ErrorKind, Pace, Parent, Sharded, change::Switch};
 
 use crate::backend::{Backend, LETTERS, assert_error};
 use crate::models::{Models, assert_sound, fill};

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use shard_runtime::{Sharded as _, Switch};
+use shard_runtime::{Sharded as _, change::Switch};
 
 use crate::backend::Kind;
 use crate::models::{Customer, assert_sound};

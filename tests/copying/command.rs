@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use shard_runtime::admin::{Outcome, run_on};
-use shard_runtime::{Builder, Cluster, Durability, Migrations};
+use shard_runtime::{Builder, Cluster, Durability, migrate::Migrations};
 
 use crate::backend::{Backend, Kind, LETTERS};
 use crate::models::{Models, assert_sound, contents, fill};

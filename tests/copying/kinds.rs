@@ -1,6 +1,6 @@
 //! Copies between every kind of cluster: the rows, their ids and versions, lookups, counters of ids, and the cluster works.
 
-use shard_runtime::{ChangePhase, Cluster, Pace, Sharded as _};
+use shard_runtime::{Cluster, Pace, Sharded as _, change::ChangePhase};
 
 use crate::backend::{Backend, Kind, LETTERS};
 use crate::copy;

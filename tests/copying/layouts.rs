@@ -1,7 +1,9 @@
 //! Copies to other numbers of shards, other names and other placements: more shards and fewer, spare shards, layouts that changes
 //! have made, schema versions.
 
-use shard_runtime::{Cluster, ErrorKind, Migrations, Pace, Parent, ShardRole, Sharded, Switch};
+use shard_runtime::{
+    Cluster, ErrorKind, Pace, Parent, ShardRole, Sharded, change::Switch, migrate::Migrations,
+};
 
 use crate::backend::{Backend, Kind, LETTERS, assert_error};
 use crate::copy;

@@ -27,7 +27,7 @@ mod stopped;
 mod values;
 mod writers;
 
-use shard_runtime::{Cluster, CopyReport, Pace};
+use shard_runtime::{Cluster, Pace, copy::CopyReport};
 
 /// Copies all rows in small batches.
 fn copy(from: &Cluster, to: &Cluster) -> shard_runtime::Result<CopyReport> {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use shard_runtime::{Cluster, ErrorKind, Migrations, Pace, Sharded as _};
+use shard_runtime::{Cluster, ErrorKind, Pace, Sharded as _, migrate::Migrations};
 
 use crate::backend::{Backend, Kind, LETTERS, assert_error};
 use crate::copy;

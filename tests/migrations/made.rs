@@ -1,6 +1,9 @@
 //! A cluster of the first release for each kind of database, and a look at it from outside.
 
-use shard_runtime::{Builder, Migration, Migrations, Models};
+use shard_runtime::{
+    Builder, Models,
+    migrate::{Migration, Migrations},
+};
 use sharded_tests::postgres_server::Server;
 
 use crate::client::Client;

@@ -28,7 +28,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use models::{SHARDS, builder, create, one, two};
-use shard_runtime::{Builder, MigrationProgress, Pace};
+use shard_runtime::{Builder, Pace, migrate::MigrationProgress};
 
 /// The folder of a cluster of files, or the URL of a database on a server.
 const CLUSTER: &str = "SHARDED_MIGRATED_CLUSTER";

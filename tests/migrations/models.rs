@@ -34,7 +34,7 @@ pub mod one {
 }
 
 pub mod two {
-    use shard_runtime::{Migrations, Parent, Sharded};
+    use shard_runtime::{Parent, Sharded, migrate::Migrations};
 
     #[derive(Sharded, Clone, Debug)]
     #[sharded(table = "users", index(full_name), index(nickname))]

@@ -1,6 +1,10 @@
 //! A migration of a cluster whose layout has changed: steps are not run again on the rows of a new shard.
 
-use shard_runtime::{Migrations, Pace, StepPhase, Switch};
+use shard_runtime::{
+    Pace,
+    change::Switch,
+    migrate::{Migrations, StepPhase},
+};
 
 use crate::made::both;
 use crate::models::one;

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use shard_runtime::{Builder, Migrations, Models};
+use shard_runtime::{Builder, Models, migrate::Migrations};
 use sharded_tests::postgres_server::Server;
 
 use crate::{CLUSTER, process};

@@ -5,7 +5,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use shard_runtime::{ErrorKind, Migration, MigrationProgress, Migrations, Models, Pace, StepPhase};
+use shard_runtime::{
+    ErrorKind, Models, Pace,
+    migrate::{Migration, MigrationProgress, Migrations, StepPhase},
+};
 use sharded_tests::waiting::soon;
 
 use crate::made::{Made, assert_has, both, names};

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use shard_runtime::{Pace, StepPhase};
+use shard_runtime::{Pace, migrate::StepPhase};
 use sharded_tests::waiting::soon;
 
 use crate::models::{SHARDS, builder, one, two};

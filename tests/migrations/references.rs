@@ -1,6 +1,6 @@
 //! A new column that refers to a reference table, which is new, too.
 
-use shard_runtime::{ErrorKind, Migrations, Sharded as _};
+use shard_runtime::{ErrorKind, Sharded as _, migrate::Migrations};
 
 use crate::made::{assert_has, both};
 use crate::models::SHARDS;

@@ -3,7 +3,7 @@
 
 use std::sync::Once;
 
-use shard_runtime::{ErrorKind, Migrations};
+use shard_runtime::{ErrorKind, migrate::Migrations};
 use sharded_tests::postgres_server::Server;
 
 use crate::client::Client;

@@ -12,7 +12,10 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use shard_runtime::{Change, Cluster, ErrorKind, Pace, Session, Switch};
+use shard_runtime::{
+    Cluster, ErrorKind, Pace, Session,
+    change::{Change, Switch},
+};
 use tempfile::TempDir;
 
 use super::asking::{names_unplaced, pinned};

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use proptest::prelude::*;
 use shard_runtime::{
-    Child, Filter, Parent, Result, Routed, Select, Session, Sharded, Shards, Stored, Unrouted, With,
+    Filter, Parent, Result, Routed, Select, Session, Sharded, Shards, Stored, Unrouted, With, query::Child,
 };
 
 use super::generations::{Case, Generations, KeyTest, Known, Tree, cases};

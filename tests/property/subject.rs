@@ -1,8 +1,9 @@
 //! The trait that a model implements for the tests, for every kind of key.
 
 use shard_runtime::{
-    Column as Typed, ColumnKind, Field, Filter, Insert, IntoOperand, Models, Number, Order, Result, Routed,
-    Select, Session, Sharded, Storable, UniqueId, Unrouted, Update, count,
+    Column as Typed, Field, Filter, Insert, Models, Order, Result, Routed, Select, Session, Sharded,
+    Storable, Unrouted, Update, count,
+    query::{ColumnKind, IntoOperand, Number, UniqueId},
 };
 
 use super::datum::{Column, Datum, Kind, Line};

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use shard_runtime::{Builder, Cluster, Pace, Sharded as _, Switch};
+use shard_runtime::{Builder, Cluster, Pace, Sharded as _, change::Switch};
 
 use super::models::Models;
 use super::next;

@@ -1,6 +1,6 @@
 //! The models of a next release: an account has one field more, which has to be there after the contract.
 
-use shard_runtime::{Migrations, Parent, Sharded};
+use shard_runtime::{Parent, Sharded, migrate::Migrations};
 
 use super::models::{Currency, Invoice, Office};
 

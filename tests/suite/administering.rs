@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use shard_runtime::{Cluster, ErrorKind, Session, Sharded, Sql, Stats, TransactionState};
+use shard_runtime::{
+    Cluster, ErrorKind, Session, Sharded, Sql,
+    status::{Stats, TransactionState},
+};
 
 use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, Watched, assert_error};
 use crate::models::*;
@@ -273,7 +276,7 @@ fn a_shard_that_is_gone_or_another_one_is_not_healthy(backend: &Backend) {
     let kinds = |cluster: &Watched| {
         let health = cluster.health(10 * SECOND);
         assert_eq!(health.is_healthy(), health.errors().next().is_none());
-        let kind = |probe: &shard_runtime::Probe| {
+        let kind = |probe: &shard_runtime::status::Probe| {
             let error = probe.error.as_ref()?;
             assert!(error.shard() == Some(probe.name.as_str()) || probe.name == "control", "{error}");
             Some(error.kind())

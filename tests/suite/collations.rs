@@ -5,8 +5,9 @@
 
 use rusqlite::types::FromSql;
 use shard_runtime::{
-    ColumnList, Columns, Cursor, ErrorKind, Field, Filter, Groups, MeasureList, Order, Parent, Routed,
-    Select, Sharded, Unrouted, count, sqlite,
+    Cursor, ErrorKind, Field, Filter, Order, Parent, Routed, Select, Sharded, Unrouted, count,
+    query::{ColumnList, Columns, Groups, MeasureList},
+    sqlite,
 };
 
 use crate::backend::{Backend, LETTERS, Watched, assert_error};

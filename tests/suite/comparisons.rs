@@ -54,7 +54,7 @@ fn tariffs(backend: &Backend) -> Watched {
     cluster
 }
 
-fn ids<R: shard_runtime::Routing>(cluster: &Watched, filter: Filter<Tariff, R>) -> Vec<i64> {
+fn ids<R: shard_runtime::routing::Routing>(cluster: &Watched, filter: Filter<Tariff, R>) -> Vec<i64> {
     let query = Tariff::select().filter(filter).all_shards().order_by(Tariff::ID.asc());
     cluster.session().all(query.columns(Tariff::ID)).unwrap()
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use shard_runtime::{ErrorKind, Migrations, Pace, Sharded, Sql, StepPhase};
+use shard_runtime::{
+    ErrorKind, Pace, Sharded, Sql,
+    migrate::{Migrations, StepPhase},
+};
 
 use crate::backend::{Backend, LETTERS, assert_error};
 
@@ -45,7 +48,7 @@ pub mod one {
 
 /// Release 2: two fields, an index, a new model, and a field with a new name.
 pub mod two {
-    use shard_runtime::{Migrations, Parent, Sharded};
+    use shard_runtime::{Parent, Sharded, migrate::Migrations};
 
     #[derive(Sharded, Clone, Debug, PartialEq)]
     #[sharded(table = "users", index(nickname), index(full_name))]

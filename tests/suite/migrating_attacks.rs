@@ -5,7 +5,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use shard_runtime::{ErrorKind, Migrations, Pace, Sharded, StepPhase};
+use shard_runtime::{
+    ErrorKind, Pace, Sharded,
+    migrate::{Migrations, StepPhase},
+};
 
 use crate::backend::{Backend, LETTERS, assert_error};
 use crate::migrating::{USERS, made, one, two};

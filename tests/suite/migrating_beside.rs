@@ -4,7 +4,10 @@ use std::cell::RefCell;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use shard_runtime::{Cluster, ErrorKind, Migrations, Pace, Session, Sharded as _, StepPhase, Stored};
+use shard_runtime::{
+    Cluster, ErrorKind, Pace, Session, Sharded as _, Stored,
+    migrate::{Migrations, StepPhase},
+};
 use sharded_tests::waiting::spawn_until_it_waits;
 
 use crate::backend::{Backend, Kind, LETTERS, assert_error};
@@ -47,7 +50,7 @@ mod one {
 }
 
 mod two {
-    use shard_runtime::{Migrations, Parent, Sharded};
+    use shard_runtime::{Parent, Sharded, migrate::Migrations};
 
     #[derive(Sharded, Clone, Debug, PartialEq)]
     #[sharded(table = "users", index(nickname))]

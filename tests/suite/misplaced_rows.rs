@@ -1,7 +1,10 @@
 //! Rows on another shard than that of their keys: `create` refuses tables that already hold rows, and `verify` finds rows that
 //! were added or changed without the library (W17, W30).
 
-use shard_runtime::{ErrorKind, RowProblem, RowProblemKind, Sharded, Value};
+use shard_runtime::{
+    ErrorKind, Sharded, Value,
+    verify::{RowProblem, RowProblemKind},
+};
 use uuid::Uuid;
 
 use crate::backend::{Backend, LETTERS, assert_error};

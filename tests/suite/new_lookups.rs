@@ -1,6 +1,8 @@
 //! A `#[lookup]` that a release adds to a table with rows: `create` and `migrate` make the entries, or fail. R41, R52.
 
-use shard_runtime::{Cluster, ErrorKind, LookupProblemKind, Migrations, Result, Session, Sharded, Sql};
+use shard_runtime::{
+    Cluster, ErrorKind, Result, Session, Sharded, Sql, migrate::Migrations, verify::LookupProblemKind,
+};
 
 use crate::backend::{Backend, LETTERS, Watched, assert_error};
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use shard_runtime::{Filter, Shard, ShardSet, Sharded, Shards, Unrouted};
+use shard_runtime::{Filter, Shard, Sharded, Shards, Unrouted, routing::ShardSet};
 
 use crate::backend::{Backend, LETTERS};
 

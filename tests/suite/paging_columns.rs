@@ -1,6 +1,9 @@
 //! Pages of some columns, of distinct rows, and of rows with their parents: R26.
 
-use shard_runtime::{ColumnList, Columns, Cursor, ErrorKind, Projection, Routed, Select, Sharded};
+use shard_runtime::{
+    Cursor, ErrorKind, Projection, Routed, Select, Sharded,
+    query::{ColumnList, Columns},
+};
 
 use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
 use crate::models::*;

@@ -3,7 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use shard_runtime::uuid::Uuid;
-use shard_runtime::{ErrorKind, LookupProblemKind, Sharded, Sql, Value, VerifyReport};
+use shard_runtime::{
+    ErrorKind, Sharded, Sql, Value,
+    verify::{LookupProblemKind, VerifyReport},
+};
 
 use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::lookup::{self, Account, User, by_email, emails, home, pairs, text_on, user};

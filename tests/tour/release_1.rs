@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use shard_runtime::{Builder, Cluster, ErrorKind, Migrations, Parent, Session, Sharded};
+use shard_runtime::{Builder, Cluster, ErrorKind, Parent, Session, Sharded, migrate::Migrations};
 
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "users")]

@@ -10,7 +10,10 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use shard_runtime::{Builder, Cluster, Migrations, Pace, Parent, Session, Sharded, StepPhase};
+use shard_runtime::{
+    Builder, Cluster, Pace, Parent, Session, Sharded,
+    migrate::{Migrations, StepPhase},
+};
 
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "users")]

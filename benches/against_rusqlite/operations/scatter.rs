@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use shard_runtime::sqlite::rusqlite::Connection;
-use shard_runtime::{Cluster, IsRouted, Order, Query, Select, Sharded, count as count_rows};
+use shard_runtime::{Cluster, Order, Query, Select, Sharded, count as count_rows, routing::IsRouted};
 
 use crate::by_hand;
 use crate::data::{Data, Set};

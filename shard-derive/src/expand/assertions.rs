@@ -133,7 +133,7 @@ fn bare_parent(model: &Model) -> Option<TokenStream> {
     );
     let table = item_of(parent, "Sharded", "TABLE");
     Some(quote_spanned! {first_span(parent)=>
-        ::core::assert!(__rt::__private::id_decides_shard(#table), "{}", #message)
+        ::core::assert!(__rt::id_decides_shard(#table), "{}", #message)
     })
 }
 

@@ -22,12 +22,12 @@ pub(super) fn choosers(model: &Model) -> TokenStream {
                 let value = column_item(model, *column, "column_value");
                 quote!(#value(&self.#ident))
             });
-            quote!(__rt::__private::place(#table, &[#(#values),*], shards))
+            quote!(__rt::place(#table, &[#(#values),*], shards))
         }
     };
     let (id_name, loaded_from, identity) = match model.id_is_key() {
         true => (quote!(id), quote!(_), quote!(KeyColumn::<Self>::place(id, shards))),
-        false => (quote!(_), quote!(loaded_from), quote!(__private::probe(loaded_from, shards))),
+        false => (quote!(_), quote!(loaded_from), quote!(probe(loaded_from, shards))),
     };
     quote! {
         fn shard_chooser(&self, shards: &__rt::Shards) -> __rt::Result<usize> {
@@ -44,7 +44,7 @@ pub(super) fn choosers(model: &Model) -> TokenStream {
             predicate: &__rt::Predicate,
             shards: &__rt::Shards,
         ) -> __rt::Result<__rt::ShardSet> {
-            __rt::__private::narrow(#table, predicate, shards)
+            __rt::narrow(#table, predicate, shards)
         }
     }
 }

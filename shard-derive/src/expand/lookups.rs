@@ -45,7 +45,7 @@ pub(super) fn indexes(model: &Model) -> impl Iterator<Item = TokenStream> {
 /// Checks that a lookup's values have one form of bytes for equal values: entries are placed by the hash of the bytes.
 pub(super) fn assertions(model: &Model) -> impl Iterator<Item = TokenStream> {
     model.lookups().map(|(_, field)| {
-        let kind = item_of(&field.ty, "__private::LookupValue", "KIND");
+        let kind = item_of(&field.ty, "LookupValue", "KIND");
         let message = "a lookup finds its entry by the bytes of the value, and equal values of this type can differ in bytes: \
                        remove `#[lookup]`, or store text, an integer, bytes or a UUID";
         quote_spanned! {first_span(&field.ty)=>

@@ -42,7 +42,7 @@ pub(crate) fn model(model: &Model) -> TokenStream {
     let unchecked = above.is_some().then(|| {
         quote!(
             #[allow(unused_imports)]
-            use __rt::__private::UncheckedParents as _;
+            use __rt::UncheckedParents as _;
         )
     });
     let implementations = quote! {
@@ -73,11 +73,11 @@ pub(crate) fn model(model: &Model) -> TokenStream {
     quote!(#insert_struct #implementations)
 }
 
-/// Wraps the code in a scope in which the runtime is called `__rt`.
+/// Wraps the code in a scope in which `__rt` is the part of the runtime for generated code.
 fn in_scope(runtime: &TokenStream, code: TokenStream) -> TokenStream {
     quote! {
         const _: () = {
-            use #runtime as __rt;
+            use #runtime::__private as __rt;
             #code
         };
     }
@@ -87,9 +87,9 @@ fn in_scope(runtime: &TokenStream, code: TokenStream) -> TokenStream {
 /// same error at the same span, which the compiler prints once.
 fn item_of(ty: impl ToTokens, runtime_trait: &str, item: &str) -> TokenStream {
     let (first, last) = end_spans(&ty);
-    let (path, item) = (runtime_trait.split("::").map(|word| Ident::new(word, last)), Ident::new(item, last));
+    let (runtime_trait, item) = (Ident::new(runtime_trait, last), Ident::new(item, last));
     let open = quote_spanned!(first=> <);
-    let close = quote_spanned!(last=> as __rt #(::#path)*>::#item);
+    let close = quote_spanned!(last=> as __rt::#runtime_trait>::#item);
     quote!(#open #ty #close)
 }
 

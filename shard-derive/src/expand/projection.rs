@@ -10,14 +10,14 @@ use crate::projection::{Projected, Projection};
 pub(crate) fn projection(projection: &Projection) -> TokenStream {
     let Projection { ident, runtime, model, fields } = projection;
     let (row, first) = (Ident::new("row", Span::mixed_site()), Ident::new("first", Span::mixed_site()));
-    let indexes = fields.iter().map(
-        |Projected { constant, .. }| quote!(__rt::__private::place_of::<#model, _, _>(<#model>::#constant)),
-    );
+    let indexes = fields
+        .iter()
+        .map(|Projected { constant, .. }| quote!(__rt::place_of::<#model, _, _>(<#model>::#constant)));
     let reads = fields.iter().enumerate().map(|(index, Projected { ident, ty, constant })| {
         let index = Literal::usize_unsuffixed(index);
         // An error about the column's type is reported at the field's type.
         let (open, close) = end_spans(ty);
-        let read = quote_spanned!(open=> __rt::__private::read_column::<);
+        let read = quote_spanned!(open=> __rt::read_column::<);
         let read = quote_spanned!(close=> #read #ty, #model, _, _>);
         quote!(#ident: #read(<#model>::#constant, #row, #first, #index)?)
     });

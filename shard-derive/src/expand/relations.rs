@@ -49,7 +49,7 @@ pub(super) fn parent_is_model(model: &Model) -> Option<(TokenStream, TokenStream
     // The link's type exists, if the compiler can see which model it names.
     let exists = argument_of(ty, "Parent").map(|parent| quote!(for<'a> #parent: __rt::Identified,));
     let condition = quote!(where #exists #open #ty #link);
-    Some((quote!(<__Above: __rt::__private::ItselfOrAnAncestorHasAShardKey>), condition))
+    Some((quote!(<__Above: __rt::ItselfOrAnAncestorHasAShardKey>), condition))
 }
 
 /// Returns the type of the parent's link.
@@ -92,7 +92,7 @@ pub(super) fn assertions(model: &Model) -> Vec<TokenStream> {
         "`{name}` is its own ancestor, so that no `#[shard_key]` places it: write a `#[shard_key]` in one model of the \
          cycle, and store its parent's id in a plain field"
     );
-    let parents = quote!(__rt::__private::Parents::<#ident>);
+    let parents = quote!(__rt::Parents::<#ident>);
     let checks = [(quote!(ARE_REFERENCE), reference), (quote!(ARE_CYCLE), &cycle)].map(|(check, message)| {
         quote_spanned!(first_span(ty)=> ::core::assert!(!#parents::#check, "{}", #message))
     });

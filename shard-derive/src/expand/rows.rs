@@ -23,10 +23,10 @@ pub(super) fn rows(model: &Model) -> TokenStream {
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self { #(#loads),* })
         }
-        fn value_of_column(&self, column: usize) -> __rt::__private::ColumnValue<'_> {
+        fn value_of_column(&self, column: usize) -> __rt::ColumnValue<'_> {
             match column {
                 #(#values,)*
-                _ => __rt::__private::no_column(column),
+                _ => __rt::no_column(column),
             }
         }
     }

@@ -17,7 +17,7 @@ pub(super) fn table(model: &Model) -> TokenStream {
         let collated = attrs.collate.as_ref().map(|_| quote!(.collated(__rt::Collation::NoCase)));
         let default = attrs.default.as_ref().filter(|_| model.is_valid).map(|default| {
             let (value, ty) = (default.value.constant(), &model.fields[index].ty);
-            let of_type = quote_spanned!(first_span(ty)=> __rt::__private::default_of::<#ty>);
+            let of_type = quote_spanned!(first_span(ty)=> __rt::default_of::<#ty>);
             quote!(.with_default(__rt::ColumnDefault::#value, #of_type))
         });
         quote!(__rt::ColumnDef::new(#column, #shape)#collated #default)
@@ -111,7 +111,7 @@ fn placement(model: &Model) -> TokenStream {
 fn constant(key: &Type, value: impl ToTokens) -> TokenStream {
     let literal = item_of(key, "ShardKey", "Literal");
     // A struct literal, not a function call: the type error is then reported on the value.
-    quote!(__rt::__private::Literal::<#literal> { 0: #value }.constant())
+    quote!(__rt::Literal::<#literal> { 0: #value }.constant())
 }
 
 fn list_placement(key: &Type, list: &ListAttr) -> TokenStream {
@@ -148,12 +148,12 @@ fn custom_placement(key: &[&Type], chooser: &Path) -> TokenStream {
         let index = Literal::usize_unsuffixed(index);
         let part = match key.len() {
             1 => quote_spanned!(at=> __rt::KeyColumn::<Self>::part),
-            _ => quote_spanned!(at=> __rt::__private::key_part::<#ty>),
+            _ => quote_spanned!(at=> __rt::key_part::<#ty>),
         };
         quote_spanned!(at=> &#part(#values, #index)?)
     });
     let function = Ident::new(function, at);
-    let chosen = quote_spanned!(at=> __rt::__private::#function::<#types, _>(#chooser, #(#parts,)* #shards));
+    let chosen = quote_spanned!(at=> __rt::#function::<#types, _>(#chooser, #(#parts,)* #shards));
     quote!(__rt::Placement::Custom(|#values, #shards| ::core::result::Result::Ok(#chosen)))
 }
 

@@ -4,7 +4,7 @@
 //!
 //! ```no_run
 //! # use std::process::ExitCode;
-//! # use shard_runtime::{Cluster, Migrations, Sharded, admin};
+//! # use shard_runtime::{Cluster, Sharded, admin, migrate::Migrations};
 //! # #[derive(Sharded, Clone, Debug)]
 //! # struct Account {
 //! #     #[id]

@@ -39,7 +39,7 @@ impl Cluster {
     /// [`Builder::create`](crate::Builder::create) filled the lookup.
     ///
     /// ```
-    /// # use shard_runtime::{Cluster, LookupProblemKind, Sharded, Sql};
+    /// # use shard_runtime::{Cluster, Sharded, Sql, verify::LookupProblemKind};
     /// # #[derive(Sharded, Clone, Debug)]
     /// # #[sharded(table = "users")]
     /// # struct User {

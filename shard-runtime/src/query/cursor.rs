@@ -16,7 +16,7 @@ use crate::value::codec::{self, Reader};
 
 /// The position after the last row of a page.
 ///
-/// [`Select::cursor`](crate::Select::cursor) makes it of a row, [`Columns::with_cursor`](crate::Columns::with_cursor) returns it
+/// [`Select::cursor`](crate::Select::cursor) makes it of a row, [`Columns::with_cursor`](crate::query::Columns::with_cursor) returns it
 /// with each row, and [`Select::after`](crate::Select::after) continues after it.
 ///
 /// As text (`to_string`, `parse`) it can be sent to a client and back. It is not secret. A changed text is an error, or another

@@ -129,7 +129,7 @@ where
     V::Compare: Field,
 {
     /// Returns the least value, or `None` if no row has one. Text is compared by the column's
-    /// [`Collation`](crate::Collation), also in [`having`](crate::Groups::having) and in an order.
+    /// [`Collation`](crate::Collation), also in [`having`](crate::query::Groups::having) and in an order.
     pub fn min(self) -> Measure<T, Option<V::Compare>> {
         Measure::new(Function::Min, self.index())
     }

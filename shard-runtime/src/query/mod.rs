@@ -41,32 +41,34 @@ mod select;
 mod stored;
 mod write;
 
+pub use crate::row::{Row, Storable};
 pub use aggregate::{Aggregate, Count, GroupBy, GroupOrder, Groups};
-pub use column::{
-    Assigned, Column, ColumnKind, CompositeKey, IntoAssign, IntoOperand, Operand, Order, Ordered, Settable,
-    kind,
-};
+pub use column::{Column, ColumnKind, CompositeKey, IntoAssign, IntoOperand, Order, Ordered, Settable, kind};
 pub use columns::{ColumnList, Columns, WithCursor};
 pub use condition::Condition;
 pub use cursor::Cursor;
 pub use exists::Exists;
-pub use expression::{Combine, Expression, Holds, IntoTerm};
+#[doc(hidden)]
+pub use expression::Holds;
+pub use expression::{Combine, Expression, IntoTerm};
 pub use filter::{Filter, Predicate};
 pub use measure::{Having, Measure, MeasureList, Measured, Number, SumOf, count};
+#[doc(hidden)]
+pub use model::Lineage;
 pub use model::{
-    Child, ChildOf, IdIsKey, Identified, Insert, KnownId, Lineage, Models, ParentOf, SequenceId, Sharded,
-    UniqueId, Version,
+    Child, ChildOf, IdIsKey, Identified, Insert, KnownId, Models, ParentOf, SequenceId, Sharded, UniqueId,
+    Version,
 };
 pub use projection::{ProjectedColumns, Projection};
 pub use raw::{IntoParameter, Sql, SqlRow};
 pub use reference::{ReferredRow, WithReferences};
 pub use reference_model::{Reference, RefersTo};
 pub use relation::WithParent;
-pub use request::{Collect, Request, WriteRequest};
 pub use select::{ById, Locate, Located, Query, Select};
 pub use stored::{Parent, Stored};
 pub use write::{Delete, Returning, Update, Write};
 
+pub(crate) use column::{Assigned, Operand};
 pub(crate) use expression::{Arithmetic, Term};
 pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};
 pub(crate) use groups::{GroupCore, GroupOrderCore};
@@ -75,7 +77,7 @@ pub(crate) use measure::{Function, HavingCore, MeasureCore};
 pub(crate) use model::{normalize, size_of, values_of};
 pub(crate) use raw::{Bound, SqlCore, SqlPin};
 pub(crate) use relation::Relation;
-pub(crate) use request::{BulkWrite, Read, Returned, SelectList};
+pub(crate) use request::{BulkWrite, Collect, Read, Request, Returned, SelectList, WriteRequest};
 pub(crate) use select::{OrderBy, Pin, SelectCore, Target};
 pub(crate) use stored::WriteOutcome;
 pub(crate) use write::WriteCore;

@@ -77,7 +77,7 @@ pub trait Sharded: Identified<RowId = <Self as Sharded>::Id> + Send + Sync + 'st
     type Id: Field + Clone + fmt::Debug + PartialEq;
 
     /// The key that decides the shard: the key field's type, a tuple of several, or the parent's key. For a reference table
-    /// it is [`Everywhere`](crate::Everywhere).
+    /// it is [`Everywhere`](crate::routing::Everywhere).
     type Key: Key;
 
     /// The table, its columns, its key and its parent.

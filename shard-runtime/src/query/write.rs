@@ -92,7 +92,7 @@ impl<T: Sharded> Delete<T, <T::Key as Key>::Unfiltered> {
 
 impl<T: Sharded, R: Routing> Update<T, R> {
     /// Sets the column to this value, or to an expression over the row's old values: `City::POPULATION + 10` (see
-    /// [`Expression`](crate::Expression)). The id, the version and the columns that decide the shard cannot be set. The
+    /// [`Expression`](crate::query::Expression)). The id, the version and the columns that decide the shard cannot be set. The
     /// statement increments the version.
     pub fn set<V: Storable, K: Settable>(
         mut self,

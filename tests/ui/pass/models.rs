@@ -1,6 +1,7 @@
 //! Settings, names, kinds of ids, and every type of field.
 
-use shard_runtime::{ColumnDef, ColumnType, Field, IdKind, Index, Insert, Sharded, UniqueId};
+use shard_runtime::__private::{ColumnDef, IdKind, Index};
+use shard_runtime::{ColumnType, Field, Insert, Sharded, query::UniqueId};
 
 /// Stored as text.
 #[derive(Field, Clone, Copy, Debug, PartialEq)]

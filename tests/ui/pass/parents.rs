@@ -1,6 +1,8 @@
 //! Parents by handle and by bare id, and chains of them.
 
-use shard_runtime::{Child, IdIsKey, IdKind, KeyColumns, Parent, ShardKey, Sharded, Shards, Table};
+use shard_runtime::__private::{IdKind, KeyColumns, Table};
+use shard_runtime::query::{Child, IdIsKey};
+use shard_runtime::{Parent, ShardKey, Sharded, Shards};
 
 #[derive(ShardKey, Clone, Copy, Debug, PartialEq)]
 pub struct CompanyId(i64);

@@ -1,6 +1,7 @@
 //! Every way of placing a key, and where it puts rows.
 
-use shard_runtime::{ErrorKind, Field, Placement, Shard, ShardKey, Sharded, Shards};
+use shard_runtime::__private::Placement;
+use shard_runtime::{ErrorKind, Field, Shard, ShardKey, Sharded, Shards};
 
 #[derive(ShardKey, Clone, Copy, Debug, PartialEq)]
 enum Continent {

@@ -61,7 +61,7 @@ impl Cluster {
     /// To add spare shards, call [`Builder::create`](crate::Builder::create) with more shards.
     ///
     /// ```
-    /// # use shard_runtime::{Cluster, Pace, Sharded, Switch};
+    /// # use shard_runtime::{Cluster, Pace, Sharded, change::Switch};
     /// # #[derive(Sharded, Clone, Debug)]
     /// # #[sharded(table = "accounts")]
     /// # struct Account {

@@ -61,7 +61,7 @@ impl Builder {
     /// - SQL of the application must keep the tables as their models need them.
     ///
     /// ```
-    /// use shard_runtime::{Cluster, Migrations, Sharded};
+    /// use shard_runtime::{Cluster, Sharded, migrate::Migrations};
     /// # mod earlier {
     /// #     #[derive(shard_runtime::Sharded, Clone, Debug)]
     /// #     #[sharded(table = "users")]

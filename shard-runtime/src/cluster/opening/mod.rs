@@ -218,7 +218,8 @@ impl Opening<'_> {
                 Ok(found) if found.is_empty() => {}
                 Ok(found) => match read_part(connection, self.layout.place(shard.index())?)? {
                     Some(Part { role: Role::Incoming, change, .. }) => {
-                        let message = format!("change {change} fills it; its indexes are made after the copy");
+                        let message =
+                            format!("change {change} fills it; its indexes are made after the copy");
                         self.note_absent(shard, &Error::new(ErrorKind::Layout, message));
                     }
                     _ => self.note_absent(shard, &schema::error(found)),

@@ -151,7 +151,7 @@ tuple_keys!(A 0, B 1);
 tuple_keys!(A 0, B 1, C 2);
 tuple_keys!(A 0, B 1, C 2, D 3);
 
-/// The key of a [reference table](crate::Reference), whose rows are on every shard. It has no values, so no query can be
+/// The key of a [reference table](crate::query::Reference), whose rows are on every shard. It has no values, so no query can be
 /// pinned by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Everywhere {}

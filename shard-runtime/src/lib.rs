@@ -483,6 +483,12 @@
 //!
 //! For tests, [`Cluster::in_memory`] creates a cluster in one line, and [`assert_shards_asked!`] asserts which shards
 //! an expression uses.
+//!
+//! [`Change`]: change::Change
+//! [`Migration::contract`]: migrate::Migration::contract
+//! [`Migrations`]: migrate::Migrations
+//! [`Reference`]: query::Reference
+//! [`Switch`]: change::Switch
 
 #![warn(missing_debug_implementations)]
 
@@ -538,13 +544,6 @@ pub use query::{
     Column, Cursor, Delete, Filter, Insert, Models, Order, Parent, Projection, Query, Select, Sharded, Sql,
     SqlRow, Stored, Update, Write, count,
 };
-pub use row::{Row, Storable};
-// The types with which generated code describes a model.
-#[doc(hidden)]
-pub use schema::{
-    ColumnDef, ColumnDefault, Constant, IdKind, Index, KeyColumns, Lookup, NoLiteral, ParentDef, Placement,
-    Range, ReferenceDef, Table,
-};
 pub use schema::{Routed, Shard, ShardKey, ShardRole, Shards, Unrouted, hash};
 /// The crate of `serde_json::Value`, the type of JSON columns.
 #[cfg(feature = "json")]
@@ -578,7 +577,7 @@ pub mod copy {
     pub use crate::cluster::{ClusterCopy, CopiedTable, CopyReport};
 }
 
-/// SQL that makes tables: see [`Builder::schema_sql`].
+/// SQL that makes tables: see [`Cluster::schema_sql`].
 pub mod ddl {
     #[cfg(feature = "postgres")]
     pub use crate::cluster::ForeignTablesSql;

@@ -16,8 +16,8 @@ pub use crate::query::{
 };
 pub use crate::row::{Row, Storable};
 pub use crate::schema::{
-    ColumnDef, ColumnDefault, Constant, Everywhere, IdKind, Index, KeyColumns, Lookup, NoLiteral, ParentDef,
-    Placement, Range, ReferenceDef, Shard, ShardKey, ShardSet, Shards, Table,
+    ColumnDef, ColumnDefault, Constant, Everywhere, IdKind, Index, KeyColumns, LookupDef, NoLiteral,
+    ParentDef, Placement, Range, ReferenceDef, Shard, ShardKey, ShardSet, Shards, Table,
 };
 pub use crate::value::{ColumnType, Field, Value};
 

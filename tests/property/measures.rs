@@ -1,8 +1,8 @@
 //! Measures of the tests and of the library.
 
 use shard_runtime::{
-    Column as Typed, Result, Routed, Select, Session, Sharded, Storable, Value, count,
-    query::{ColumnKind, ColumnList, GroupOrder, Having, Measure, Measured, Number},
+    Column as Typed, Result, Routed, Select, Session, Sharded, Value, count,
+    query::{ColumnKind, ColumnList, GroupOrder, Having, Measure, Measured, Number, Storable},
 };
 
 use super::datum::{Column, Datum};

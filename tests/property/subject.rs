@@ -2,8 +2,8 @@
 
 use shard_runtime::{
     Column as Typed, Field, Filter, Insert, Models, Order, Result, Routed, Select, Session, Sharded,
-    Storable, Unrouted, Update, count,
-    query::{ColumnKind, IntoOperand, Number, UniqueId},
+    Unrouted, Update, count,
+    query::{ColumnKind, IntoOperand, Number, Storable, UniqueId},
 };
 
 use super::datum::{Column, Datum, Kind, Line};

@@ -15,12 +15,12 @@ pub(super) fn lookups(model: &Model) -> Option<TokenStream> {
             let (index, table) = (Literal::usize_unsuffixed(index), model.entries_of(field));
             let kind = item_of(&field.ty, "Storable", "TYPE");
             quote! {
-                __rt::Lookup {
+                __rt::LookupDef {
                     column: #index,
                     entries: &__rt::Table {
                         model: #name,
                         name: #table,
-                        columns: &[__rt::Lookup::value(#kind), __rt::Lookup::SHARD],
+                        columns: &[__rt::LookupDef::value(#kind), __rt::LookupDef::SHARD],
                         id: 0,
                         id_kind: __rt::IdKind::Given,
                         key: __rt::KeyColumns::Columns(&[0]),
@@ -31,7 +31,7 @@ pub(super) fn lookups(model: &Model) -> Option<TokenStream> {
             }
         })
         .collect();
-    (!lookups.is_empty()).then(|| quote!(const LOOKUPS: &'static [__rt::Lookup] = &[#(#lookups),*];))
+    (!lookups.is_empty()).then(|| quote!(const LOOKUPS: &'static [__rt::LookupDef] = &[#(#lookups),*];))
 }
 
 /// Returns the indexes by which a lookup's row is found on its shard.

@@ -10,7 +10,7 @@ use crate::driver::Mode;
 use crate::error::{Error, Result};
 use crate::planner::{Layout, Place};
 use crate::query::Models;
-use crate::schema::{Lookup, ShardRole, Shards, Table};
+use crate::schema::{LookupDef, ShardRole, Shards, Table};
 use crate::transaction::change::ChangeRecord;
 use crate::transaction::facts::Facts;
 use crate::transaction::recorded::{AdoptedLayout, Declared, RecordedLayout};
@@ -19,7 +19,7 @@ use crate::transaction::{Control, Database};
 /// The models that a program registers.
 pub(super) struct Registered {
     tables: Vec<&'static Table>,
-    lookups: Vec<(&'static Table, Lookup)>,
+    lookups: Vec<(&'static Table, LookupDef)>,
 }
 
 impl Registered {

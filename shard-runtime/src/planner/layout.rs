@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Namespace, ShardFilter, SqlContext, TableSql};
 use crate::schema::DeclaredDefault;
 use crate::schema::Table;
-use crate::schema::{Lookup, Placed};
+use crate::schema::{LookupDef, Placed};
 use crate::schema::{Shard, Shards};
 
 /// The shards, the models, and their constant SQL.
@@ -56,7 +56,7 @@ impl Layout {
         shards: Shards,
         places: Vec<Place>,
         mut tables: Vec<&'static Table>,
-        lookups: Vec<(&'static Table, Lookup)>,
+        lookups: Vec<(&'static Table, LookupDef)>,
     ) -> Result<Self> {
         let mut models: Vec<Model> = Vec::new();
         tables.extend(lookups.iter().map(|(_, lookup)| lookup.entries));
@@ -104,7 +104,7 @@ impl Layout {
         }
         let is_reference = |(_, model): &(usize, &Model)| model.table.is_reference();
         let references = models.iter().enumerate().filter(is_reference).map(|(index, _)| index).collect();
-        let lookups = lookups.into_iter().filter_map(|(table, Lookup { column, entries })| {
+        let lookups = lookups.into_iter().filter_map(|(table, LookupDef { column, entries })| {
             let model = models.iter().position(|model| model.table.is(entries))?;
             Some(Placed { table, column, entries, model })
         });

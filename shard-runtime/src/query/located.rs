@@ -218,7 +218,7 @@ mod tests {
     use crate::error::Result;
     use crate::planner::route;
     use crate::query::Relation;
-    use crate::schema::Lookup;
+    use crate::schema::LookupDef;
     use crate::schema::Shards;
     use crate::schema::{ColumnDef, KeyColumns, ParentDef, any_value};
     use crate::schema::{Constant, Placement};
@@ -259,7 +259,7 @@ mod tests {
     static ENTRIES: Table = Table {
         model: "Entry",
         name: "entries",
-        columns: &[Lookup::value(ColumnType::Text), Lookup::SHARD],
+        columns: &[LookupDef::value(ColumnType::Text), LookupDef::SHARD],
         key: KeyColumns::Columns(&[0]),
         placement: Placement::Hash,
         ..Table::PLAIN

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::error::{Result, ValueError};
 use crate::query::{ById, Delete, Filter, Holds, Number, Predicate, Select, Update};
 use crate::row::{Row, RowSource};
-use crate::schema::Lookup;
+use crate::schema::LookupDef;
 use crate::schema::Routing;
 use crate::schema::Table;
 use crate::schema::{DecidesShard, Key};
@@ -89,7 +89,7 @@ pub trait Sharded: Identified<RowId = <Self as Sharded>::Id> + Send + Sync + 'st
 
     /// The columns with `#[lookup]`.
     #[doc(hidden)]
-    const LOOKUPS: &'static [Lookup] = &[];
+    const LOOKUPS: &'static [LookupDef] = &[];
 
     /// Returns the row's id.
     fn id(&self) -> &Self::Id;
@@ -407,7 +407,7 @@ pub trait Models {
     fn tables(list: &mut Vec<&'static Table>);
     /// Adds the columns with lookups, each with the table of its rows.
     #[doc(hidden)]
-    fn lookups(list: &mut Vec<(&'static Table, Lookup)>);
+    fn lookups(list: &mut Vec<(&'static Table, LookupDef)>);
 }
 
 impl<T: Sharded> Models for T {
@@ -417,7 +417,7 @@ impl<T: Sharded> Models for T {
         list.push(T::TABLE);
     }
 
-    fn lookups(list: &mut Vec<(&'static Table, Lookup)>) {
+    fn lookups(list: &mut Vec<(&'static Table, LookupDef)>) {
         list.extend(T::LOOKUPS.iter().map(|lookup| (T::TABLE, *lookup)));
     }
 }
@@ -437,7 +437,7 @@ macro_rules! tuples_of_models {
                 $($name::tables(list);)*
             }
 
-            fn lookups(list: &mut Vec<(&'static Table, Lookup)>) {
+            fn lookups(list: &mut Vec<(&'static Table, LookupDef)>) {
                 $($name::lookups(list);)*
             }
         }

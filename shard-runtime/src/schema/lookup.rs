@@ -11,14 +11,14 @@ use crate::value::{ColumnType, Value};
 
 /// A column with `#[lookup]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Lookup {
+pub struct LookupDef {
     /// The index of the column in its model's table.
     pub column: usize,
     /// The table of the entries.
     pub entries: &'static Table,
 }
 
-impl Lookup {
+impl LookupDef {
     /// The column with the name of the row's shard.
     #[doc(hidden)]
     pub const SHARD: ColumnDef = ColumnDef::new("shard", (ColumnType::Text, false, true, any_value));

@@ -8,7 +8,7 @@ mod shards;
 mod table;
 
 pub use key::{Constant, DecidesShard, Everywhere, Key, NoLiteral, Placement, Range, ShardKey, hash};
-pub use lookup::Lookup;
+pub use lookup::LookupDef;
 pub(crate) use lookup::Placed;
 pub use routing::{IsRouted, Routed, Routing, Unrouted};
 pub(crate) use rule::{Bounds, DeclaredLine, Owner, Rest, Rule, key_kinds, key_literal, rule_lines};

@@ -1,5 +1,5 @@
 const _: () = {
-    use ::shard_runtime as __rt;
+    use ::shard_runtime::__private as __rt;
     #[automatically_derived]
     impl __rt::Field for Continent {
         const TYPE: __rt::ColumnType = __rt::ColumnType::Text;

@@ -1,21 +1,21 @@
 const _: () = {
-    use ::shard_runtime as __rt;
+    use ::shard_runtime::__private as __rt;
     #[automatically_derived]
     impl __rt::Projection for Place {
         type Model = WeatherLocation;
         const PLACES: &'static [usize] = &[
-            __rt::__private::place_of::<WeatherLocation, _, _>(<WeatherLocation>::ID),
-            __rt::__private::place_of::<WeatherLocation, _, _>(<WeatherLocation>::CITY),
+            __rt::place_of::<WeatherLocation, _, _>(<WeatherLocation>::ID),
+            __rt::place_of::<WeatherLocation, _, _>(<WeatherLocation>::CITY),
         ];
         fn read(row: &__rt::Row<'_>, first: usize) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self {
-                id: __rt::__private::read_column::<
+                id: __rt::read_column::<
                     i64,
                     WeatherLocation,
                     _,
                     _,
                 >(<WeatherLocation>::ID, row, first, 0)?,
-                name: __rt::__private::read_column::<
+                name: __rt::read_column::<
                     String,
                     WeatherLocation,
                     _,

@@ -5,9 +5,9 @@ struct NewReport {
     temperature: f64,
 }
 const _: () = {
-    use ::shard_runtime as __rt;
+    use ::shard_runtime::__private as __rt;
     #[allow(unused_imports)]
-    use __rt::__private::UncheckedParents as _;
+    use __rt::UncheckedParents as _;
     #[allow(dead_code)]
     impl Report {
         /// The column `id`.
@@ -29,8 +29,7 @@ const _: () = {
         );
     }
     #[automatically_derived]
-    impl<__Above: __rt::__private::ItselfOrAnAncestorHasAShardKey> __rt::Sharded
-    for Report
+    impl<__Above: __rt::ItselfOrAnAncestorHasAShardKey> __rt::Sharded for Report
     where
         for<'a> WeatherLocation: __rt::Identified,
         for<'a> Parent<WeatherLocation>: __rt::ParentLink<Parent = __Above>,
@@ -73,13 +72,13 @@ const _: () = {
             loaded_from: ::core::option::Option<&__rt::Shard>,
             shards: &__rt::Shards,
         ) -> __rt::Result<__rt::ShardSet> {
-            __rt::__private::probe(loaded_from, shards)
+            __rt::probe(loaded_from, shards)
         }
         fn execute_chooser(
             predicate: &__rt::Predicate,
             shards: &__rt::Shards,
         ) -> __rt::Result<__rt::ShardSet> {
-            __rt::__private::narrow(<Self as __rt::Sharded>::TABLE, predicate, shards)
+            __rt::narrow(<Self as __rt::Sharded>::TABLE, predicate, shards)
         }
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self {
@@ -88,7 +87,7 @@ const _: () = {
                 temperature: <f64 as __rt::Storable>::load(row, 2)?,
             })
         }
-        fn value_of_column(&self, column: usize) -> __rt::__private::ColumnValue<'_> {
+        fn value_of_column(&self, column: usize) -> __rt::ColumnValue<'_> {
             match column {
                 0 => __rt::IdColumn::<Self>::column_value(&self.id),
                 1 => {
@@ -97,12 +96,12 @@ const _: () = {
                     > as __rt::Storable>::column_value(&self.location)
                 }
                 2 => <f64 as __rt::Storable>::column_value(&self.temperature),
-                _ => __rt::__private::no_column(column),
+                _ => __rt::no_column(column),
             }
         }
     }
     #[automatically_derived]
-    impl<__Above: __rt::__private::ItselfOrAnAncestorHasAShardKey> __rt::Child for Report
+    impl<__Above: __rt::ItselfOrAnAncestorHasAShardKey> __rt::Child for Report
     where
         for<'a> WeatherLocation: __rt::Identified,
         for<'a> Parent<WeatherLocation>: __rt::ParentLink<Parent = __Above>,
@@ -113,8 +112,7 @@ const _: () = {
             <Parent<WeatherLocation> as __rt::ParentLink>::parent_id(&self.location)
         }
     }
-    impl<__Above: __rt::__private::ItselfOrAnAncestorHasAShardKey> __rt::Insert
-    for NewReport
+    impl<__Above: __rt::ItselfOrAnAncestorHasAShardKey> __rt::Insert for NewReport
     where
         for<'a> WeatherLocation: __rt::Identified,
         for<'a> Parent<WeatherLocation>: __rt::ParentLink<Parent = __Above>,
@@ -136,11 +134,11 @@ const _: () = {
         "`#[id(auto)]` generates an integer, such as `i64`: change the field's type, or the kind of id",
     );
     const _: () = ::core::assert!(
-        ! __rt::__private::Parents:: < Report > ::ARE_REFERENCE, "{}",
+        ! __rt::Parents:: < Report > ::ARE_REFERENCE, "{}",
         "a reference table has every row on every shard, so it cannot be a parent: store its id, with `#[references(Model)] field: Id`, and mark a `#[shard_key]` or another `#[shard_parent]`"
     );
     const _: () = ::core::assert!(
-        ! __rt::__private::Parents:: < Report > ::ARE_CYCLE, "{}",
+        ! __rt::Parents:: < Report > ::ARE_CYCLE, "{}",
         "`Report` is its own ancestor, so that no `#[shard_key]` places it: write a `#[shard_key]` in one model of the cycle, and store its parent's id in a plain field"
     );
 };

@@ -5,7 +5,7 @@ struct NewWeatherLocation {
     city: String,
 }
 const _: () = {
-    use ::shard_runtime as __rt;
+    use ::shard_runtime::__private as __rt;
     #[allow(dead_code)]
     impl WeatherLocation {
         /// The column `id`.
@@ -52,7 +52,7 @@ const _: () = {
             self.id = id;
         }
         fn shard_chooser(&self, shards: &__rt::Shards) -> __rt::Result<usize> {
-            __rt::__private::place(
+            __rt::place(
                 <Self as __rt::Sharded>::TABLE,
                 &[__rt::KeyColumn::<Self>::column_value(&self.continent)],
                 shards,
@@ -63,13 +63,13 @@ const _: () = {
             loaded_from: ::core::option::Option<&__rt::Shard>,
             shards: &__rt::Shards,
         ) -> __rt::Result<__rt::ShardSet> {
-            __rt::__private::probe(loaded_from, shards)
+            __rt::probe(loaded_from, shards)
         }
         fn execute_chooser(
             predicate: &__rt::Predicate,
             shards: &__rt::Shards,
         ) -> __rt::Result<__rt::ShardSet> {
-            __rt::__private::narrow(<Self as __rt::Sharded>::TABLE, predicate, shards)
+            __rt::narrow(<Self as __rt::Sharded>::TABLE, predicate, shards)
         }
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self {
@@ -78,12 +78,12 @@ const _: () = {
                 city: <String as __rt::Storable>::load(row, 2)?,
             })
         }
-        fn value_of_column(&self, column: usize) -> __rt::__private::ColumnValue<'_> {
+        fn value_of_column(&self, column: usize) -> __rt::ColumnValue<'_> {
             match column {
                 0 => __rt::IdColumn::<Self>::column_value(&self.id),
                 1 => __rt::KeyColumn::<Self>::column_value(&self.continent),
                 2 => <String as __rt::Storable>::column_value(&self.city),
-                _ => __rt::__private::no_column(column),
+                _ => __rt::no_column(column),
             }
         }
     }

@@ -174,12 +174,14 @@ fn r53_a_backfill_keeps_its_pace() {
                 .unwrap()
         };
         let portions = Mutex::new(BTreeMap::<String, Vec<(u64, Instant, Instant)>>::new());
+        let estimates = Mutex::new(BTreeMap::<String, Vec<Option<u64>>>::new());
         made.migrate::<one::Models>(&names())
             .pace(Pace::rows(10).rest(REST))
             .run(|progress| {
                 let began = Instant::now();
                 if progress.phase == StepPhase::Backfill && progress.sql.is_none() {
                     assert_eq!(changed(&progress.shard), progress.rows, "what is reported is committed");
+                    estimates.lock().unwrap().entry(progress.shard.clone()).or_default().push(progress.of);
                     let mut portions = portions.lock().unwrap();
                     portions.entry(progress.shard.clone()).or_default().push((
                         progress.rows,
@@ -192,6 +194,11 @@ fn r53_a_backfill_keeps_its_pace() {
         let portions = portions.into_inner().unwrap();
         let rows: u64 = portions.values().filter_map(|of| of.last()).map(|(rows, ..)| rows).sum();
         assert_eq!(rows, 60);
+        for (shard, estimates) in estimates.into_inner().unwrap() {
+            let all = portions[&shard].last().unwrap().0;
+            let (last, before) = estimates.split_last().unwrap();
+            assert!(last.is_none() && before.iter().all(|of| *of == Some(all)), "{shard}: {estimates:?}");
+        }
         let mut full = 0;
         for (shard, portions) in &portions {
             let mut before = 0;

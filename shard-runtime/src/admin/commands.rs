@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Outcome;
 use super::arguments::{Command, Migrate};
 use super::output::Answer;
-use super::progress::{beside, shown};
+use super::progress::{bar, beside, shown};
 use crate::cluster::{Builder, CheckState, Cluster, Finding, Migrations, check_copies, table, with_causes};
 use crate::error::Result;
 use crate::query::Models;
@@ -184,7 +184,8 @@ fn migrate<M: Models>(
             let progress = Mutex::new(progress);
             migration.run(|event| {
                 let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
-                let _ = writeln!(progress, "{event}");
+                let bar = event.of.map(|of| bar(event.rows, of)).unwrap_or_default();
+                let _ = writeln!(progress, "{bar}{event}");
             })?
         }
     };

@@ -49,6 +49,30 @@ pub(super) struct Portion {
     pub(super) ids: Vec<Value<'static>>,
 }
 
+/// Counts the rows of a table after a cursor.
+pub(super) fn rows_after(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &Table,
+    cursor: &str,
+) -> Result<u64> {
+    let after = cursor_id(cursor)?;
+    let id = quoted(table.columns.get(table.id).map_or("id", |id| id.name));
+    let condition = after.as_ref().map(|_| format!(" WHERE {id} > {}", place.dialect.param(1)));
+    let sql =
+        format!("SELECT count(*) FROM {}{}", place.names.table(table.name), condition.unwrap_or_default());
+    let params: Vec<Param<'_>> = after.into_iter().map(Param::Value).collect();
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query(&params)?;
+    let mut count = 0;
+    while rows.advance()? {
+        if let Value::Integer(found) = rows.value(0)? {
+            count = u64::try_from(found).unwrap_or_default();
+        }
+    }
+    Ok(count)
+}
+
 /// Writes an id as the text of a cursor.
 pub(in crate::cluster) fn cursor_text(id: &Value<'_>) -> String {
     let mut bytes = Vec::new();

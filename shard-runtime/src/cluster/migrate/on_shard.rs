@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::arrivals::{self, Arrivals};
-use super::backfill::{BackfillRows, Next, cursor_id, cursor_text};
+use super::backfill::{BackfillRows, Next, cursor_id, cursor_text, rows_after};
 use super::expand::{self, How, Work};
 use super::plan;
 use super::rename::{Progress, Rename};
@@ -103,12 +103,17 @@ impl<M> OnShard<'_, M> {
     }
 
     pub(super) fn tell(&self, state: &StepState, sql: Option<&str>) {
+        self.tell_of(state, None, sql);
+    }
+
+    fn tell_of(&self, state: &StepState, of: Option<u64>, sql: Option<&str>) {
         (self.progress)(&MigrationProgress {
             shard: self.shard.name().to_owned(),
             step: state.number,
             name: state.name.clone(),
             phase: state.phase,
             rows: state.rows,
+            of,
             sql: sql.map(str::to_owned),
         });
     }
@@ -219,6 +224,7 @@ impl<M> OnShard<'_, M> {
         (null, arrivals): (Option<&'static ColumnDef>, Option<&Arrivals<'_>>),
         next: impl Fn(&StepState) -> StepState,
     ) -> Result<()> {
+        let mut of = None;
         loop {
             let limit = self.migration.rows;
             let (portion, is_last) = self
@@ -247,10 +253,14 @@ impl<M> OnShard<'_, M> {
                 })
                 .map_err(|error| remedy::of_sql(error, &rows.describe(self.place)))?;
             *state = portion.kept();
-            self.tell(state, None);
             if is_last {
+                self.tell(state, None);
                 return Ok(());
             }
+            if of.is_none() && null.is_none() {
+                of = Some(state.rows + rows_after(connection, self.place, rows.table(), &state.cursor)?);
+            }
+            self.tell_of(state, of, None);
             std::thread::sleep(self.migration.rest);
         }
     }

@@ -52,16 +52,21 @@ pub struct MigrationProgress {
     pub phase: StepPhase,
     /// The number of rows that its backfills have read.
     pub rows: u64,
+    /// The number of rows that they will have read at the end of the running backfill, as counted after its first batch. `None`
+    /// outside of a backfill, and if one batch was enough.
+    pub of: Option<u64>,
     /// The SQL that runs next. `None` after a batch, at the end of a step, and during a wait for another migrator or a backup.
     pub sql: Option<String>,
 }
 
 impl fmt::Display for MigrationProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let MigrationProgress { shard, step, name, phase, rows, sql } = self;
+        let MigrationProgress { shard, step, name, phase, rows, of, sql } = self;
         write!(f, "{shard}: step {step} `{name}`: {phase}")?;
-        if *rows > 0 {
-            write!(f, ", {rows} rows")?;
+        match of {
+            Some(of) => write!(f, ", {rows} of about {of} rows")?,
+            None if *rows > 0 => write!(f, ", {rows} rows")?,
+            None => {}
         }
         match sql {
             Some(sql) => write!(f, ": {sql}"),
@@ -157,6 +162,7 @@ impl<M: Models> Migration<M> {
                 name: "waits for another migrator or a backup".to_owned(),
                 phase: StepPhase::Pending,
                 rows: 0,
+                of: None,
                 sql: None,
             });
         })?;

@@ -31,6 +31,9 @@ const SPARES: [&str; 9] = ["spare", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s
 const CHANGES: [(&str, &[&str]); 5] =
     [("c", &["s0"]), ("s0", &["s1", "s2"]), ("b", &["s3", "s4"]), ("s1", &["s5"]), ("s3", &["s6", "s7"])];
 
+/// The pause of a writer or a reader after each transaction. Without it they would take the processor from the movers.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// The customers that are only ever counted up.
 const COUNTERS: i64 = 40;
 
@@ -176,6 +179,7 @@ impl World<'_> {
                 }
             }
             self.counts.transactions.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -214,6 +218,7 @@ impl World<'_> {
                 self.ended(session.all(Customer::select().filter(Customer::EMAIL.eq(email.as_str()))));
             assert_eq!(found.len(), 1, "{email}");
             self.counts.reads.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(PAUSE);
         }
     }
 }

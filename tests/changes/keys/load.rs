@@ -17,6 +17,10 @@ const MOVES: usize = 25;
 const WRITERS: i64 = 3;
 const HOT: i64 = 7;
 
+/// The pause of a writer or a reader after each transaction. Without it the rows of the key, which each move copies and each
+/// reader reads, would grow as fast as the machine allows.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// Ends a run, also after a failed assertion.
 struct End<'e>(&'e AtomicBool);
 
@@ -66,6 +70,7 @@ fn r61_a_key_moves_while_it_is_written(backend: &Backend) {
                         // Ten tries in a row have met the other writers.
                         Err(error) => assert!(error.is_retryable(), "{error}"),
                     }
+                    std::thread::sleep(PAUSE);
                 }
             });
         }
@@ -88,6 +93,7 @@ fn r61_a_key_moves_while_it_is_written(backend: &Backend) {
                         }
                         Err(error) => assert!(error.is_retryable(), "{error}"),
                     }
+                    std::thread::sleep(PAUSE);
                 }
             });
         }

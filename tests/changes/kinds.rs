@@ -24,7 +24,10 @@ on_some! {
     on_disk:
         r50_a_fence_is_taken_down_although_a_target_is_lost;
     Files Schemas: r50_only_the_tables_of_a_target_are_analyzed;
-    Files Prefixed Schemas Servers Everything: r50_indexes_that_a_source_has_more_are_on_its_targets
+    Files Prefixed Schemas Servers Everything:
+        r50_indexes_that_a_source_has_more_are_on_its_targets,
+        r50_conditions_of_a_source_are_on_its_targets;
+    Servers: r50_an_index_that_a_target_cannot_have_is_refused
 }
 
 const MORE: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -118,6 +121,86 @@ fn r50_indexes_that_a_source_has_more_are_on_its_targets(backend: &Backend) {
         false => backend.raw("d").execute_batch(&sql).unwrap_err().to_string(),
     };
     assert!(refused.to_lowercase().contains("unique"), "{refused}");
+}
+
+/// Indexes with a condition or over expressions, and CHECK constraints.
+fn r50_conditions_of_a_source_are_on_its_targets(backend: &Backend) {
+    let cluster = begun(backend);
+    let indexes = |shard: &str| -> Vec<String> {
+        let name = backend.table(shard, "customers");
+        let mut found: Vec<String> = match backend.is_postgres(shard) {
+            true => {
+                let sql = format!(
+                    "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = '{name}'::regclass"
+                );
+                backend.client(shard).rows(&sql).concat()
+            }
+            false => {
+                let raw = backend.raw(shard);
+                let sql = "SELECT sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = ?1 AND sql IS NOT NULL";
+                let mut read = raw.prepare(sql).unwrap();
+                let rows = read.query_map([name.trim_matches('"')], |row| row.get(0)).unwrap();
+                rows.map(Result::unwrap).collect()
+            }
+        };
+        found.retain(|sql| sql.contains("WHERE") || sql.contains("lower"));
+        found.sort();
+        found
+    };
+    let wrong = |shard: &str| {
+        let table = backend.table(shard, "customers");
+        let sql = format!("UPDATE {table} SET cents = -6 WHERE id = (SELECT min(id) FROM {table})");
+        let result = match backend.is_postgres(shard) {
+            true => backend.client(shard).try_run(&sql).err().map(|error| error.to_string()),
+            false => backend.raw(shard).execute_batch(&sql).err().map(|error| error.to_string()),
+        };
+        result.unwrap_or_else(|| "accepted".to_owned()).to_lowercase()
+    };
+    backend.plant(
+        &["c"],
+        "customers",
+        "CREATE INDEX low_{shard} ON {table} (lower(name), cents) WHERE cents > 5; \
+         CREATE UNIQUE INDEX paid_{shard} ON {table} (email, cents) WHERE cents >= 0; \
+         ALTER TABLE {table} ADD CONSTRAINT \"not, less\" CHECK (cents > -6 AND name <> ')')",
+    );
+    assert_eq!((indexes("c").len(), indexes("d").len()), (2, 0));
+    // A cancelled change leaves none.
+    let plan = cluster.plan_change().split("c", ["d", "e"]).build().unwrap();
+    let mut cancelled = cluster.begin_change(&plan).unwrap();
+    cancelled.copy(Pace::rows(7), |_| {}).unwrap();
+    let is_of_one_kind = backend.is_postgres("c") == backend.is_postgres("d");
+    assert_eq!(indexes("d").len(), if is_of_one_kind { 2 } else { 0 }, "{:?}", indexes("d"));
+    cancelled.cancel().unwrap();
+    assert_eq!(indexes("d").len(), 0);
+    change(&cluster, |plan| plan.replace("c", "d"));
+    if is_of_one_kind {
+        assert!(wrong("d").contains("check"), "{}", wrong("d"));
+    }
+    assert_sound(&cluster);
+    let of_one_kind = is_of_one_kind && backend.is_postgres("d") == backend.is_postgres("e");
+    if of_one_kind {
+        change(&cluster, |plan| plan.replace("d", "e"));
+        assert!(wrong("e").contains("check"), "{}", wrong("e"));
+        let (moved, all) = (indexes("e"), indexes("e").concat());
+        assert_eq!((moved.len(), all.matches("customers: ").count()), (2, 2), "{all}");
+        assert!(all.contains("low_c") && all.contains("UNIQUE INDEX") && all.contains("paid_c"), "{all}");
+    }
+    assert_sound(&cluster);
+}
+
+fn r50_an_index_that_a_target_cannot_have_is_refused(backend: &Backend) {
+    let cluster = begun(backend);
+    let function =
+        "CREATE FUNCTION short(name text) RETURNS text IMMUTABLE LANGUAGE sql RETURN left(name, 2)";
+    backend.client("c").run(function);
+    backend.plant(&["c"], "customers", "CREATE INDEX short_names ON {table} (short(name))");
+    let plan = cluster.plan_change().replace("c", "d").build().unwrap();
+    let parts = ["`d`", "cannot have an index", "short", "drop it on the source", "CREATE INDEX"];
+    assert_error(cluster.begin_change(&plan), ErrorKind::Schema, &parts);
+    assert!(cluster.changes().unwrap().is_empty(), "nothing has begun");
+    backend.run("c", "DROP INDEX short_names");
+    change(&cluster, |plan| plan.replace("c", "d"));
+    assert_sound(&cluster);
 }
 
 fn names(cluster: &Cluster) -> Vec<&str> {

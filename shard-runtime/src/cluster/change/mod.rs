@@ -24,6 +24,7 @@
 //! decision is a transaction of control that requires the attempt whose fences are in force.
 
 mod capture;
+mod carried;
 pub(in crate::cluster) mod copy;
 mod finish;
 mod key;
@@ -69,6 +70,7 @@ use crate::transaction::change::{
 };
 use crate::transaction::commit::apply_decided_in;
 use crate::transaction::facts;
+use carried::OfSources;
 
 /// The number of rows that one transaction of a copy or a backfill writes, and the rest after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,8 +297,12 @@ impl Change {
                         target::drop_constraints(connection, target, layout)?;
                     }
                     _ => {
-                        let indexes = target::indexes_of_sources(&links, target, &sources, &tables)?;
+                        let mut indexes = target::indexes_of_sources(&links, target, &sources, &tables)?;
+                        let special = OfSources::find(&links, target, &sources, &tables)?;
                         target::empty(connection, target, layout)?;
+                        target::try_indexes(connection, &special.indexes)?;
+                        target::make_checks(connection, target, &special.checks)?;
+                        indexes.extend(special.indexes);
                         target::record_indexes(connection, target, &indexes)?;
                         steps.clone().record_but_for_contracts(connection, target.place)?;
                     }

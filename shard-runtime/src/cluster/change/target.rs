@@ -2,9 +2,10 @@
 //! The SQL of each dropped index and constraint is recorded in the target, so that another process can make it again. Uses
 //! `driver` and `facts`.
 
+use super::carried::Carried;
 use super::links::{Endpoint, Links};
 use crate::driver::{ActualIndex, Connection};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::sql::{DeclaredIndex, quoted};
 use crate::schema::Table;
@@ -19,6 +20,9 @@ const CONSTRAINT: &str = "constraint ";
 /// The beginning of the names of facts for an index of a source: the SQL that makes it, and the SQL that drops it. They are kept
 /// until the change ends, so that a cancelled change leaves no such index.
 const CARRIED: &str = "carried ";
+
+/// The beginning of the names of facts for a CHECK constraint of a source: the SQL that drops it, for a change that is cancelled.
+const CHECK: &str = "check ";
 
 /// The separator of the two. No name of an index has it.
 const BETWEEN: char = '\u{1f}';
@@ -36,18 +40,21 @@ pub(super) fn empty(connection: &dyn Connection, endpoint: Endpoint<'_>, layout:
     for (_, carried) in recorded(connection, endpoint, CARRIED)? {
         carried.split_once(BETWEEN).map_or(Ok(()), |(_, drop)| connection.lock(drop))?;
     }
+    for (_, drop) in recorded(connection, endpoint, CHECK)? {
+        connection.lock(&drop)?;
+    }
     forget_copy(connection, endpoint)?;
     drop_secondary(connection, endpoint, layout, &[CONSTRAINT, INDEX])
 }
 
-/// Returns the SQL that makes, and the SQL that drops, indexes that the sources have and a target lacks. These are indexes of
-/// other programs, over columns that the target has, without a condition.
+/// Returns the indexes that the sources have and a target lacks. These are indexes of other programs, over columns that the target
+/// has, without a condition. The others are in [`carried`](super::carried).
 pub(super) fn indexes_of_sources(
     links: &Links,
     endpoint: Endpoint<'_>,
     sources: &[Endpoint<'_>],
     tables: &[&'static Table],
-) -> Result<Vec<String>> {
+) -> Result<Vec<Carried>> {
     let (names, dialect) = (&endpoint.place.names, endpoint.place.dialect);
     let mut found = Vec::new();
     for &table in tables {
@@ -62,9 +69,9 @@ pub(super) fn indexes_of_sources(
                 let schema =
                     names.schema.as_ref().map_or_else(String::new, |name| format!("{}.", quoted(name)));
                 let drop = format!("DROP INDEX IF EXISTS {schema}{}", quoted(&wanted.name));
-                let sql = format!("{}{BETWEEN}{drop}", wanted.create_sql(names, table, dialect));
-                if !wanted.is_among(own.iter().map(ActualIndex::key)) && !found.contains(&sql) {
-                    found.push(sql);
+                let carried = Carried { make: wanted.create_sql(names, table, dialect), drop };
+                if !wanted.is_among(own.iter().map(ActualIndex::key)) && !found.contains(&carried) {
+                    found.push(carried);
                 }
             }
         }
@@ -76,10 +83,45 @@ pub(super) fn indexes_of_sources(
 pub(super) fn record_indexes(
     connection: &dyn Connection,
     endpoint: Endpoint<'_>,
-    indexes: &[String],
+    indexes: &[Carried],
 ) -> Result<()> {
-    let mut indexes = indexes.iter().enumerate();
-    indexes.try_for_each(|(number, sql)| record(connection, endpoint, &format!("{CARRIED}{number:06}"), sql))
+    indexes.iter().enumerate().try_for_each(|(number, Carried { make, drop })| {
+        record(connection, endpoint, &format!("{CARRIED}{number:06}"), &format!("{make}{BETWEEN}{drop}"))
+    })
+}
+
+/// Tries to make each index on the empty tables, in the caller's transaction: it may need a function that the target lacks.
+pub(super) fn try_indexes(connection: &dyn Connection, indexes: &[Carried]) -> Result<()> {
+    for Carried { make, .. } in indexes {
+        connection.run("SAVEPOINT tried")?;
+        connection.run(make).map_err(|error| not_carried(error, make))?;
+        connection.run("ROLLBACK TO tried; RELEASE tried")?;
+    }
+    Ok(())
+}
+
+/// Makes CHECK constraints on the empty tables and records how to drop them, in the caller's transaction.
+pub(super) fn make_checks(
+    connection: &dyn Connection,
+    endpoint: Endpoint<'_>,
+    checks: &[Carried],
+) -> Result<()> {
+    for (number, Carried { make, drop }) in checks.iter().enumerate() {
+        connection.lock(make).map_err(|error| not_carried(error, make))?;
+        record(connection, endpoint, &format!("{CHECK}{number:06}"), drop)?;
+    }
+    Ok(())
+}
+
+fn not_carried(error: Error, sql: &str) -> Error {
+    if error.is_busy() {
+        return error;
+    }
+    let message = format!(
+        "the target cannot have an index or a constraint of the source: {error}; drop it on the source, or make what it needs on the target. \
+         The SQL was: {sql}"
+    );
+    Error::new(ErrorKind::Schema, message).with_source(error)
 }
 
 /// Drops the indexes and the constraints of a target before a copy or a repeated copy, in the caller's transaction.
@@ -236,7 +278,7 @@ pub(super) fn set_cursor(
 /// Removes the cursors of all sources, and the record of their indexes.
 pub(super) fn forget_copy(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Result<()> {
     let Endpoint { place, .. } = endpoint;
-    for kind in [CURSOR, CARRIED] {
+    for kind in [CURSOR, CARRIED, CHECK] {
         for (name, _) in recorded(connection, endpoint, kind)? {
             facts::forget(connection, &place.names, place.dialect, Kind::Copied, &name)?;
         }

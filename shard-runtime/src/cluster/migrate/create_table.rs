@@ -119,6 +119,37 @@ pub(in crate::cluster) fn has_word(sql: &str, word: &str) -> bool {
     tokens(sql).into_iter().any(|token| sql.get(token).is_some_and(|text| text.eq_ignore_ascii_case(word)))
 }
 
+/// Returns the conditions of the CHECK constraints in the text of a `CREATE TABLE`, without their parentheses.
+pub(in crate::cluster) fn checks(sql: &str) -> Vec<&str> {
+    let tokens = tokens(sql);
+    let text = |at: usize| tokens.get(at).and_then(|token| sql.get(token.clone())).unwrap_or_default();
+    let mut found = Vec::new();
+    for at in (0..tokens.len()).filter(|&at| text(at).eq_ignore_ascii_case("CHECK") && text(at + 1) == "(") {
+        let mut depth = 0_usize;
+        let end = (at + 1..tokens.len()).find(|&at| {
+            match text(at) {
+                "(" => depth += 1,
+                ")" => depth -= 1,
+                _ => {}
+            }
+            depth == 0
+        });
+        let inside = |end: usize| sql.get(tokens.get(at + 1)?.end..tokens.get(end)?.start);
+        found.extend(end.and_then(inside).map(str::trim));
+    }
+    found
+}
+
+/// Returns the text of a `CREATE INDEX` after the table's name: its columns, expressions and condition.
+pub(in crate::cluster) fn after_table(sql: &str) -> Option<&str> {
+    let tokens = tokens(sql);
+    let text = |token: &Range<usize>| sql.get(token.clone()).unwrap_or_default();
+    // The name of the index may be `on` in quotes.
+    let on = tokens.iter().position(|token| text(token).eq_ignore_ascii_case("ON"))?;
+    let open = tokens.get(on + 2)?;
+    (text(open) == "(").then(|| sql.get(open.start..)).flatten()
+}
+
 fn without_not_null(definition: &[Range<usize>], sql: &str) -> String {
     let is = |index: usize, word: &str| {
         let token = definition.get(index).and_then(|token| sql.get(token.clone()));
@@ -224,6 +255,21 @@ mod tests {
         assert_eq!(edit(Edit::Remove("other".into())), None);
         assert_eq!(edited("CREATE TABLE a (b", "c", &[]), None);
         assert_eq!(edited("CREATE TABLE a AS SELECT 1", "c", &[]), None);
+    }
+
+    #[test]
+    fn conditions_of_checks_are_found() {
+        let sql = "CREATE TABLE a (b INT CHECK (b IN (1, 2)) DEFAULT ')', \"check\" TEXT, -- CHECK (no)\n CONSTRAINT c check( b <> ')' ))";
+        assert_eq!(checks(sql), ["b IN (1, 2)", "b <> ')'"]);
+        assert!(checks("CREATE TABLE a (b INT, c TEXT DEFAULT 'CHECK (b)')").is_empty());
+        assert!(checks("CREATE TABLE a (b INT CHECK (b").is_empty());
+    }
+
+    #[test]
+    fn the_end_of_an_index_is_found() {
+        let sql = "CREATE UNIQUE INDEX \"on\" /* ON b */ ON [a (b] (lower(c)) WHERE d = 'ON'";
+        assert_eq!(after_table(sql), Some("(lower(c)) WHERE d = 'ON'"));
+        assert_eq!(after_table("CREATE INDEX a"), None);
     }
 
     #[test]

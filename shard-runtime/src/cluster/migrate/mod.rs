@@ -29,7 +29,7 @@ pub use run::{Migration, MigrationProgress};
 pub use status::{MigrationStatus, ShardMigrations, StepPhase, StepStatus};
 pub use step::{Migrations, Step};
 
-pub(super) use create_table::{Edit, has_word};
+pub(super) use create_table::{Edit, after_table, checks, has_word};
 pub(super) use lock::MigrationLock;
 pub(super) use recorded::RecordedSteps;
 pub(super) use state::Tolerated;

@@ -413,6 +413,46 @@ impl Dialect {
         })
     }
 
+    /// Returns the query for the indexes of a table that have a condition or an expression. Each has its name, its definition, and
+    /// `1` if it is unique. On servers the definition is the text after the table's name, in SQLite the whole statement.
+    pub(crate) fn special_indexes_sql(self, names: &Namespace, table: &str) -> String {
+        match self {
+            Dialect::Sqlite => format!(
+                "SELECT l.name, s.sql, CAST(l.\"unique\" AS TEXT) FROM pragma_index_list({}) AS l \
+                 JOIN sqlite_schema AS s ON s.type = 'index' AND s.name = l.name \
+                 WHERE l.partial OR EXISTS (SELECT 1 FROM pragma_index_info(l.name) AS i WHERE i.name IS NULL) ORDER BY l.name",
+                literal(&names.plain(table))
+            ),
+            Dialect::Postgres => format!(
+                "SELECT x.relname::text, substr(pg_get_indexdef(i.indexrelid), 1 + length(format('CREATE %sINDEX %I ON %I.%I', \
+                 CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, x.relname, n.nspname, c.relname))), \
+                 i.indisunique::int::text FROM pg_index i \
+                 JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid \
+                 JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE {} AND i.indisvalid AND (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL) \
+                 AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid) ORDER BY x.relname",
+                of_table(names, table)
+            ),
+        }
+    }
+
+    /// Returns the query for the CHECK constraints of a table. On servers each row has a name and a definition. In SQLite there is
+    /// one row, with the name and the statement of the table.
+    pub(crate) fn checks_sql(self, names: &Namespace, table: &str) -> String {
+        match self {
+            Dialect::Sqlite => format!(
+                "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name = {}",
+                literal(&names.plain(table))
+            ),
+            Dialect::Postgres => format!(
+                "SELECT k.conname::text, pg_get_constraintdef(k.oid) FROM pg_constraint k \
+                 JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE {} AND k.contype = 'c' ORDER BY k.conname",
+                of_table(names, table)
+            ),
+        }
+    }
+
     /// Returns the query for the secondary indexes of a table, each as in [`constraints_sql`](Dialect::constraints_sql).
     pub(crate) fn indexes_sql(self, names: &Namespace, table: &str) -> String {
         match self {

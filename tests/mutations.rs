@@ -73,8 +73,8 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         change: "a decision that no process reads is not overwritten",
-        from: "let Some(place) = control.unread_transaction()? else",
-        to: "let Some(place) = control.unread_transaction()?.filter(|_| false) else",
+        from: "let Some(position) = control.unread_transaction()? else",
+        to: "let Some(position) = control.unread_transaction()?.filter(|_| false) else",
         attack: ("torture", "no_process_reads"),
     },
     Mutation {
@@ -185,8 +185,8 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         change: "no gate separates relocations from bulk writes",
-        from: "if !place.dialect.locks_rows() {",
-        to: "if !place.dialect.locks_rows() || !models.is_empty() {",
+        from: "if !location.dialect.locks_rows() {",
+        to: "if !location.dialect.locks_rows() || !models.is_empty() {",
         attack: ("isolation", "serial_order_on_servers"),
     },
     Mutation {
@@ -239,7 +239,7 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         change: "a change makes no fence",
-        from: "            make_fence(connection, source.place, &tables, change)?;",
+        from: "            make_fence(connection, source.location, &tables, change)?;",
         to: "            let _ = (&tables, change, make_fence);",
         attack: ("changes", "r51_other_programs_are_refused"),
     },
@@ -264,7 +264,7 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         change: "the tables of a shard that was moved keep their names",
-        from: "            hide(connection, source.place, &tables, (source.name, change))?;",
+        from: "            hide(connection, source.location, &tables, (source.name, change))?;",
         to: "            let _ = (&tables, change, hide);",
         attack: ("changes", "r49_a_handle_that_does_not_know"),
     },
@@ -278,10 +278,10 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         change: "entries up to the last one read are deleted",
-        from: "\"DELETE FROM {} WHERE entry{}\",\n        endpoint.place.names.table(DIRTY),\n        \
-               endpoint.place.dialect.is_in(1)",
+        from: "\"DELETE FROM {} WHERE entry{}\",\n        endpoint.location.names.table(DIRTY),\n        \
+               endpoint.location.dialect.is_in(1)",
         to: "\"DELETE FROM {} WHERE entry <= (SELECT max(read) FROM unnest({}) AS entries (read))\",\n        \
-             endpoint.place.names.table(DIRTY),\n        endpoint.place.dialect.param(1)",
+             endpoint.location.names.table(DIRTY),\n        endpoint.location.dialect.param(1)",
         attack: ("changes", "r50_entries_that_are_committed_late"),
     },
     Mutation {
@@ -298,8 +298,8 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         change: "rows are copied without a claim on the target",
-        from: "claim_part(connection, target.place, (change, attempt)).map(drop)",
-        to: "claim_part(connection, target.place, (change, attempt)).map(drop).or_else(|_| Ok::<(), crate::error::Error>(()))",
+        from: "claim_part(connection, target.location, (change, attempt)).map(drop)",
+        to: "claim_part(connection, target.location, (change, attempt)).map(drop).or_else(|_| Ok::<(), crate::error::Error>(()))",
         attack: ("changes", "r50_a_mover_that_was_overtaken"),
     },
     Mutation {

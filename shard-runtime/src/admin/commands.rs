@@ -77,13 +77,13 @@ fn health<M: Models>(builder: &Builder, timeout: Duration) -> Result<Answer> {
 }
 
 fn shards<M: Models>(builder: &Builder) -> Result<Answer> {
-    let places = builder.shard_places::<M>()?;
-    let row = |place: &crate::cluster::ShardPlace| {
-        vec![place.shard.clone(), place.database.to_string(), place.dialect.to_owned(), place.place.clone()]
+    let locations = builder.shard_locations::<M>()?;
+    let row = |location: &crate::cluster::ShardLocation| {
+        vec![location.shard.clone(), location.database.to_string(), location.dialect.to_owned(), location.location.clone()]
     };
-    let text = table(&["shard", "database", "system", "place"], &places.iter().map(row).collect::<Vec<_>>());
-    let each = places.iter().map(|place| {
-        json!({"shard": place.shard, "database": place.database, "system": place.dialect, "place": place.place})
+    let text = table(&["shard", "database", "system", "location"], &locations.iter().map(row).collect::<Vec<_>>());
+    let each = locations.iter().map(|location| {
+        json!({"shard": location.shard, "database": location.database, "system": location.dialect, "location": location.location})
     });
     Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "shards": each.collect::<Vec<_>>() }) })
 }

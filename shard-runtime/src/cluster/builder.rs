@@ -328,7 +328,7 @@ impl Builder {
 
     /// Replaces the URL of each shard, which is selected by its index and its name.
     #[cfg(feature = "admin")]
-    pub(super) fn replace_places(
+    pub(super) fn replace_urls(
         &mut self,
         mut url: impl FnMut(usize, &str) -> Result<String>,
     ) -> Result<()> {

@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use super::url::{Location, Source};
+use super::url::{ParsedUrl, Source};
 use crate::driver::{Address, Driver, Durability, Mode, PostgresDriver, PostgresSource};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
@@ -78,8 +78,8 @@ impl Cluster {
         let mut statements = vec![Statement::Plain("CREATE EXTENSION IF NOT EXISTS postgres_fdw".to_owned())];
         let mut schemas = Vec::with_capacity(layout.shards().len());
         for shard in layout.shards().iter() {
-            let place = layout.place(shard.index())?;
-            let database = place.database;
+            let location = layout.location(shard.index())?;
+            let database = location.database;
             let address = cluster.0.databases.get(database).and_then(|database| database.driver.address());
             let Some(address) = address else {
                 let message = "foreign tables need every shard on a PostgreSQL server, and this one is not; use `attached` for SQLite files";
@@ -103,7 +103,7 @@ impl Cluster {
             )));
             let server = quoted(shard.name());
             statements.push(Statement::Login { server, user, password });
-            schemas.push(place.names.schema.clone().unwrap_or_default());
+            schemas.push(location.names.schema.clone().unwrap_or_default());
         }
         for setting in ["enable_partitionwise_join", "enable_partitionwise_aggregate"] {
             statements.push(Statement::Plain(format!(
@@ -128,8 +128,8 @@ impl ForeignTablesSql {
     /// # Errors
     /// [`ErrorKind::Configuration`] if the URL is not that of a PostgreSQL server; those of the server.
     pub fn run_on(&self, url: &str) -> Result<()> {
-        let Location { source: Source::Postgres(source), names, .. } =
-            Location::parse(url, &super::sources::absolute(Path::new(""))?)?
+        let ParsedUrl { source: Source::Postgres(source), names, .. } =
+            ParsedUrl::parse(url, &super::sources::absolute(Path::new(""))?)?
         else {
             let message = "foreign tables can be made only on a PostgreSQL server; give a URL that begins with `postgres://`";
             return Err(Error::new(ErrorKind::Configuration, message));

@@ -82,7 +82,7 @@ impl Builder {
         let mut reached = 0;
         for (index, connection) in locked {
             for shard in declared.layout.shards_in(*index) {
-                let names = &declared.layout.place(shard.index())?.names;
+                let names = &declared.layout.location(shard.index())?.names;
                 // On a server, reading a missing table would abort the transaction.
                 if !connection.exists(names, crate::planner::own_tables::SHARD)? {
                     continue;

@@ -9,19 +9,19 @@ use crate::planner::sql::{
     DeclaredIndex, Dialect, Namespace, collation_name, create_sql, create_table_sql, indexes, quoted,
     rest_sql, type_sql,
 };
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::schema::{ColumnDef, Shard, Table};
 
 /// Creates models' tables and their indexes if they do not exist.
-pub(super) fn create_tables(connection: &dyn Connection, place: &Place, tables: &[&Table]) -> Result<()> {
-    let Place { names, dialect, .. } = place;
+pub(super) fn create_tables(connection: &dyn Connection, location: &Location, tables: &[&Table]) -> Result<()> {
+    let Location { names, dialect, .. } = location;
     for table in tables {
         let made = connection.run(&create_table_sql(names, table, *dialect));
         made.map_err(|error| error.in_table(table.name))?;
     }
     let actual = connection.indexes_of(names, &names_of(tables))?;
     for (table, actual) in tables.iter().zip(&actual) {
-        for index in missing_indexes(place, table, actual) {
+        for index in missing_indexes(location, table, actual) {
             let made = connection.run(&index.create_sql(names, table, *dialect));
             made.map_err(|error| not_created(&index, error, names, table).in_table(table.name))?;
         }
@@ -143,7 +143,7 @@ pub(super) enum Compared {
 /// Compares every model with its table on a shard.
 pub(super) fn differences(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
     shard: &Shard,
     compared: Compared,
@@ -152,9 +152,9 @@ pub(super) fn differences(
     // Read once, and only if a table differs.
     let mut tolerated = None;
     let tables: Vec<&Table> = layout.tables().collect();
-    let columns = connection.columns_of(&place.names, &names_of(&tables))?;
+    let columns = connection.columns_of(&location.names, &names_of(&tables))?;
     let indexes = match compared {
-        Compared::All => connection.indexes_of(&place.names, &names_of(&tables))?,
+        Compared::All => connection.indexes_of(&location.names, &names_of(&tables))?,
         Compared::Existing => Vec::new(),
     };
     for (number, (table, actual)) in tables.into_iter().zip(columns).enumerate() {
@@ -174,21 +174,21 @@ pub(super) fn differences(
             continue;
         }
         let is_merged = layout.shards().serving().nth(1).is_some();
-        let is_strict = || connection.is_strict(&place.names, table.name);
-        let mut columns = compare_columns(table, &actual, place, is_merged, &is_strict)?;
+        let is_strict = || connection.is_strict(&location.names, table.name);
+        let mut columns = compare_columns(table, &actual, location, is_merged, &is_strict)?;
         if columns.iter().any(ColumnDifference::may_be_of_a_migration) {
             let tolerated = match &mut tolerated {
                 Some(tolerated) => tolerated,
-                unread => unread.insert(Tolerated::read(connection, place)?),
+                unread => unread.insert(Tolerated::read(connection, location)?),
             };
             tolerate(&mut columns, tolerated, table);
         }
-        let on = place.names.table(table.name);
+        let on = location.names.table(table.name);
         // The rebuilt table has no difference.
         let mut rebuild = columns
             .iter()
             .any(|difference| matches!(difference.remedy, Remedy::Rebuild))
-            .then(|| rebuild_sql(table, &actual, place));
+            .then(|| rebuild_sql(table, &actual, location));
         let is_rebuilt = rebuild.is_some();
         if columns.iter().any(|difference| difference.change == Change::Extra)
             && let Some(sql) = &mut rebuild
@@ -217,7 +217,7 @@ pub(super) fn differences(
             found.push(difference(Some(column), message, remedy, kind));
         }
         if let Some(indexes) = indexes.get(number) {
-            let missing = described_missing_indexes(place, table, indexes);
+            let missing = described_missing_indexes(location, table, indexes);
             found.extend(missing.map(|(message, remedy)| difference(None, message, remedy, Change::Other)));
         }
     }
@@ -294,11 +294,11 @@ fn compares(actual: &ActualColumn, wanted: &str, dialect: Dialect, is_merged: bo
 pub(super) fn compare_columns(
     table: &Table,
     actual: &[ActualColumn],
-    place: &Place,
+    location: &Location,
     is_merged: bool,
     is_strict: &dyn Fn() -> Result<bool>,
 ) -> Result<Vec<ColumnDifference>> {
-    let dialect = place.dialect;
+    let dialect = location.dialect;
     let mut found = Vec::new();
     let mut note = |column: &str, message: String, remedy: Remedy, change: Change| {
         found.push(ColumnDifference { column: column.to_owned(), message, remedy, change });
@@ -309,7 +309,7 @@ pub(super) fn compare_columns(
     for (index, column) in table.columns.iter().enumerate() {
         let name = quoted(column.name);
         let Some(actual) = actual.iter().find(|actual| actual.name.eq_ignore_ascii_case(column.name)) else {
-            let (remedy, change) = missing_column(table, index, column, place);
+            let (remedy, change) = missing_column(table, index, column, location);
             note(column.name, "no such column".to_owned(), remedy, change);
             continue;
         };
@@ -368,25 +368,25 @@ pub(super) fn compare_columns(
 }
 
 /// Returns the SQL that adds a column. SQLite adds no foreign key that is NOT NULL.
-fn missing_column(table: &Table, index: usize, column: &ColumnDef, place: &Place) -> (Remedy, Change) {
+fn missing_column(table: &Table, index: usize, column: &ColumnDef, location: &Location) -> (Remedy, Change) {
     let is_parent = table.parent.is_some_and(|parent| parent.column == index);
     let refers = is_parent || table.references.iter().any(|reference| reference.column == index);
     if index == table.id || is_parent || (refers && !column.nullable) {
         return (Remedy::Rebuild, Change::Other);
     }
-    let change = add_column_sql(table, index, column, place);
+    let change = add_column_sql(table, index, column, location);
     match column.nullable || column.default.is_some() {
         true => (Remedy::Migrate(change), Change::AddsColumn),
         false => {
-            let zero = place.dialect.default_sql(column.kind);
+            let zero = location.dialect.default_sql(column.kind);
             (Remedy::AddNotNull(format!("{change} DEFAULT {zero}")), Change::AddsNotNull)
         }
     }
 }
 
 /// Returns the end of the `ALTER TABLE` that adds a column.
-pub(super) fn add_column_sql(table: &Table, index: usize, column: &ColumnDef, place: &Place) -> String {
-    let Place { names, dialect, .. } = place;
+pub(super) fn add_column_sql(table: &Table, index: usize, column: &ColumnDef, location: &Location) -> String {
+    let Location { names, dialect, .. } = location;
     let (name, kind, rest) = (quoted(column.name), type_sql(column, *dialect), rest_sql(column, *dialect));
     let mut sql = format!("ADD COLUMN {name} {kind}{rest}");
     if let Some(reference) = table.references.iter().find(|reference| reference.column == index) {
@@ -398,8 +398,8 @@ pub(super) fn add_column_sql(table: &Table, index: usize, column: &ColumnDef, pl
 
 /// Returns the SQL that replaces a table by one that fits the model. A row without an id, or without its parent, cannot be copied
 /// by SQL.
-fn rebuild_sql(table: &Table, actual: &[ActualColumn], place: &Place) -> String {
-    let Place { names, dialect, .. } = place;
+fn rebuild_sql(table: &Table, actual: &[ActualColumn], location: &Location) -> String {
+    let Location { names, dialect, .. } = location;
     let on = names.table(table.name);
     let find = |name: &str| actual.iter().find(|actual| actual.name.eq_ignore_ascii_case(name));
     let is_missing = |index: usize| {
@@ -454,23 +454,23 @@ fn rebuild_sql(table: &Table, actual: &[ActualColumn], place: &Place) -> String 
 
 /// Returns the indexes that a table lacks, by their columns.
 pub(super) fn missing_indexes(
-    place: &Place,
+    location: &Location,
     table: &Table,
     actual: &[ActualIndex],
 ) -> Vec<DeclaredIndex<'static>> {
-    let Place { names, dialect, .. } = place;
+    let Location { names, dialect, .. } = location;
     let is_missing = |index: &DeclaredIndex<'_>| !index.is_among(actual.iter().map(ActualIndex::key));
     indexes(names, table, *dialect).into_iter().filter(is_missing).collect()
 }
 
 /// Returns the indexes that a table lacks as texts, each with its remedy.
 fn described_missing_indexes(
-    place: &Place,
+    location: &Location,
     table: &Table,
     actual: &[ActualIndex],
 ) -> impl Iterator<Item = (String, String)> {
-    let Place { names, dialect, .. } = place;
-    missing_indexes(place, table, actual).into_iter().map(move |index| {
+    let Location { names, dialect, .. } = location;
+    missing_indexes(location, table, actual).into_iter().map(move |index| {
         let kind = if index.unique { "unique index" } else { "index" };
         let schema = names.schema.as_ref().map_or_else(String::new, |schema| format!("{}.", quoted(schema)));
         let message = format!("no {kind} `{}` on {}", index.name, index.columns.join(", "));

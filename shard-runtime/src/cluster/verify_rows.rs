@@ -20,7 +20,7 @@ const ROWS_OF_A_SHARD: (usize, usize) = (64, 1_000);
 /// The number of suspicious ids that are checked under one lock.
 const SUSPECTS: usize = 500;
 
-/// The values that decide a row's place.
+/// The values that decide a row's shard.
 #[derive(Debug)]
 struct KeyRow {
     id: Value<'static>,
@@ -229,12 +229,12 @@ impl Session {
             let mut rows = statement.query(params)?;
             let mut found = Vec::new();
             while rows.advance()? {
-                let value = |place: usize, column: usize| -> Result<Value<'static>> {
-                    let value = rows.value(place).map_err(|error| table.error_at(column, error))?;
+                let value = |position: usize, column: usize| -> Result<Value<'static>> {
+                    let value = rows.value(position).map_err(|error| table.error_at(column, error))?;
                     Ok(as_declared(value.into_owned(), table, column))
                 };
                 let id = value(0, table.id)?;
-                let key = key.iter().enumerate().map(|(place, &column)| value(place + 2, column));
+                let key = key.iter().enumerate().map(|(position, &column)| value(position + 2, column));
                 let key = key.collect::<Result<Vec<_>>>()?;
                 let has_parent = rows.value(1).map_err(Error::from)? == Value::Integer(1);
                 found.push(KeyRow { id, shard, key, has_parent });

@@ -41,12 +41,12 @@ impl<'c> SqliteStatement<'c> {
     }
 
     pub(super) fn bind(&mut self, params: &[Param<'_>]) -> Result<()> {
-        for (place, param) in params.iter().enumerate() {
+        for (position, param) in params.iter().enumerate() {
             match param {
-                Param::Value(value) => self.statement.raw_bind_parameter(place + 1, Bound(value)),
+                Param::Value(value) => self.statement.raw_bind_parameter(position + 1, Bound(value)),
                 Param::List(values) => {
                     let list: Vec<rusqlite::types::Value> = values.iter().map(owned).collect();
-                    self.statement.raw_bind_parameter(place + 1, Rc::new(list))
+                    self.statement.raw_bind_parameter(position + 1, Rc::new(list))
                 }
             }
             .map_err(from_sqlite)?;
@@ -77,8 +77,8 @@ impl Prepared for SqliteStatement<'_> {
     }
 
     fn insert(&mut self, values: &[Value<'_>]) -> Result<i64> {
-        for (place, value) in values.iter().enumerate() {
-            self.statement.raw_bind_parameter(place + 1, Bound(value)).map_err(from_sqlite)?;
+        for (position, value) in values.iter().enumerate() {
+            self.statement.raw_bind_parameter(position + 1, Bound(value)).map_err(from_sqlite)?;
         }
         self.statement.raw_execute().map_err(from_sqlite)?;
         Ok(self.connection.last_insert_rowid())

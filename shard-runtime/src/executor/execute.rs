@@ -256,7 +256,7 @@ impl Transactions {
     /// Returns whether all of these shards are needed, and some work while this thread sends statements to others.
     fn answer_later(&self, steps: &[&Step<'_>], options: ReadOptions<'_>) -> bool {
         let answers_later = |step: &&Step<'_>| {
-            self.cluster.layout().place(step.shard).is_ok_and(|place| place.dialect.answers_later())
+            self.cluster.layout().location(step.shard).is_ok_and(|location| location.dialect.answers_later())
         };
         !options.may_end_early() && steps.iter().any(answers_later)
     }
@@ -395,7 +395,7 @@ impl Transactions {
     /// Returns how each statement that runs here shares its connection.
     fn on_shared_connections(&self, steps: &[&Step<'_>], progress: &[StepState]) -> Vec<Sharing> {
         let database =
-            |step: &Step<'_>| self.cluster.layout().place(step.shard).ok().map(|place| place.database);
+            |step: &Step<'_>| self.cluster.layout().location(step.shard).ok().map(|location| location.database);
         let runs_here = |(_, progress): &(&&Step<'_>, &StepState)| progress.remote.is_none();
         let mut count: HashMap<usize, usize> = HashMap::new();
         for (step, _) in steps.iter().zip(progress).filter(runs_here) {
@@ -425,7 +425,7 @@ impl Transactions {
         let begin = |((step, progress), sharing): ((&&Step<'_>, &StepState), Sharing)| match progress.remote {
             Some(_) => None,
             None => Some(self.ready(step.shard).and_then(|(shard, connection)| {
-                let names = &self.cluster.layout().place(step.shard)?.names;
+                let names = &self.cluster.layout().location(step.shard)?.names;
                 let sql = &step.statement.sql;
                 Ok((shard, (sharing != Sharing::Later).then(|| connection.begin_to_prepare(names, sql))))
             })),

@@ -211,7 +211,7 @@ impl Transactions {
         progress: &mut [StepState],
     ) -> Option<FanOut> {
         let database =
-            |step: &Step<'_>| self.cluster.layout().place(step.shard).ok().map(|place| place.database);
+            |step: &Step<'_>| self.cluster.layout().location(step.shard).ok().map(|location| location.database);
         let databases: Vec<Option<usize>> = steps.iter().map(|step| database(step)).collect();
         let is_alone =
             |database: &usize| databases.iter().flatten().filter(|other| *other == database).count() == 1;
@@ -251,14 +251,14 @@ impl Transactions {
 
     /// Returns whether a statement is worth waking workers, by its time on one shard.
     pub(crate) fn is_worth_waking(&self, step: &Step<'_>, options: ReadOptions<'_>) -> bool {
-        let Ok(place) = self.cluster.layout().place(step.shard) else { return false };
-        let connection = self.databases.get(place.database).and_then(|link| link.connection());
+        let Ok(location) = self.cluster.layout().location(step.shard) else { return false };
+        let connection = self.databases.get(location.database).and_then(|link| link.connection());
         let time = self.cluster.workers().time_of(&step.statement.sql);
         self.cluster.parallelism().uses_threads(Work::Read {
             time,
             is_large: time.is_none() && connection.is_some_and(|connection| connection.is_large()),
             may_end_early: options.may_end_early(),
-            is_server: place.dialect.answers_later(),
+            is_server: location.dialect.answers_later(),
         })
     }
 
@@ -278,7 +278,7 @@ impl Transactions {
         let ReadOptions { table, named, .. } = options;
         let loading = Loading::of(options, &shard);
         let names =
-            self.cluster.layout().place(step.shard).map(|place| place.names.clone()).unwrap_or_default();
+            self.cluster.layout().location(step.shard).map(|location| location.names.clone()).unwrap_or_default();
         let job = move |connection: &dyn Connection| {
             let mut busy = Duration::ZERO;
             span.enclose(|| {

@@ -11,7 +11,7 @@ use super::execute::{ReadOptions, StepState};
 use super::fan_out::{Loading, Message, RemoteRows, send_rows};
 use crate::driver::{LeaseOwner, PooledConnection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::Step;
 use crate::planner::sql::{Namespace, Param};
 use crate::schema::Shard;
@@ -62,11 +62,11 @@ impl Transactions {
     /// within a time and several databases are read, some of which are servers. A server may not respond at all.
     pub(crate) fn reads_on_threads(&self, steps: &[&Step<'_>]) -> Option<Instant> {
         let deadline = self.context.deadline.filter(|_| self.context.missing.is_some())?;
-        let placements: Vec<_> =
-            steps.iter().filter_map(|step| self.cluster.layout().place(step.shard).ok()).collect();
-        let has_servers = placements.iter().any(|place| place.dialect.is_on_server());
-        let first = placements.first()?.database;
-        (has_servers && placements.iter().any(|place| place.database != first)).then_some(deadline)
+        let locations: Vec<_> =
+            steps.iter().filter_map(|step| self.cluster.layout().location(step.shard).ok()).collect();
+        let has_servers = locations.iter().any(|location| location.dialect.is_on_server());
+        let first = locations.first()?.database;
+        (has_servers && locations.iter().any(|location| location.database != first)).then_some(deadline)
     }
 
     /// Begins these statements, each database's on a thread of its own. After an error, `readers` has the threads that were
@@ -84,7 +84,7 @@ impl Transactions {
         for (step, progress) in steps.iter().zip(progress) {
             let Some(shard) = self.cluster.layout().shards().by_index(step.shard).cloned() else { continue };
             self.refuse_elsewhere(step.shard, "the statement")?;
-            let Place { database, names, .. } = self.cluster.layout().place(step.shard)?;
+            let Location { database, names, .. } = self.cluster.layout().location(step.shard)?;
             let (database, names) = (*database, names.clone());
             let watch = self.watch(step, &shard, options.table);
             let (sender, messages) = channel();

@@ -15,7 +15,7 @@ pub(crate) mod sql;
 pub(crate) use change::{AnyRow, Change, SetColumns};
 pub use explain::{Explain, Explainable};
 pub use layout::Layout;
-pub(crate) use layout::Place;
+pub(crate) use layout::Location;
 pub(crate) use limit_offset::LimitOffset;
 pub use plan::Plan;
 pub(crate) use plan::*;

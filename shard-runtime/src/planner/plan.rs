@@ -220,7 +220,7 @@ impl<'q> Plan<'q> {
     fn locks(&self, layout: &Layout) -> Result<Option<Dialect>> {
         let mut least = None;
         for step in self.steps.iter().filter(|_| self.target.for_update) {
-            let dialect = layout.place(step.shard)?.dialect;
+            let dialect = layout.location(step.shard)?.dialect;
             least = if dialect == Dialect::Postgres { Some(dialect) } else { least.or(Some(dialect)) };
         }
         Ok(least)
@@ -390,7 +390,7 @@ fn locks<'q>(
 ) -> Result<Vec<Step<'q>>> {
     let mut on_servers = Vec::new();
     for &shard in shards.indexes() {
-        if layout.place(shard)?.dialect == Dialect::Postgres {
+        if layout.location(shard)?.dialect == Dialect::Postgres {
             on_servers.push(shard);
         }
     }

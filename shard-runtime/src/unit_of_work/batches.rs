@@ -166,10 +166,10 @@ impl Listing<'_> {
 
     /// Sends a range of rows. Returns how many rows were found. The database does not report which row it refused. After
     /// a refusal each half is sent separately, until one row is left, which the error names.
-    fn send(&mut self, places: Range<usize>, run: &mut Run<'_>) -> Result<u64> {
+    fn send(&mut self, range: Range<usize>, run: &mut Run<'_>) -> Result<u64> {
         let (batch, layout, shard, counts) = (self.batch, self.layout, self.shard, self.counts);
         let table = layout.table(batch.model)?;
-        let rows = batch.rows.get(places.clone()).unwrap_or_default();
+        let rows = batch.rows.get(range.clone()).unwrap_or_default();
         if let ([row], true) = (rows, counts) {
             let mut values = Vec::new();
             batch.change.bind(table, &**row, &mut values)?;
@@ -192,9 +192,9 @@ impl Listing<'_> {
             }
             (Err(error), _) if error.is_about_a_row() => {
                 drop(params);
-                let middle = places.start + rows.len() / 2;
-                let first = self.send(places.start..middle, run)?;
-                Ok(first + self.send(middle..places.end, run)?)
+                let middle = range.start + rows.len() / 2;
+                let first = self.send(range.start..middle, run)?;
+                Ok(first + self.send(middle..range.end, run)?)
             }
             (sent, _) => sent,
         }

@@ -101,8 +101,8 @@ impl Changes {
 
     /// Adds the changes of `others`.
     pub(crate) fn append(&mut self, others: Changes) {
-        for (place, Change { removed, mut added }) in others.changes {
-            let change = self.changes.entry(place).or_default();
+        for (position, Change { removed, mut added }) in others.changes {
+            let change = self.changes.entry(position).or_default();
             for (shard, mut values) in removed {
                 change.removed.entry(shard).or_default().append(&mut values);
             }
@@ -402,16 +402,16 @@ impl UnitOfWork {
 
 /// Explains the error of a duplicate entry: another row has the value.
 pub(crate) fn about_entry(layout: &Layout, model: usize, error: Error, values: &[Value<'_>]) -> Error {
-    let place = layout.lookups().iter().position(|lookup| lookup.model == model);
-    let lookup = place.and_then(|place| Some((place, layout.lookups().get(place)?)));
-    let (Some((place, lookup)), ErrorKind::Unique) = (lookup, error.kind()) else { return error };
+    let position = layout.lookups().iter().position(|lookup| lookup.model == model);
+    let lookup = position.and_then(|position| Some((position, layout.lookups().get(position)?)));
+    let (Some((position, lookup)), ErrorKind::Unique) = (lookup, error.kind()) else { return error };
     let (Some(value), Some(Value::Text(shard))) = (values.get(lookup::VALUE), values.get(lookup::SHARD))
     else {
         return error;
     };
     let message = "another row has this value, which is unique over the cluster; store another one";
     let named = Error::new(ErrorKind::Unique, message).on_shard(shard).in_table(lookup.table.name);
-    let taken = TakenValue { lookup: place, value: value.clone().into_owned() };
+    let taken = TakenValue { lookup: position, value: value.clone().into_owned() };
     // Without the database's error as source: PostgreSQL's error quotes the value.
     named.at_column(lookup.name()).of_taken_value(taken)
 }

@@ -101,8 +101,8 @@ impl Refused<'_> {
         }
         match (self.names_keys(), id) {
             (true, _) => links.retain(|(other, _)| {
-                let place = self.layout.place(self.shard);
-                place.is_ok_and(|place| text.contains(&format!("\"{}\"", place.names.plain(other.name))))
+                let location = self.layout.location(self.shard);
+                location.is_ok_and(|location| text.contains(&format!("\"{}\"", location.names.plain(other.name))))
             }),
             (false, Some(id)) => {
                 links.retain(|(other, column)| self.has_row(other, *column, id, run) == Some(true))
@@ -122,7 +122,7 @@ impl Refused<'_> {
 
     /// Returns whether the text of a foreign key's error names columns and tables.
     fn names_keys(&self) -> bool {
-        self.layout.place(self.shard).is_ok_and(|place| place.dialect.is_on_server())
+        self.layout.location(self.shard).is_ok_and(|location| location.dialect.is_on_server())
     }
 
     /// Returns whether a table has a row with a value in a column; `None` if that cannot be read.

@@ -186,15 +186,15 @@ fn shards_of<T: Sharded>(rows: &[Stored<T>]) -> ShardSet {
 /// Adds a row to the batch of its shard. The list is in the shards' order, with one batch for each shard.
 fn push_row<T: Sharded>(shard_batches: &mut Vec<ShardBatch>, row: &Stored<T>, model: usize, bytes: usize) {
     let shard = row.shard().index();
-    let place = match shard_batches.binary_search_by_key(&shard, |shard_batch| shard_batch.shard) {
-        Ok(place) => place,
-        Err(place) => {
+    let position = match shard_batches.binary_search_by_key(&shard, |shard_batch| shard_batch.shard) {
+        Ok(position) => position,
+        Err(position) => {
             let batches = vec![Batch::new(model, Change::Insert)];
-            shard_batches.insert(place, ShardBatch { shard, batches, outcome: WriteOutcome::default() });
-            place
+            shard_batches.insert(position, ShardBatch { shard, batches, outcome: WriteOutcome::default() });
+            position
         }
     };
-    if let Some(batch) = shard_batches.get_mut(place).and_then(|shard_batch| shard_batch.batches.first_mut())
+    if let Some(batch) = shard_batches.get_mut(position).and_then(|shard_batch| shard_batch.batches.first_mut())
     {
         batch.push(Arc::clone(row.row()) as _, bytes);
     }
@@ -213,9 +213,9 @@ fn put_ids<T: Sharded>(
         counted.push(std::mem::take(&mut batch.counted).into_iter());
     }
     for row in &mut *rows {
-        let place =
+        let position =
             shard_batches.binary_search_by_key(&row.shard().index(), |shard_batch| shard_batch.shard).ok();
-        let id = place.and_then(|place| counted.get_mut(place)?.next());
+        let id = position.and_then(|position| counted.get_mut(position)?.next());
         let (Some(id), Some(own)) = (id, row.alone()) else {
             let message = "the database did not return an id for every inserted row; check the table for triggers and rules";
             return Err(Error::new(ErrorKind::Database, message).in_table(table.name));

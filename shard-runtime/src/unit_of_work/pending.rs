@@ -64,14 +64,14 @@ pub(crate) struct ShardBatch {
 
 impl Pending {
     pub(crate) fn insert(&mut self, model: usize, row: Arc<dyn AnyRow>, bytes: usize) {
-        let place = match self.inserts.binary_search_by_key(&model, |batch| batch.model) {
-            Ok(place) => place,
-            Err(place) => {
-                self.inserts.insert(place, Batch::new(model, Change::Insert));
-                place
+        let position = match self.inserts.binary_search_by_key(&model, |batch| batch.model) {
+            Ok(position) => position,
+            Err(position) => {
+                self.inserts.insert(position, Batch::new(model, Change::Insert));
+                position
             }
         };
-        if let Some(batch) = self.inserts.get_mut(place) {
+        if let Some(batch) = self.inserts.get_mut(position) {
             batch.push(row, bytes);
         }
     }
@@ -87,15 +87,15 @@ impl Pending {
     ) -> &WriteOutcome {
         // Not before an earlier change of this row.
         let after = self.updates.iter().rposition(|batch| batch.model == model && batch.ids.contains(&id));
-        let after = after.map_or(0, |place| place + 1);
+        let after = after.map_or(0, |position| position + 1);
         let fits = |batch: &Batch| batch.model == model && batch.change == change;
-        let found = self.updates.iter().skip(after).position(fits).map(|place| after + place);
-        let place = found.unwrap_or_else(|| {
+        let found = self.updates.iter().skip(after).position(fits).map(|position| after + position);
+        let position = found.unwrap_or_else(|| {
             let end = self.updates.partition_point(|batch| batch.model <= model);
             self.updates.insert(end, Batch::new(model, change));
             end
         });
-        if let Some(batch) = self.updates.get_mut(place) {
+        if let Some(batch) = self.updates.get_mut(position) {
             batch.ids.insert(id);
             batch.push(row, bytes);
         }
@@ -103,14 +103,14 @@ impl Pending {
     }
 
     pub(crate) fn delete(&mut self, model: usize, change: Change, id: IdKey, row: Arc<dyn AnyRow>) {
-        let place = match self.deletes.binary_search_by(|batch| model.cmp(&batch.model)) {
-            Ok(place) => place,
-            Err(place) => {
-                self.deletes.insert(place, Batch::new(model, change));
-                place
+        let position = match self.deletes.binary_search_by(|batch| model.cmp(&batch.model)) {
+            Ok(position) => position,
+            Err(position) => {
+                self.deletes.insert(position, Batch::new(model, change));
+                position
             }
         };
-        if let Some(batch) = self.deletes.get_mut(place) {
+        if let Some(batch) = self.deletes.get_mut(position) {
             batch.ids.insert(id);
             batch.push(row, 0);
         }

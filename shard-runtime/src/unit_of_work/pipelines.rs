@@ -160,7 +160,7 @@ impl UnitOfWork {
     }
 
     fn is_on(&self, shard_batch: &ShardBatch, database: usize) -> bool {
-        self.tx.cluster.layout().place(shard_batch.shard).is_ok_and(|place| place.database == database)
+        self.tx.cluster.layout().location(shard_batch.shard).is_ok_and(|location| location.database == database)
     }
 
     fn connection_to(&self, database: usize) -> Option<&dyn Connection> {
@@ -186,7 +186,7 @@ impl UnitOfWork {
         let layout = self.tx.cluster.layout();
         let (_, connection) = self.tx.ready(shard_batch.shard).ok()?;
         let sent = statements.iter().map(|statement| statement.sql.to_string()).collect();
-        let names = &layout.place(shard_batch.shard).ok()?.names;
+        let names = &layout.location(shard_batch.shard).ok()?.names;
         let pipeline = connection.begin_pipeline(names, statements)?;
         Some(Running { pipeline, sent })
     }
@@ -196,8 +196,8 @@ impl UnitOfWork {
 fn on_servers(layout: &Layout, shard_batches: &[ShardBatch]) -> usize {
     let mut servers: Vec<usize> = Vec::new();
     let is_another = |shard_batch: &&ShardBatch| {
-        let server = layout.place(shard_batch.shard).ok().filter(|place| place.dialect.answers_later());
-        let another = server.map(|place| place.database).filter(|database| !servers.contains(database));
+        let server = layout.location(shard_batch.shard).ok().filter(|location| location.dialect.answers_later());
+        let another = server.map(|location| location.database).filter(|database| !servers.contains(database));
         servers.extend(another);
         another.is_some()
     };

@@ -354,7 +354,7 @@ impl UnitOfWork {
     ) -> Result<Option<Stored<T>>> {
         let table = T::TABLE;
         let layout = self.tx.cluster.layout();
-        let (sql, names) = (&layout.sql(model, shard)?.get, &layout.place(shard)?.names);
+        let (sql, names) = (&layout.sql(model, shard)?.get, &layout.location(shard)?.names);
         let (shard, connection) = self.tx.ready(shard)?;
         let watch = self.tx.cluster.watch(shard, Some(table.name), sql);
         let mut row = None;

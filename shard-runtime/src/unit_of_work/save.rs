@@ -26,7 +26,7 @@ impl UnitOfWork {
         let next = version.as_ref().map(Version::next).transpose()?.map(Value::Integer);
         let params: Vec<Param<'_>> =
             values.iter().chain(&next).map(|value| Param::Value(value.borrowed())).collect();
-        let sql = |sql: &TableSql| sql.save(table, T::VERSION.map(|(place, _)| place));
+        let sql = |sql: &TableSql| sql.save(table, T::VERSION.map(|(column, _)| column));
         self.identities.forget::<T>(row.id(), row.shard())?;
         let row_write = RowWrite {
             shard,

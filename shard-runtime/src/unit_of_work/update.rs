@@ -23,12 +23,12 @@ impl UnitOfWork {
     pub(crate) fn update<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
         let table = T::TABLE;
         self.tx.refuse_row_elsewhere::<T>(row.shard())?;
-        let shard = self.tx.cluster.layout().shards().place_of(row.shard())?;
+        let shard = self.tx.cluster.layout().shards().index_of(row.shard())?;
         let Some(recorded) = row.recorded().cloned() else { return Ok(()) };
         let version = version::of(&*recorded)?;
-        let place = version.as_ref().map(|version| version.place);
+        let version_column = version.as_ref().map(|version| version.column);
         let (mut columns, mut bytes) = (SetColumns::new(), 0);
-        for column in (0..table.columns.len()).filter(|column| Some(*column) != place) {
+        for column in (0..table.columns.len()).filter(|column| Some(*column) != version_column) {
             let (before, after) = (recorded.value(table, column)?, row.row().value(table, column)?);
             if before != after {
                 columns.push(column);
@@ -42,12 +42,12 @@ impl UnitOfWork {
             row.settle(None);
             return version.map_or(Ok(()), |version| version.put_back(row));
         }
-        columns.extend(place);
+        columns.extend(version_column);
         self.refuse_unseen(shard, row, &recorded, &columns)?;
         if let Some(version) = &version {
             version.put(row, version.next()?)?;
         }
-        let change = Change::Update { columns: columns.clone(), version: place };
+        let change = Change::Update { columns: columns.clone(), version: version_column };
         let (changed, panic) = caught(|| match self.is_written_at_once(table, Some(&columns)) {
             true => self.update_at_once(shard, row, &recorded, change),
             false => self.update_later(shard, row, change, bytes),
@@ -175,13 +175,13 @@ impl UnitOfWork {
     pub(crate) fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
         let table = T::TABLE;
         self.tx.refuse_row_elsewhere::<T>(row.shard())?;
-        let shard = self.tx.cluster.layout().shards().place_of(row.shard())?;
+        let shard = self.tx.cluster.layout().shards().index_of(row.shard())?;
         let recorded = row.recorded().unwrap_or(row.row());
         let all: Vec<usize> = (0..table.columns.len()).collect();
         self.refuse_unseen(shard, row, recorded, &all)?;
         let before = values_of(&**recorded)?;
         let version = version::of(&**recorded)?;
-        let change = Change::Delete { version: version.as_ref().map(|version| version.place) };
+        let change = Change::Delete { version: version.as_ref().map(|version| version.column) };
         self.identities.forget::<T>(row.id(), row.shard())?;
         if self.is_written_at_once(table, None) {
             return match self.write_at_once(shard, &**recorded, &before, &change)? {

@@ -149,7 +149,7 @@ pub(crate) fn probe(
     let mut errors: Vec<(usize, Duration, Option<Error>)> = Vec::new();
     let mut targets: Vec<Target> = Vec::new();
     for (index, database) in databases.iter().enumerate() {
-        let named = |shard: &Shard| Some((shard.clone(), layout.place(shard.index()).ok()?.names.clone()));
+        let named = |shard: &Shard| Some((shard.clone(), layout.location(shard.index()).ok()?.names.clone()));
         let shards = layout.shards_in(index).filter_map(named).collect();
         targets.push(Target { driver: Arc::clone(&database.driver), contents: Contents::Shards(shards) });
     }

@@ -18,11 +18,11 @@ use crate::query::Models;
 use crate::schema::Shard;
 use crate::transaction::{CLUSTER, Database, facts};
 
-/// The configured place of a shard.
-pub(crate) struct ShardPlace {
+/// The configured location of a shard.
+pub(crate) struct ShardLocation {
     pub(crate) shard: String,
     /// A path, or a host and a database, with the schema or the prefix; never a password.
-    pub(crate) place: String,
+    pub(crate) location: String,
     /// The number of its database, which shards of one database share.
     pub(crate) database: usize,
     pub(crate) dialect: &'static str,
@@ -51,19 +51,19 @@ impl Builder {
     }
 
     /// Returns the shards, in their declared order.
-    pub(crate) fn shard_places<M: Models>(&self) -> Result<Vec<ShardPlace>> {
+    pub(crate) fn shard_locations<M: Models>(&self) -> Result<Vec<ShardLocation>> {
         let Described { layout, databases, .. } = self.described::<M>()?;
-        let place = |shard: &Shard| {
-            let place = layout.place(shard.index())?;
-            let at = databases.get(place.database).map_or_else(String::new, |found| found.driver.describe());
-            Ok(ShardPlace {
+        let location = |shard: &Shard| {
+            let location = layout.location(shard.index())?;
+            let at = databases.get(location.database).map_or_else(String::new, |found| found.driver.describe());
+            Ok(ShardLocation {
                 shard: shard.name().to_owned(),
-                place: described(&at, &place.names),
-                database: place.database,
-                dialect: place.dialect.name(),
+                location: described(&at, &location.names),
+                database: location.database,
+                dialect: location.dialect.name(),
             })
         };
-        layout.shards().iter().map(place).collect()
+        layout.shards().iter().map(location).collect()
     }
 
     /// Does the same as [`Cluster::schema_sql`](crate::Cluster::schema_sql).
@@ -94,14 +94,14 @@ impl Builder {
         };
         let mut files: Vec<(String, PathBuf)> = Vec::new();
         let mut builder = self.clone();
-        builder.replace_places(|index, name| {
-            let place = layout.place(index)?;
-            let source = sources.get(place.database);
+        builder.replace_urls(|index, name| {
+            let location = layout.location(index)?;
+            let source = sources.get(location.database);
             let file = source.map(|source| file_of(source, name)).transpose()?.unwrap_or_default();
             if !files.iter().any(|(_, known)| *known == file) {
                 files.push((name.to_owned(), file.clone()));
             }
-            Ok(url(&file, &place.names.prefix))
+            Ok(url(&file, &location.names.prefix))
         })?;
         let control = file_of(&control_source, "control")?;
         let builder = builder.control(url(&control, ""));

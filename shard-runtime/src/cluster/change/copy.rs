@@ -58,16 +58,16 @@ impl Copier<'_> {
         self.links.transaction(&self.targets, wait, || {
             self.each_target(|connection, target| match self.attempt {
                 Attempt::Change(change, attempt) => {
-                    claim_part(connection, target.place, (change, attempt)).map(drop)
+                    claim_part(connection, target.location, (change, attempt)).map(drop)
                 }
                 Attempt::Copy(attempt) => {
-                    claim_copy(connection, target.place, attempt)?;
-                    let_write(connection, target.place, true)
+                    claim_copy(connection, target.location, attempt)?;
+                    let_write(connection, target.location, true)
                 }
             })?;
             let done = run()?;
             if let Attempt::Copy(_) = self.attempt {
-                self.each_target(|connection, target| let_write(connection, target.place, false))?;
+                self.each_target(|connection, target| let_write(connection, target.location, false))?;
             }
             Ok(done)
         })
@@ -123,14 +123,14 @@ impl Copier<'_> {
             Attempt::Copy(_) => None,
         };
         self.write(Wait::Timeout, || {
-            let Cursor { batches, place } = self.cursor(first, from.name)?;
-            let (mut at, mut after) = match place {
-                CursorPlace::Beginning => (0, None),
-                CursorPlace::After(table, id) => self.place_after(&table, id),
-                CursorPlace::End => return Ok(None),
+            let Cursor { batches, position } = self.cursor(first, from.name)?;
+            let (mut at, mut after) = match position {
+                CursorPosition::Beginning => (0, None),
+                CursorPosition::After(table, id) => self.position_after(&table, id),
+                CursorPosition::End => return Ok(None),
             };
-            let (place, batch) = loop {
-                let Some(&table) = self.tables.all().get(at) else { break (CursorPlace::End, None) };
+            let (position, batch) = loop {
+                let Some(&table) = self.tables.all().get(at) else { break (CursorPosition::End, None) };
                 if !Tables::is_copied(source, table) {
                     (at, after) = (at + 1, None);
                     continue;
@@ -144,13 +144,13 @@ impl Copier<'_> {
                 })?;
                 match copied {
                     Some((rows, last)) => {
-                        let place = CursorPlace::After(table.name.to_owned(), last);
-                        break (place, Some(Batch { rows, table }));
+                        let position = CursorPosition::After(table.name.to_owned(), last);
+                        break (position, Some(Batch { rows, table }));
                     }
                     None => (at, after) = (at + 1, None),
                 }
             };
-            let cursor = Cursor { batches: batches + 1, place }.to_string();
+            let cursor = Cursor { batches: batches + 1, position }.to_string();
             self.each_target(|connection, target| {
                 target::set_cursor(connection, target, from.name, &cursor)
             })?;
@@ -159,7 +159,7 @@ impl Copier<'_> {
     }
 
     /// Returns a table's number, and the id after which its rows are copied; the beginning if the table does not exist.
-    fn place_after(&self, table: &str, id: Value<'static>) -> (usize, Option<Value<'static>>) {
+    fn position_after(&self, table: &str, id: Value<'static>) -> (usize, Option<Value<'static>>) {
         match self.tables.all().iter().position(|own| own.name == table) {
             Some(at) => (at, Some(id)),
             None => (0, None),
@@ -218,7 +218,7 @@ impl Copier<'_> {
         // Only the entries that were read: others may have been committed meanwhile, also with lower numbers.
         let forgotten = self.links.transaction(&[from], wait, || {
             if let Attempt::Change(change, attempt) = self.attempt {
-                claim_part(reader, from.place, (change, attempt))?;
+                claim_part(reader, from.location, (change, attempt))?;
             }
             capture::forget(reader, from, &entries)
         });
@@ -336,11 +336,11 @@ impl Copier<'_> {
 struct Cursor {
     /// The number of copied batches, which may differ between targets.
     batches: u64,
-    place: CursorPlace,
+    position: CursorPosition,
 }
 
 #[derive(Clone, Default)]
-enum CursorPlace {
+enum CursorPosition {
     #[default]
     Beginning,
     /// A table, and the last id of it that was copied.
@@ -354,15 +354,15 @@ impl Cursor {
     /// copied are replaced.
     fn read(text: Option<&str>) -> Self {
         let parsed = text.and_then(|text| {
-            let (batches, place) = text.split_once(SEPARATOR)?;
-            let place = match place {
-                DONE => CursorPlace::End,
-                place => {
-                    let (table, id) = place.split_once(SEPARATOR)?;
-                    CursorPlace::After(table.to_owned(), backfill::cursor_id(id).ok().flatten()?)
+            let (batches, position) = text.split_once(SEPARATOR)?;
+            let position = match position {
+                DONE => CursorPosition::End,
+                position => {
+                    let (table, id) = position.split_once(SEPARATOR)?;
+                    CursorPosition::After(table.to_owned(), backfill::cursor_id(id).ok().flatten()?)
                 }
             };
-            Some(Cursor { batches: batches.parse().ok()?, place })
+            Some(Cursor { batches: batches.parse().ok()?, position })
         });
         parsed.unwrap_or_default()
     }
@@ -371,11 +371,11 @@ impl Cursor {
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{SEPARATOR}", self.batches)?;
-        match &self.place {
+        match &self.position {
             // A text without a table is read as the beginning.
-            CursorPlace::Beginning => Ok(()),
-            CursorPlace::After(table, id) => write!(f, "{table}{SEPARATOR}{}", backfill::cursor_text(id)),
-            CursorPlace::End => f.write_str(DONE),
+            CursorPosition::Beginning => Ok(()),
+            CursorPosition::After(table, id) => write!(f, "{table}{SEPARATOR}{}", backfill::cursor_text(id)),
+            CursorPosition::End => f.write_str(DONE),
         }
     }
 }
@@ -407,22 +407,22 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cursor, CursorPlace};
+    use super::{Cursor, CursorPosition};
     use crate::value::Value;
 
     #[test]
     fn a_cursor_is_read_as_it_was_recorded() {
         for id in [Value::Integer(-7), Value::Text("a\u{1f}b".into())] {
-            let place = CursorPlace::After("orders".into(), id.clone());
-            let text = Cursor { batches: 12, place }.to_string();
+            let position = CursorPosition::After("orders".into(), id.clone());
+            let text = Cursor { batches: 12, position }.to_string();
             let read = Cursor::read(Some(&text));
             assert_eq!(read.batches, 12);
             assert!(
-                matches!(read.place, CursorPlace::After(table, after) if table == "orders" && after == id)
+                matches!(read.position, CursorPosition::After(table, after) if table == "orders" && after == id)
             );
         }
-        let end = Cursor::read(Some(&Cursor { batches: 3, place: CursorPlace::End }.to_string()));
-        assert!(matches!(end, Cursor { batches: 3, place: CursorPlace::End }));
+        let end = Cursor::read(Some(&Cursor { batches: 3, position: CursorPosition::End }.to_string()));
+        assert!(matches!(end, Cursor { batches: 3, position: CursorPosition::End }));
     }
 
     #[test]
@@ -431,7 +431,7 @@ mod tests {
         // The last two are of releases that recorded a cursor on one target only.
         for text in [None, Some(beginning.as_str()), Some("orders\u{1f}01"), Some("done")] {
             assert!(
-                matches!(Cursor::read(text), Cursor { batches: 0, place: CursorPlace::Beginning }),
+                matches!(Cursor::read(text), Cursor { batches: 0, position: CursorPosition::Beginning }),
                 "{text:?}"
             );
         }

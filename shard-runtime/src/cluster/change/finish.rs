@@ -57,14 +57,14 @@ impl Change {
         for (source, links) in self.existing(&self.record.sources, true)? {
             let connection = links.at(source)?;
             let dropped = links.transaction(&[source], Wait::Durable, || {
-                let mut tables = hidden(connection, source.place)?;
+                let mut tables = hidden(connection, source.location)?;
                 tables.sort_unstable();
                 // Children first.
                 for (at, _) in tables.into_iter().rev() {
-                    let name = source.place.names.table(&hidden_name(self.number(), at));
+                    let name = source.location.names.table(&hidden_name(self.number(), at));
                     connection.lock(&format!("DROP TABLE IF EXISTS {name}"))?;
                 }
-                retire_part(connection, source.place)
+                retire_part(connection, source.location)
             });
             dropped.map_err(|error| error.on_shard(source.name))?;
         }

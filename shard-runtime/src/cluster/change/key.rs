@@ -218,7 +218,7 @@ impl KeyMove<'_> {
 /// Waits until the rows are on disk on both shards, if commits do not wait for it: the lines in control are on disk.
 fn synced(cluster: &Cluster, shards: [usize; 2]) -> Result<()> {
     shards.iter().try_for_each(|&shard| {
-        let database = cluster.0.layout.place(shard)?.database;
+        let database = cluster.0.layout.location(shard)?.database;
         cluster.connect_aside(database, true)?.sync()
     })
 }
@@ -243,7 +243,7 @@ fn plan(cluster: &Cluster, table: &'static Table, key: &[Value<'static>], shard:
     let from = route::pin_shard(table, &Pin::Key(Ok(key.to_vec())), shards)?;
     let source = shards.by_index(from).map_or("", Shard::name);
     for index in [from, target.index()] {
-        let database = layout.place(index)?.database;
+        let database = layout.location(index)?.database;
         if cluster.0.databases.get(database).is_none_or(|database| database.driver.is_private()) {
             let message =
                 "a key of a shard in memory cannot be moved; keep the cluster in files or on servers";
@@ -291,7 +291,7 @@ fn refuse_rows(cluster: &Cluster, moved: &KeyToMove<'_>) -> Result<()> {
     let group = format!("{}{SEPARATOR}", moved.record.group);
     let message = format!("{KEY_LEFT}; open the cluster again");
     let refused = |table| Refused { table, group: &group, message: &message, code: FENCED_STATE };
-    let known = triggers(connection, endpoint.place, LEFT_TRIGGER)?;
+    let known = triggers(connection, endpoint.location, LEFT_TRIGGER)?;
     let is_new = |refused: &Refused<'_>| !known.iter().any(|known| known.contains(&refused.trigger()));
     let new: Vec<Refused<'_>> = moved.roots.iter().map(|table| refused(table)).filter(is_new).collect();
     if new.is_empty() {
@@ -299,7 +299,7 @@ fn refuse_rows(cluster: &Cluster, moved: &KeyToMove<'_>) -> Result<()> {
     }
     let made = links.transaction(&[endpoint], Wait::Timeout, || {
         new.iter().try_for_each(|refused| {
-            let sql = endpoint.place.dialect.refuse_left_sql(&endpoint.place.names, refused);
+            let sql = endpoint.location.dialect.refuse_left_sql(&endpoint.location.names, refused);
             let made = sql.iter().try_for_each(|sql| connection.lock(sql));
             made.map_err(|error| error.in_table(refused.table.name))
         })

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::driver::{Connection, Driver, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::sql::ATTACHED;
 use crate::transaction::Cluster;
 
@@ -38,7 +38,7 @@ pub(in crate::cluster) struct Links {
 #[derive(Clone, Copy)]
 pub(in crate::cluster) struct Endpoint<'c> {
     pub(in crate::cluster) name: &'c str,
-    pub(in crate::cluster) place: &'c Place,
+    pub(in crate::cluster) location: &'c Location,
     /// Whether it is a source.
     is_source: bool,
     /// Whether sources and targets are of two clusters, so that their database numbers are unrelated.
@@ -68,8 +68,8 @@ impl Endpoint<'_> {
     /// Returns the key of its connection. On a server, a source has its own: it is read in a snapshot while targets there are
     /// written.
     fn link(&self) -> (usize, bool) {
-        let is_apart = self.is_apart || self.place.dialect.is_on_server();
-        (self.place.database, self.is_source && is_apart)
+        let is_apart = self.is_apart || self.location.dialect.is_on_server();
+        (self.location.database, self.is_source && is_apart)
     }
 }
 
@@ -121,7 +121,7 @@ impl Links {
             }
             let connected = endpoint.driver.connect_to_copy(cluster.0.timeout);
             let connection = connected.map_err(|error| error.on_shard(name))?;
-            if endpoint.place.dialect.is_on_server() {
+            if endpoint.location.dialect.is_on_server() {
                 on_servers.push(endpoint.link());
             } else {
                 // Rows are inserted in any order, and their parents exist before they are read.
@@ -275,15 +275,15 @@ pub(super) fn endpoint<'c>(cluster: &'c Cluster, name: &'c str, is_source: bool)
     if let Some(retired) = cluster.0.retired.iter().find(|retired| retired.name == name) {
         return Ok(Endpoint {
             name,
-            place: &retired.place,
+            location: &retired.location,
             is_source,
             is_apart: false,
             driver: &*retired.driver,
         });
     }
-    let place = layout.place(layout.shards().require(name)?.index())?;
-    match cluster.0.databases.get(place.database) {
-        Some(database) => Ok(Endpoint { name, place, is_source, is_apart: false, driver: &*database.driver }),
+    let location = layout.location(layout.shards().require(name)?.index())?;
+    match cluster.0.databases.get(location.database) {
+        Some(database) => Ok(Endpoint { name, location, is_source, is_apart: false, driver: &*database.driver }),
         None => Err(Error::new(ErrorKind::UnknownShard, "the shard has no database").on_shard(name)),
     }
 }

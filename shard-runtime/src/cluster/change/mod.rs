@@ -211,7 +211,7 @@ impl Change {
         for name in names {
             let connected = endpoint(&self.cluster, name, is_source).and_then(|endpoint| {
                 let links = Links::connect(&self.cluster, [endpoint])?;
-                let own = endpoint.place.names.table(own_tables::SHARD);
+                let own = endpoint.location.names.table(own_tables::SHARD);
                 let rows = facts::texts(links.at(endpoint)?, &format!("SELECT shard FROM {own}"), &[])?;
                 let names_it =
                     |held: &String| held == name || held.starts_with(&format!("{name}, retired by"));
@@ -284,7 +284,7 @@ impl Change {
         let (layout, control) = (&self.cluster.0.layout, &self.cluster.0.control);
         let (tables, sources) = (self.tables(), self.sources()?);
         // Otherwise the next migration would run the steps again on rows that have them.
-        let steps = sources.iter().map(|source| RecordedSteps::read(links.at(*source)?, source.place));
+        let steps = sources.iter().map(|source| RecordedSteps::read(links.at(*source)?, source.location));
         let steps = RecordedSteps::common(steps.collect::<Result<_>>()?);
         for target in self.targets()? {
             let connection = links.at(target)?;
@@ -298,21 +298,21 @@ impl Change {
                         let indexes = target::indexes_of_sources(&links, target, &sources, &tables)?;
                         target::empty(connection, target, layout)?;
                         target::record_indexes(connection, target, &indexes)?;
-                        steps.clone().record_but_for_contracts(connection, target.place)?;
+                        steps.clone().record_but_for_contracts(connection, target.location)?;
                     }
                 }
-                write_part(connection, target.place, Some(Part { role: Role::Incoming, change, attempt }))
+                write_part(connection, target.location, Some(Part { role: Role::Incoming, change, attempt }))
             });
             entered.map_err(|error| error.on_shard(target.name))?;
         }
         for source in sources {
             let connection = links.at(source)?;
             let entered = links.transaction(&[source], Wait::Durable, || {
-                apply_decided_in(control, layout, source.place.database, connection)?;
+                apply_decided_in(control, layout, source.location.database, connection)?;
                 match self.lock_current(connection, source, ChangeState::Copying)? {
                     Some(part) if part.change == change => {
                         if matches!(part.role, Role::Fenced | Role::Hidden) {
-                            unfence(connection, source.place, (source.name, change))?;
+                            unfence(connection, source.location, (source.name, change))?;
                         }
                     }
                     _ => {
@@ -320,7 +320,7 @@ impl Change {
                         capture::make(connection, source, &tables)?;
                     }
                 }
-                write_part(connection, source.place, Some(Part { role: Role::Source, change, attempt }))
+                write_part(connection, source.location, Some(Part { role: Role::Source, change, attempt }))
             });
             entered.map_err(|error| error.on_shard(source.name))?;
         }
@@ -335,7 +335,7 @@ impl Change {
         endpoint: Endpoint<'_>,
         state: ChangeState,
     ) -> Result<Option<Part>> {
-        let part = lock_part(connection, endpoint.place)?;
+        let part = lock_part(connection, endpoint.location)?;
         if let Some(part) = part.filter(|part| part.change == self.number()) {
             self.check_newer(part)?;
         }
@@ -365,7 +365,7 @@ impl Change {
             let mut is_possible = false;
             let result = links.transaction(&[source], Wait::Timeout, || {
                 for (at, table) in self.tables().iter().enumerate() {
-                    rename(connection, source.place, table.name, &hidden_name(self.number(), at))
+                    rename(connection, source.location, table.name, &hidden_name(self.number(), at))
                         .map_err(|error| error.in_table(table.name))?;
                 }
                 is_possible = true;
@@ -422,7 +422,7 @@ impl Change {
             for target in &copier.targets {
                 let connection = copier.links.at(*target)?;
                 let made = copier.links.transaction(&[*target], Wait::Timeout, || {
-                    claim_part(connection, target.place, self.attempt())?;
+                    claim_part(connection, target.location, self.attempt())?;
                     target::make_indexes(connection, *target)
                 });
                 made.map_err(|error| error.on_shard(target.name))?;
@@ -551,15 +551,15 @@ impl Change {
                     match self.lock_current(connection, source, ChangeState::Cancelling)? {
                         Some(part) if part.change == change => {
                             if matches!(part.role, Role::Fenced | Role::Hidden) {
-                                unfence(connection, source.place, (source.name, change))?;
+                                unfence(connection, source.location, (source.name, change))?;
                             }
                             if !is_all {
                                 let part = Part { role: Role::Source, change, attempt };
-                                return write_part(connection, source.place, Some(part));
+                                return write_part(connection, source.location, Some(part));
                             }
-                            remove_fence(connection, source.place)?;
+                            remove_fence(connection, source.location)?;
                             capture::remove(connection, source)?;
-                            write_part(connection, source.place, None)
+                            write_part(connection, source.location, None)
                         }
                         _ => Ok(()),
                     }
@@ -574,11 +574,11 @@ impl Change {
                 match self.lock_current(connection, target, ChangeState::Cancelling)? {
                     Some(part) if part.change == change => {
                         refuse_serving(part, change, target.name)?;
-                        write_part(connection, target.place, Some(Part { attempt, ..part }))?;
+                        write_part(connection, target.location, Some(Part { attempt, ..part }))?;
                         target::empty(connection, target, &self.cluster.0.layout)?;
                         target::make_indexes(connection, target)?;
                         target::make_constraints(connection, target)?;
-                        write_part(connection, target.place, None)
+                        write_part(connection, target.location, None)
                     }
                     _ => Ok(()),
                 }

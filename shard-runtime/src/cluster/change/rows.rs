@@ -297,7 +297,7 @@ impl<'c> Tables<'c> {
         };
         let shape = self.shape(source, child)?;
         let link = quoted(child.columns.get(parent.column).map_or("", |column| column.name));
-        let (name, is_in) = (endpoint.place.names.table(child.name), endpoint.place.dialect.is_in(1));
+        let (name, is_in) = (endpoint.location.names.table(child.name), endpoint.location.dialect.is_in(1));
         let sql = format!("SELECT {} FROM {name} WHERE {link}{is_in}", shape.id);
         ids(reader, &sql, &[list(parents)], shape.id_kind)
     }
@@ -311,8 +311,8 @@ impl<'c> Tables<'c> {
         (after, limit): (Option<&Value<'_>>, u32),
     ) -> Result<Vec<Value<'static>>> {
         let shape = self.shape(0, table)?;
-        let (condition, params) = between(&shape.id, endpoint.place.dialect, after, None);
-        let from = endpoint.place.names.table(table.name);
+        let (condition, params) = between(&shape.id, endpoint.location.dialect, after, None);
+        let from = endpoint.location.names.table(table.name);
         let sql = format!("SELECT {} FROM {from}{condition} ORDER BY {} LIMIT {limit}", shape.id, shape.id);
         let found = ids(connection, &sql, &params, shape.id_kind);
         found.map_err(|error| error.in_table(table.name).on_shard(endpoint.name))
@@ -327,7 +327,7 @@ impl<'c> Tables<'c> {
         listed: &[Value<'static>],
     ) -> Result<Vec<Value<'static>>> {
         let shape = self.shape(0, table)?;
-        let (from, is_in) = (endpoint.place.names.table(table.name), endpoint.place.dialect.is_in(1));
+        let (from, is_in) = (endpoint.location.names.table(table.name), endpoint.location.dialect.is_in(1));
         let sql = format!("SELECT {} FROM {from} WHERE {}{is_in}", shape.id, shape.id);
         let found = ids(connection, &sql, &[list(listed)], shape.id_kind);
         found.map_err(|error| error.in_table(table.name).on_shard(endpoint.name))
@@ -341,7 +341,7 @@ impl<'c> Tables<'c> {
         table: &'static Table,
     ) -> Result<Vec<Value<'static>>> {
         let shape = self.shape(0, table)?;
-        let sql = format!("SELECT {} FROM {}", shape.id, endpoint.place.names.table(table.name));
+        let sql = format!("SELECT {} FROM {}", shape.id, endpoint.location.names.table(table.name));
         ids(connection, &sql, &[], shape.id_kind)
     }
 
@@ -356,8 +356,8 @@ impl<'c> Tables<'c> {
         let Some(endpoint) = self.targets.get(target) else { return Err(self.unknown()) };
         let shape = self.shape(source, table)?;
         let columns: Vec<String> = shape.columns.iter().map(|column| quoted(column.name())).collect();
-        let (condition, params) = between(&shape.id, endpoint.place.dialect, after, to);
-        let from = endpoint.place.names.table(table.name);
+        let (condition, params) = between(&shape.id, endpoint.location.dialect, after, to);
+        let from = endpoint.location.names.table(table.name);
         let sql = format!("SELECT {} FROM {from}{condition} ORDER BY {}", columns.join(", "), shape.id);
         Rows::copies(shape, connection, &sql, &params)
     }
@@ -373,7 +373,7 @@ impl<'c> Tables<'c> {
         let Some(endpoint) = self.targets.get(target) else { return Err(self.unknown()) };
         let shape = self.shape(source, table)?;
         let columns: Vec<String> = shape.columns.iter().map(|column| quoted(column.name())).collect();
-        let (from, is_in) = (endpoint.place.names.table(table.name), endpoint.place.dialect.is_in(1));
+        let (from, is_in) = (endpoint.location.names.table(table.name), endpoint.location.dialect.is_in(1));
         let sql = format!("SELECT {} FROM {from} WHERE {}{is_in}", columns.join(", "), shape.id);
         Rows::copies(shape, connection, &sql, &[list(ids)])
     }
@@ -398,7 +398,7 @@ impl<'c> Tables<'c> {
         endpoint: Endpoint<'_>,
         table: &Table,
     ) -> Result<u64> {
-        let sql = format!("SELECT count(*) FROM {}", endpoint.place.names.table(table.name));
+        let sql = format!("SELECT count(*) FROM {}", endpoint.location.names.table(table.name));
         integer(connection, &sql, &[]).map(|count| u64::try_from(count).unwrap_or_default())
     }
 
@@ -412,7 +412,7 @@ impl<'c> Tables<'c> {
     ) -> Result<()> {
         let Some(endpoint) = self.targets.get(target) else { return Ok(()) };
         let shape = self.shape(0, table)?;
-        let (name, is_in) = (endpoint.place.names.table(table.name), endpoint.place.dialect.is_in(1));
+        let (name, is_in) = (endpoint.location.names.table(table.name), endpoint.location.dialect.is_in(1));
         let sql = format!("DELETE FROM {name} WHERE {}{is_in}", shape.id);
         for ids in ids.chunks(INSERT_ROWS) {
             connection.prepare(&sql)?.execute(&[list(ids)])?;
@@ -476,7 +476,7 @@ impl<'c> Tables<'c> {
     }
 
     fn dialect(&self, source: usize) -> Dialect {
-        self.sources.get(source).map_or_else(Dialect::default, |endpoint| endpoint.place.dialect)
+        self.sources.get(source).map_or_else(Dialect::default, |endpoint| endpoint.location.dialect)
     }
 }
 

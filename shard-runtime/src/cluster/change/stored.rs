@@ -77,7 +77,7 @@ impl Copier<'_> {
     ) -> Result<Stored> {
         let receivers = self.receivers(table);
         let Some(&first) = receivers.first() else { return Err(self.tables.unknown()) };
-        let (dialect, name) = (from.place.dialect, from.place.names.table(table.name));
+        let (dialect, name) = (from.location.dialect, from.location.names.table(table.name));
         let (reader, schema) = (self.links.at(first)?, attached.schema(first));
         let Some(last) = last_id(reader, &format!("{schema}.{name}"), shape, dialect, range)? else {
             return Ok(Stored::Copied(None));
@@ -93,7 +93,7 @@ impl Copier<'_> {
         };
         let mut rows = 0;
         for (at, &target) in receivers.iter().enumerate() {
-            let own = target.place.names.table(table.name);
+            let own = target.location.names.table(table.name);
             let of_source = (attached.schema(target), name.as_str());
             let Some(insert) = dialect.insert_from_sql(&own, &shape.names, of_source) else {
                 return Ok(Stored::Refused);
@@ -144,7 +144,7 @@ impl Copier<'_> {
         (table, shape): (&'static Table, &Shape),
         range: Range<'_>,
     ) -> Result<Stored> {
-        let (dialect, name) = (from.place.dialect, from.place.names.table(table.name));
+        let (dialect, name) = (from.location.dialect, from.location.names.table(table.name));
         let Some(sql) = dialect.copy_out_sql(&shape.select, &format!("moved.{}", shape.id), range) else {
             return Ok(Stored::Refused);
         };
@@ -206,8 +206,8 @@ impl<'w> Writers<'w> {
             if let Some(at) = self.open.iter().position(|(_, other, _)| other.shares_connection(endpoint)) {
                 self.rows += self.open.swap_remove(at).2.end()?;
             }
-            let name = endpoint.place.names.table(self.table.name);
-            let Some(sql) = endpoint.place.dialect.copy_in_sql(&name, &self.shape.names) else {
+            let name = endpoint.location.names.table(self.table.name);
+            let Some(sql) = endpoint.location.dialect.copy_in_sql(&name, &self.shape.names) else {
                 return Ok(None);
             };
             match self.copier.links.at(endpoint)?.copy_in(&sql)? {

@@ -181,17 +181,17 @@ impl Change {
         let tables: Vec<&str> = self.tables().iter().map(|table| table.name).collect();
         let (control, layout) = (&self.cluster.0.control, &self.cluster.0.layout);
         let fenced = copier.links.transaction(&[source], wait, || {
-            apply_decided_in(control, layout, source.place.database, connection)?;
+            apply_decided_in(control, layout, source.location.database, connection)?;
             self.claim(connection, source, Role::Source)?;
-            make_fence(connection, source.place, &tables, change)?;
-            write_part(connection, source.place, Some(Part { role: Role::Fenced, change, attempt }))
+            make_fence(connection, source.location, &tables, change)?;
+            write_part(connection, source.location, Some(Part { role: Role::Fenced, change, attempt }))
         });
         fenced.map_err(|error| with_lock_holders(error, connection, source))
     }
 
     /// Locks the part of a source, which must have this role.
     fn claim(&self, connection: &dyn Connection, source: Endpoint<'_>, role: Role) -> Result<()> {
-        let part = claim_part(connection, source.place, self.attempt())?;
+        let part = claim_part(connection, source.location, self.attempt())?;
         if part.role == role {
             return Ok(());
         }
@@ -242,7 +242,7 @@ impl Change {
             }
         }
         copier.links.transaction(&[target], wait, || {
-            claim_part(connection, target.place, self.attempt())?;
+            claim_part(connection, target.location, self.attempt())?;
             for (table, last) in &counters {
                 count_above(connection, target, table.name, id_of(table), *last)?;
             }
@@ -257,8 +257,8 @@ impl Change {
         let tables: Vec<&str> = self.tables().iter().map(|table| table.name).collect();
         let hidden = copier.links.transaction(&[source], wait, || {
             self.claim(connection, source, Role::Fenced)?;
-            hide(connection, source.place, &tables, (source.name, change))?;
-            write_part(connection, source.place, Some(Part { role: Role::Hidden, change, attempt }))
+            hide(connection, source.location, &tables, (source.name, change))?;
+            write_part(connection, source.location, Some(Part { role: Role::Hidden, change, attempt }))
         });
         hidden.map_err(|error| with_lock_holders(error, connection, source))
     }
@@ -274,7 +274,7 @@ pub(in crate::cluster) fn with_lock_holders(
     connection: &dyn Connection,
     source: Endpoint<'_>,
 ) -> Error {
-    let sql = source.place.dialect.lock_holders_sql(&source.place.names);
+    let sql = source.location.dialect.lock_holders_sql(&source.location.names);
     let Some(sql) = sql.filter(|_| error.is_busy()) else { return error };
     let holders: Vec<String> =
         facts::texts(connection, &sql, &[]).unwrap_or_default().into_iter().flatten().collect();
@@ -293,7 +293,7 @@ pub(in crate::cluster) fn last_id(
     table: &str,
     id: &str,
 ) -> Result<Option<i64>> {
-    let (names, dialect) = (&endpoint.place.names, endpoint.place.dialect);
+    let (names, dialect) = (&endpoint.location.names, endpoint.location.dialect);
     let counter = facts::texts(connection, &dialect.counter_sql(names, table, id), &[])?;
     let Some(counter) = counter.into_iter().flatten().next() else { return Ok(None) };
     let sql = dialect.last_id_sql(names, table, &counter);
@@ -309,5 +309,5 @@ pub(in crate::cluster) fn count_above(
     id: &str,
     last: i64,
 ) -> Result<()> {
-    connection.run(&endpoint.place.dialect.count_above_sql(&endpoint.place.names, table, id, last))
+    connection.run(&endpoint.location.dialect.count_above_sql(&endpoint.location.names, table, id, last))
 }

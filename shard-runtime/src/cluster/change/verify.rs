@@ -235,7 +235,7 @@ impl Copier<'_> {
     }
 
     fn dialects(&self, source: usize, target: usize) -> Option<(Dialect, Dialect)> {
-        Some((self.sources.get(source)?.place.dialect, self.targets.get(target)?.place.dialect))
+        Some((self.sources.get(source)?.location.dialect, self.targets.get(target)?.location.dialect))
     }
 
     /// Compares the numbers of rows on sources and targets, table by table.

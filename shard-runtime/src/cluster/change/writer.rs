@@ -71,12 +71,12 @@ impl<'w> Writer<'w> {
 impl WriterOfTarget<'_> {
     fn add(&mut self, row: &[Value<'_>], columns: usize) -> Result<()> {
         let is_nan = |value: &Value<'_>| matches!(value, Value::Real(real) if real.is_nan());
-        if !self.endpoint.place.dialect.stores_nan() && row.iter().any(is_nan) {
+        if !self.endpoint.location.dialect.stores_nan() && row.iter().any(is_nan) {
             let message =
                 "SQLite would store NaN as NULL; set the value to another one before the row is copied";
             return Err(Error::new(ErrorKind::Value, message));
         }
-        if !self.endpoint.place.dialect.inserts_lists() {
+        if !self.endpoint.location.dialect.inserts_lists() {
             return self.statement.insert(row).map(drop);
         }
         self.waiting.push(row.iter().map(|value| value.borrowed().into_owned()).collect());

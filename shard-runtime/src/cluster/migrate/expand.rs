@@ -9,7 +9,7 @@ use crate::cluster::schema_sql::table_sql;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Param, quoted};
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::schema::{Shard, Table};
 use crate::transaction::facts::texts;
 use crate::value::{ColumnType, Value};
@@ -42,24 +42,24 @@ impl Work {
 /// adds them.
 pub(super) fn pending(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
     migrations: &Migrations,
 ) -> Result<Vec<Work>> {
     let mut works = Vec::new();
     for table in layout.tables() {
-        let actual = connection.columns(&place.names, table.name)?;
+        let actual = connection.columns(&location.names, table.name)?;
         if actual.is_empty() {
-            works.push(Work::together(table_sql(table, place)));
+            works.push(Work::together(table_sql(table, location)));
             continue;
         }
-        let on = place.names.table(table.name);
+        let on = location.names.table(table.name);
         for (index, column) in table.columns.iter().enumerate() {
             let exists = actual.iter().any(|actual| actual.name.eq_ignore_ascii_case(column.name));
             if exists || is_renamed(migrations, table, index) {
                 continue;
             }
-            let change = schema::add_column_sql(table, index, column, place);
+            let change = schema::add_column_sql(table, index, column, location);
             works.push(Work::together(vec![format!("ALTER TABLE {on} {change}")]));
         }
     }
@@ -97,13 +97,13 @@ fn actions(migrations: &Migrations) -> impl Iterator<Item = &Action> {
 /// Returns the differences that neither [`pending`] nor a step removes.
 pub(super) fn refused(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
     shard: &Shard,
     migrations: &Migrations,
 ) -> Result<Vec<Difference>> {
     let compared = schema::Compared::Existing;
-    let mut found = schema::differences(connection, place, layout, shard, compared)?;
+    let mut found = schema::differences(connection, location, layout, shard, compared)?;
     found.retain(|difference| {
         let Some(column) = difference.column() else { return true };
         let Some(table) = layout.tables().find(|table| table.name == difference.table()) else { return true };
@@ -135,15 +135,15 @@ pub(super) fn refused(
 /// [`ErrorKind::Schema`] if its type has no default here, or if a unique index would refuse a second row with it.
 pub(super) fn defaulted(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     table: &Table,
     column: &str,
 ) -> Result<Option<Work>> {
-    let Place { names, dialect, .. } = place;
+    let Location { names, dialect, .. } = location;
     let actual = connection.columns(names, table.name)?;
     let found = actual.into_iter().find(|actual| actual.name.eq_ignore_ascii_case(column));
     let Some(found) = found.filter(|actual| !actual.nullable && !actual.has_default) else { return Ok(None) };
-    if let Some(index) = unique_index(connection, place, table, column)? {
+    if let Some(index) = unique_index(connection, location, table, column)? {
         let message = format!(
             "the column is NOT NULL and in the unique index `{index}`, so that rows cannot be added without it; make the field an \
              `Option` in the release before the one that drops the column"
@@ -177,17 +177,17 @@ pub(super) fn defaulted(
         return Ok(Some(Work::together(vec![sql])));
     }
     let edits = [Edit::Default(column.to_owned(), default)];
-    rebuild::work(connection, place, table, &edits, Vec::new()).map(Some)
+    rebuild::work(connection, location, table, &edits, Vec::new()).map(Some)
 }
 
 /// Returns a unique index that includes the column.
 fn unique_index(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     table: &Table,
     column: &str,
 ) -> Result<Option<String>> {
-    let Place { names, dialect, .. } = place;
+    let Location { names, dialect, .. } = location;
     let (sql, table) = match dialect.is_on_server() {
         true => (
             "SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \

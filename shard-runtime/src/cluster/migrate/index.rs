@@ -4,12 +4,12 @@ use super::expand::{How, Work};
 use crate::driver::{ActualIndex, Connection};
 use crate::error::Result;
 use crate::planner::sql::{indexes, quoted};
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 
 /// Returns the SQL that makes the missing indexes of existing tables. On PostgreSQL the table can be written meanwhile. An
 /// invalid index, which an interrupted migration has left, is dropped before.
-pub(super) fn pending(connection: &dyn Connection, place: &Place, layout: &Layout) -> Result<Vec<Work>> {
-    let Place { names, dialect, .. } = place;
+pub(super) fn pending(connection: &dyn Connection, location: &Location, layout: &Layout) -> Result<Vec<Work>> {
+    let Location { names, dialect, .. } = location;
     let mut works = Vec::new();
     for table in layout.tables() {
         // A new table is made with its indexes.

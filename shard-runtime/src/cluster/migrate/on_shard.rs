@@ -15,7 +15,7 @@ use super::step::{Action, Step};
 use super::{index, rebuild, remedy, require, rights};
 use crate::driver::{Connection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::sql::quoted;
 use crate::schema::{ColumnDef, Shard, Table};
 use crate::transaction::commit::apply_decided_in;
@@ -27,32 +27,32 @@ const LOCK_WAIT: Duration = Duration::from_millis(200);
 pub(super) struct OnShard<'r, M> {
     pub(super) migration: &'r Migration<M>,
     pub(super) shard: &'r Shard,
-    pub(super) place: &'r Place,
+    pub(super) location: &'r Location,
     pub(super) progress: &'r (dyn Fn(&MigrationProgress) + Send + Sync),
 }
 
 impl<M> OnShard<'_, M> {
     pub(super) fn run(&self) -> Result<()> {
         let cluster = &self.migration.cluster;
-        let Some(database) = cluster.0.databases.get(self.place.database) else { return Ok(()) };
+        let Some(database) = cluster.0.databases.get(self.location.database) else { return Ok(()) };
         let connection = database.driver.connect_durable(cluster.0.timeout)?;
         let connection = &*connection;
-        self.run_on(connection).map_err(|error| remedy::added(error, connection, self.place))
+        self.run_on(connection).map_err(|error| remedy::added(error, connection, self.location))
     }
 
     fn run_on(&self, connection: &dyn Connection) -> Result<()> {
         let layout = self.migration.cluster.layout();
-        let (place, migrations) = (self.place, &self.migration.migrations);
-        rights::check(connection, place, layout, migrations, self.migration.plan.contracts)?;
-        let states = state::read(connection, place)?;
+        let (location, migrations) = (self.location, &self.migration.migrations);
+        rights::check(connection, location, layout, migrations, self.migration.plan.contracts)?;
+        let states = state::read(connection, location)?;
         if states.is_empty() {
-            let make = state::make(place);
+            let make = state::make(location);
             self.transaction(connection, How::Together, |connection| connection.lock(&make))
                 .map_err(|error| remedy::of_sql(error, &make))?;
         }
         let mut added = StepState { name: "additions".to_owned(), ..StepState::default() };
         added.phase = StepPhase::Done;
-        for work in expand::pending(connection, place, layout, migrations)? {
+        for work in expand::pending(connection, location, layout, migrations)? {
             self.recorded(connection, &mut added, |added| self.work(connection, added, &work, None))?;
         }
         let mut states: Vec<(StepState, &Step)> = migrations
@@ -70,7 +70,7 @@ impl<M> OnShard<'_, M> {
         for (state, step) in states.iter_mut().filter(|(state, _)| state.phase < StepPhase::Ready) {
             self.recorded(connection, state, |state| self.step(connection, state, step))?;
         }
-        for work in index::pending(connection, place, layout)? {
+        for work in index::pending(connection, location, layout)? {
             self.recorded(connection, &mut added, |added| self.work(connection, added, &work, None))?;
         }
         for (state, step) in states.iter_mut().filter(|(state, _)| state.phase == StepPhase::Ready) {
@@ -133,7 +133,7 @@ impl<M> OnShard<'_, M> {
                     How::Rebuild => rebuild::broken_foreign_keys(connection)?,
                     How::Together | How::Alone => Vec::new(),
                 };
-                apply_decided_in(&cluster.0.control, cluster.layout(), self.place.database, connection)?;
+                apply_decided_in(&cluster.0.control, cluster.layout(), self.location.database, connection)?;
                 let result = run(connection)?;
                 if how == How::Rebuild {
                     rebuild::refuse_broken_foreign_keys(connection, &broken)?;
@@ -143,7 +143,7 @@ impl<M> OnShard<'_, M> {
             match done {
                 Err(error) => {
                     connection.rollback()?;
-                    let is_tried_again = error.is_busy() && self.place.dialect.is_on_server();
+                    let is_tried_again = error.is_busy() && self.location.dialect.is_on_server();
                     if !is_tried_again || began.elapsed() > cluster.0.timeout {
                         break Err(error);
                     }
@@ -170,13 +170,13 @@ impl<M> OnShard<'_, M> {
         self.transaction(connection, how, |connection| {
             self.claim(connection, state)?;
             run(connection)?;
-            state::write(connection, self.place, next)
+            state::write(connection, self.location, next)
         })
     }
 
     /// Claims the record of a step. Additions without a step need no claim: the database refuses to add a column twice.
     fn claim(&self, connection: &dyn Connection, state: &StepState) -> Result<()> {
-        if state.number == 0 { Ok(()) } else { state::claim(connection, self.place, state) }
+        if state.number == 0 { Ok(()) } else { state::claim(connection, self.location, state) }
     }
 
     /// Runs SQL and records it. `next` is the recorded state, if it differs from the current one.
@@ -202,7 +202,7 @@ impl<M> OnShard<'_, M> {
             });
             // The commit failed, or a check before it.
             run.map_err(|error| match work.sql.as_slice() {
-                [] => remedy::of_sql(error, &state::describe(self.place, &next)),
+                [] => remedy::of_sql(error, &state::describe(self.location, &next)),
                 sql => remedy::of_sql(error, &sql.join("; ")),
             })?;
         }
@@ -227,7 +227,7 @@ impl<M> OnShard<'_, M> {
                     let after = cursor_id(&state.cursor)?;
                     let following = Next { after: after.as_ref(), limit, null, among: None };
                     let portion = rows
-                        .portion(connection, self.place, self.shard, following)
+                        .portion(connection, self.location, self.shard, following)
                         .map_err(|error| error.in_table(rows.table().name))?;
                     if let Some(arrivals) = arrivals {
                         arrivals.remove_changed(connection, &portion.ids)?;
@@ -242,10 +242,10 @@ impl<M> OnShard<'_, M> {
                     };
                     let is_last = number < u64::from(limit);
                     let recorded = if is_last { next(&read) } else { read };
-                    state::write(connection, self.place, &recorded)?;
+                    state::write(connection, self.location, &recorded)?;
                     Ok((recorded, is_last))
                 })
-                .map_err(|error| remedy::of_sql(error, &rows.describe(self.place)))?;
+                .map_err(|error| remedy::of_sql(error, &rows.describe(self.location)))?;
             *state = portion.kept();
             self.tell(state, None);
             if is_last {
@@ -259,7 +259,7 @@ impl<M> OnShard<'_, M> {
     fn rename_columns(&self, connection: &dyn Connection, state: &mut StepState, step: &Step) -> Result<()> {
         for action in &step.actions {
             let Action::Rename { table, column, from } = action else { continue };
-            let rename = Rename::new(self.place, table, *column, from)?;
+            let rename = Rename::new(self.location, table, *column, from)?;
             let mut progress = rename.progress(connection)?;
             if progress == Progress::Old {
                 state.phase = StepPhase::Expand;
@@ -295,21 +295,21 @@ impl<M> OnShard<'_, M> {
             match action {
                 Action::Backfill(rows) => {
                     let backfill = (step.number, index);
-                    let arrivals = Arrivals::new(self.place, rows.table(), backfill);
-                    if !arrivals::recorded(connection, self.place)?.contains(&backfill) {
+                    let arrivals = Arrivals::new(self.location, rows.table(), backfill);
+                    if !arrivals::recorded(connection, self.location)?.contains(&backfill) {
                         self.work(connection, state, &arrivals.begin(), None)?;
                     }
                     self.backfill(connection, state, &**rows, (None, Some(&arrivals)), after)?;
                     continue;
                 }
                 Action::Sql { .. } => {
-                    if let Some(sql) = plan::sql_of(action, self.place, layout)? {
+                    if let Some(sql) = plan::sql_of(action, self.location, layout)? {
                         self.work(connection, state, &self.raw(sql), Some(next))?;
                         continue;
                     }
                 }
                 Action::Drop { table, column } => {
-                    if let Some(work) = expand::defaulted(connection, self.place, table, column)? {
+                    if let Some(work) = expand::defaulted(connection, self.location, table, column)? {
                         self.work(connection, state, &work, Some(next))?;
                         continue;
                     }
@@ -330,20 +330,20 @@ impl<M> OnShard<'_, M> {
 
     /// Returns the work of an action's SQL: in a transaction, or outside of one.
     fn raw(&self, sql: String) -> Work {
-        if !self.place.dialect.is_on_server() {
+        if !self.location.dialect.is_on_server() {
             return Work::together(vec![sql]);
         }
         if super::create_table::has_word(&sql, "CONCURRENTLY") {
             return Work { sql: vec![sql], how: How::Alone };
         }
-        let schema = self.place.names.schema.as_deref().unwrap_or("public");
+        let schema = self.location.names.schema.as_deref().unwrap_or("public");
         Work::together(vec![format!("SET LOCAL search_path = {}", quoted(schema)), sql])
     }
 
     /// Refuses a step that an earlier release should have run, if there are rows.
     fn refuse_rows(&self, connection: &dyn Connection, step: &Step) -> Result<()> {
         for table in self.migration.cluster.layout().tables() {
-            let sql = format!("SELECT 1 FROM {} LIMIT 1", self.place.names.table(table.name));
+            let sql = format!("SELECT 1 FROM {} LIMIT 1", self.location.names.table(table.name));
             let mut statement = connection.prepare(&sql)?;
             let mut rows = statement.query(&[])?;
             if rows.advance()? {
@@ -361,7 +361,7 @@ impl<M> OnShard<'_, M> {
         for action in &step.actions {
             let works = match action {
                 Action::Rename { table, column, from } => {
-                    let rename = Rename::new(self.place, table, *column, from)?;
+                    let rename = Rename::new(self.location, table, *column, from)?;
                     match rename.progress(connection)? {
                         Progress::Both => vec![rename.contract(connection)?],
                         Progress::Old | Progress::Copying | Progress::New => Vec::new(),
@@ -370,13 +370,13 @@ impl<M> OnShard<'_, M> {
                 Action::Require { table, column } => match table.columns.get(*column) {
                     Some(column) => {
                         self.fill(connection, state, table, column)?;
-                        require::validate(connection, self.place, table, column)?;
-                        require::contract(connection, self.place, table, column)?
+                        require::validate(connection, self.location, table, column)?;
+                        require::contract(connection, self.location, table, column)?
                     }
                     None => Vec::new(),
                 },
                 Action::Drop { table, column } => {
-                    require::drop_column(connection, self.place, table, column)?
+                    require::drop_column(connection, self.location, table, column)?
                 }
                 Action::Backfill(_) | Action::Sql { .. } | Action::Finished => Vec::new(),
             };

@@ -21,9 +21,9 @@ pub(in super::super) fn expected(
 ) -> Result<Vec<Option<Arc<Expected>>>> {
     let epoch = layout.shards().epoch();
     let expected = |shard: &Shard| {
-        let place = layout.place(shard.index())?;
-        let is_private = databases.get(place.database).is_none_or(|database| database.driver.is_private());
-        Ok((!is_private).then(|| Arc::new(change::expected(place, cluster, shard.name(), epoch))))
+        let location = layout.location(shard.index())?;
+        let is_private = databases.get(location.database).is_none_or(|database| database.driver.is_private());
+        Ok((!is_private).then(|| Arc::new(change::expected(location, cluster, shard.name(), epoch))))
     };
     layout.shards().iter().map(expected).collect()
 }

@@ -65,7 +65,7 @@ fn shares_become_equal_and_stay_so() {
         sim.check_in(1, held);
     }
     for _ in 0..1_000 {
-        let all: Vec<_> = (0..6).map(|place| (place % 2, sim.take(place % 2).unwrap())).collect();
+        let all: Vec<_> = (0..6).map(|index| (index % 2, sim.take(index % 2).unwrap())).collect();
         all.into_iter().for_each(|(database, held)| drop(sim.check_in(database, held)));
     }
     assert_eq!((sim.opened, sim.closed), (11, 3));

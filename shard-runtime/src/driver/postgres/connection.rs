@@ -55,25 +55,25 @@ impl PostgresConnection {
         let mut statement = self.prepare(sql)?;
         let mut rows = statement.query(&[Param::List(list)])?;
         while rows.advance()? {
-            let place = match rows.value(0)? {
-                Value::Integer(place) => usize::try_from(place - 1).unwrap_or_default(),
+            let position = match rows.value(0)? {
+                Value::Integer(position) => usize::try_from(position - 1).unwrap_or_default(),
                 other => return Err(mismatch("integer", &other).into()),
             };
-            visit(place, &*rows)?;
+            visit(position, &*rows)?;
         }
         Ok(())
     }
 }
 
-fn text_in(row: &dyn Cursor, place: usize) -> Result<String> {
-    match row.value(place)? {
+fn text_in(row: &dyn Cursor, position: usize) -> Result<String> {
+    match row.value(position)? {
         Value::Text(text) => Ok(text.into_owned()),
         other => Err(mismatch("text", &other).into()),
     }
 }
 
-fn is_true(row: &dyn Cursor, place: usize) -> Result<bool> {
-    Ok(row.value(place)? == Value::Boolean(true))
+fn is_true(row: &dyn Cursor, position: usize) -> Result<bool> {
+    Ok(row.value(position)? == Value::Boolean(true))
 }
 
 impl Connection for PostgresConnection {
@@ -162,7 +162,7 @@ impl Connection for PostgresConnection {
         self.pipeline_begins();
         let is_new = |(text, _): &(Text, _)| !self.statements.borrow().contains_key(text);
         let preparation = match statements.iter().position(is_new) {
-            Some(place) => Some((place, self.preparation(&statements.get(place)?.0).ok()?)),
+            Some(position) => Some((position, self.preparation(&statements.get(position)?.0).ok()?)),
             None => None,
         };
         Some(Box::new(PostgresPipeline::begin(self, preparation, statements)))
@@ -369,20 +369,20 @@ impl Connection for PostgresConnection {
 
     fn columns_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualColumn>>> {
         let sql = "\
-            SELECT asked.place, a.attname::text, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, \
+            SELECT asked.position, a.attname::text, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, \
                 a.atthasdef OR a.attidentity <> '', \
                 EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary \
                     AND a.attnum = ANY (i.indkey)), \
                 CASE WHEN l.collname = 'default' THEN d.datcollate ELSE coalesce(l.collname, '')::text END, \
                 coalesce(l.collisdeterministic, true) \
-            FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, place) \
+            FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, position) \
                 JOIN pg_attribute a ON a.attrelid = to_regclass(asked.name) \
                 LEFT JOIN pg_collation l ON l.oid = a.attcollation, pg_database d \
             WHERE a.attnum > 0 AND NOT a.attisdropped AND d.datname = current_database() \
-            ORDER BY asked.place, a.attnum";
+            ORDER BY asked.position, a.attnum";
         let mut columns: Vec<Vec<ActualColumn>> = tables.iter().map(|_| Vec::new()).collect();
-        self.visit_tables(sql, names, tables, |place, row| {
-            columns[place].push(ActualColumn {
+        self.visit_tables(sql, names, tables, |position, row| {
+            columns[position].push(ActualColumn {
                 name: text_in(row, 1)?,
                 sql_type: without_quotes(text_in(row, 2)?),
                 nullable: is_true(row, 3)?,
@@ -407,18 +407,18 @@ impl Connection for PostgresConnection {
     fn indexes_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualIndex>>> {
         // `ON CONFLICT` uses no deferrable index.
         let sql = "\
-            SELECT asked.place, c.relname::text, i.indisunique AND i.indimmediate, a.attname::text \
-            FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, place) \
+            SELECT asked.position, c.relname::text, i.indisunique AND i.indimmediate, a.attname::text \
+            FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, position) \
                 JOIN pg_index i ON i.indrelid = to_regclass(asked.name) \
                 JOIN pg_class c ON c.oid = i.indexrelid \
-                CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS key (attnum, place) \
+                CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS key (attnum, position) \
                 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = key.attnum \
-            WHERE i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND key.place <= i.indnkeyatts \
-            ORDER BY asked.place, c.relname, key.place";
+            WHERE i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND key.position <= i.indnkeyatts \
+            ORDER BY asked.position, c.relname, key.position";
         let mut indexes: Vec<Vec<ActualIndex>> = tables.iter().map(|_| Vec::new()).collect();
-        self.visit_tables(sql, names, tables, |place, row| {
+        self.visit_tables(sql, names, tables, |position, row| {
             let (name, is_unique, column) = (text_in(row, 1)?, is_true(row, 2)?, text_in(row, 3)?);
-            let indexes = &mut indexes[place];
+            let indexes = &mut indexes[position];
             match indexes.last_mut().filter(|last| last.name == name) {
                 Some(last) => last.columns.push(column),
                 None => indexes.push(ActualIndex { name, columns: vec![column], is_unique }),

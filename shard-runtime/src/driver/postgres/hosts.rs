@@ -35,14 +35,14 @@ pub(super) struct Target {
 /// Returns the hosts of a URL with their ports.
 pub(super) fn targets(config: &Config) -> Vec<Target> {
     let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
-    let port = |place: usize| ports.get(place).or_else(|| ports.first()).copied().unwrap_or(5432);
+    let port = |position: usize| ports.get(position).or_else(|| ports.first()).copied().unwrap_or(5432);
     (0..hosts.len().max(addresses.len()))
-        .map(|place| {
-            let address = addresses.get(place).copied();
-            let named = hosts.get(place).cloned();
+        .map(|position| {
+            let address = addresses.get(position).copied();
+            let named = hosts.get(position).cloned();
             let host = named
                 .unwrap_or_else(|| Host::Tcp(address.map(|address| address.to_string()).unwrap_or_default()));
-            Target { host, address, port: port(place) }
+            Target { host, address, port: port(position) }
         })
         .collect()
 }
@@ -129,13 +129,13 @@ impl Hosts {
         };
         let mut failed: Vec<(&Target, Error)> = Vec::new();
         for tried in 0..self.hosts.len() {
-            let place = first.wrapping_add(tried) % self.hosts.len();
-            let Some(target) = self.hosts.get(place) else { continue };
+            let position = first.wrapping_add(tried) % self.hosts.len();
+            let Some(target) = self.hosts.get(position) else { continue };
             let now = Instant::now();
             let until = share(now, end, self.hosts.len() - tried).min(now + self.host_timeout());
             match self.connect_to(target, encryptor, options, until).await {
                 Ok(connected) => {
-                    self.last.store(place, Ordering::Relaxed);
+                    self.last.store(position, Ordering::Relaxed);
                     return Ok(connected);
                 }
                 Err(error) => failed.push((target, error)),

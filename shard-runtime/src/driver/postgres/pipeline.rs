@@ -60,8 +60,8 @@ impl<'c> PostgresPipeline<'c> {
     ) -> Result<Request<'c>> {
         let connection = self.connection;
         let mut ready = Vec::with_capacity(statements.len());
-        for (place, (text, params)) in statements.iter().enumerate() {
-            let described = match begun.take_if(|(begun, _)| *begun == place) {
+        for (position, (text, params)) in statements.iter().enumerate() {
+            let described = match begun.take_if(|(begun, _)| *begun == position) {
                 Some((_, preparation)) => preparation.finish()?,
                 None => connection.prepared(text)?,
             };

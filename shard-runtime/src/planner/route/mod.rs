@@ -124,7 +124,7 @@ pub(crate) fn choose(target: &Target, condition: &Predicate, shards: &Shards) ->
 pub(crate) fn pin_shard(table: &'static Table, pin: &Pin, shards: &Shards) -> Result<usize> {
     match pin {
         Pin::Name(name) => Ok(shards.require(name)?.index()),
-        Pin::Row(shard) | Pin::Session(shard) => shards.place_of(shard),
+        Pin::Row(shard) | Pin::Session(shard) => shards.index_of(shard),
         Pin::Key(Ok(values)) => table.place(values, shards).map_err(|error| key_error(table, error)),
         Pin::Key(Err(error)) => Err(key_error(table, error.clone().into())),
     }

@@ -195,7 +195,7 @@ impl<'s> Reader<'s> {
             // The links of each shard are one alternative.
             let mut by_shard: BTreeMap<Option<usize>, Vec<Value<'p>>> = BTreeMap::new();
             for operand in operands {
-                let shard = operand.shard.as_ref().map(|shard| self.shards.place_of(shard)).transpose()?;
+                let shard = operand.shard.as_ref().map(|shard| self.shards.index_of(shard)).transpose()?;
                 by_shard.entry(shard).or_default().push(self.value(column, operand)?);
             }
             let mut regions = Vec::new();
@@ -228,7 +228,7 @@ impl<'s> Reader<'s> {
         }
         let mut found = ShardSet::none();
         for shard in operands.iter().filter_map(|operand| operand.shard.as_ref()) {
-            found.insert(self.shards.place_of(shard)?);
+            found.insert(self.shards.index_of(shard)?);
         }
         let on = |&shard: &usize| {
             let mut region = Region::anything(self.chain.len());
@@ -305,7 +305,7 @@ impl<'s> Reader<'s> {
     /// Restricts the regions to the shard of the link in the comparison.
     fn pinned<'p>(&self, mut regions: Vec<Region<'p>>, operand: &Operand) -> Result<Vec<Region<'p>>> {
         if let Some(shard) = &operand.shard {
-            let index = self.shards.place_of(shard)?;
+            let index = self.shards.index_of(shard)?;
             regions.iter_mut().for_each(|region| region.keep_to(index));
         }
         Ok(regions)

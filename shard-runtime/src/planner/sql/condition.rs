@@ -130,10 +130,10 @@ impl<'q> Writer<'_, 'q> {
                 let leads =
                     list(&|index, _| format!("lead(value, {index}) OVER (ORDER BY rowid) AS part{index}"));
                 self.sql.push_str(&format!(
-                    "({names}) IN (SELECT {parts} FROM (SELECT rowid AS place, {leads} FROM rarray("
+                    "({names}) IN (SELECT {parts} FROM (SELECT rowid AS position, {leads} FROM rarray("
                 ));
                 self.param(Param::List(values));
-                self.sql.push_str(&format!(")) WHERE place % {} = 1)", columns.len()));
+                self.sql.push_str(&format!(")) WHERE position % {} = 1)", columns.len()));
             }
         }
         Ok(())

@@ -212,9 +212,9 @@ fn counted_lists(name: &str, table: &Table, columns: &str, lists: &str) -> Strin
     let names = names.join(", ");
     format!(
         "WITH counted AS (SELECT nextval((SELECT pg_get_serial_sequence({}, {})::regclass)) AS id, given.* \
-         FROM unnest({lists}) WITH ORDINALITY AS given ({names}, place)), \
+         FROM unnest({lists}) WITH ORDINALITY AS given ({names}, position)), \
          inserted AS (INSERT INTO {name} ({id}, {columns}) OVERRIDING SYSTEM VALUE SELECT id, {names} FROM counted) \
-         SELECT id FROM counted ORDER BY place",
+         SELECT id FROM counted ORDER BY position",
         literal(name),
         literal(column)
     )

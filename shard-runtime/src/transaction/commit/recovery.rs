@@ -194,7 +194,7 @@ pub(crate) fn apply_decided(
     connection: &dyn Connection,
 ) -> Result<bool> {
     let first = layout.first_in(database);
-    if !layout.place(first)?.dialect.keeps_redo_records() || !control.decides() {
+    if !layout.location(first)?.dialect.keeps_redo_records() || !control.decides() {
         return Ok(false);
     }
     let name = name(layout, database);
@@ -217,5 +217,5 @@ fn name(layout: &Layout, database: usize) -> &str {
 
 fn own_table(layout: &Layout, database: usize) -> Result<String> {
     let first = layout.first_in(database);
-    Ok(layout.place(first)?.names.table(crate::planner::own_tables::SHARD))
+    Ok(layout.location(first)?.names.table(crate::planner::own_tables::SHARD))
 }

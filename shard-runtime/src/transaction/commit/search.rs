@@ -98,7 +98,7 @@ impl Cluster {
 
     /// Returns the schema of a server's decision log, which is its first shard's.
     pub(crate) fn decision_log_names(&self, database: usize) -> Result<&Namespace> {
-        Ok(&self.layout().place(self.layout().first_in(database))?.names)
+        Ok(&self.layout().location(self.layout().first_in(database))?.names)
     }
 
     fn servers(&self) -> impl Iterator<Item = usize> {
@@ -302,7 +302,7 @@ impl Cluster {
             self.0.control.with_decisions(|decisions, control| decisions.servers(control, transaction))?;
         for name in names {
             let Ok(shard) = self.layout().shards().require(&name) else { return Ok(false) };
-            let database = self.layout().place(shard.index())?.database;
+            let database = self.layout().location(shard.index())?.database;
             let looked =
                 self.on_connection(&LeaseOwner::default(), database, |connection: &dyn Connection| {
                     let mut is_finished = true;
@@ -384,8 +384,8 @@ impl Deciders<'_> {
         connection: &dyn Connection,
     ) -> Result<bool> {
         let cluster = self.cluster;
-        let place = cluster.layout().place(cluster.layout().shards().at_place(part.decider)?.index())?;
-        let (decider, names) = (place.database, &place.names);
+        let location = cluster.layout().location(cluster.layout().shards().at_place(part.decider)?.index())?;
+        let (decider, names) = (location.database, &location.names);
         let waits = self.effort == Effort::Full;
         match self.cluster.dialect(decider).prepares_transactions() {
             true if decider == database => commit::is_committed(connection, names, &part.transaction, waits),
@@ -425,8 +425,8 @@ impl Deciders<'_> {
     }
 
     fn connection(&mut self, database: usize, waits: bool) -> Result<&dyn Connection> {
-        let place = match self.connections.iter().position(|(other, _)| *other == database) {
-            Some(place) => place,
+        let position = match self.connections.iter().position(|(other, _)| *other == database) {
+            Some(position) => position,
             None => {
                 let connection = self.cluster.connect_aside(database, waits);
                 let named = |error: Error| error.on_shard(self.cluster.database_name(database));
@@ -434,7 +434,7 @@ impl Deciders<'_> {
                 self.connections.len() - 1
             }
         };
-        match self.connections.get(place) {
+        match self.connections.get(position) {
             Some((_, connection)) => Ok(&**connection),
             None => Err(Error::new(ErrorKind::UnknownShard, "the cluster has no such database")),
         }

@@ -87,13 +87,13 @@ impl Unfinished {
     pub(crate) fn finished(&self, part: &PreparedPart) -> Option<String> {
         let mut state = self.lock();
         let has_part = |transaction: &Transaction| transaction.parts.iter().any(|(_, other)| other == part);
-        let place = state.transactions.iter().position(has_part)?;
-        let transaction = state.transactions.get_mut(place)?;
+        let position = state.transactions.iter().position(has_part)?;
+        let transaction = state.transactions.get_mut(position)?;
         transaction.parts.retain(|(_, other)| other != part);
         if !transaction.parts.is_empty() {
             return None;
         }
-        let transaction = state.transactions.swap_remove(place);
+        let transaction = state.transactions.swap_remove(position);
         self.transactions.store(state.transactions.len(), Ordering::Release);
         state.finished(transaction)
     }

@@ -12,7 +12,7 @@ use crate::driver::{
 };
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::sql::{Dialect, Namespace, Param};
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::row::{RowSource, Stream};
 use crate::schema::Shards;
 use crate::tasks::{Counters, Parallelism, SessionExecutor, Workers};
@@ -285,15 +285,15 @@ impl Cursor for OneRow {
 fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
     let dialect = |name: &str| if name.starts_with('s') { Dialect::Postgres } else { Dialect::Sqlite };
     let driver = |name, dialect| FakeDriver { name, dialect, world: Arc::clone(world) };
-    let place = |(database, name): (usize, &&str)| Place {
+    let location = |(database, name): (usize, &&str)| Location {
         database,
         names: Namespace::default(),
         dialect: dialect(name),
         is_default_schema: false,
     };
-    let places = names.iter().enumerate().map(place).collect();
+    let locations = names.iter().enumerate().map(location).collect();
     let layout =
-        Layout::new(Shards::named(names.iter().copied()).unwrap(), places, Vec::new(), Vec::new()).unwrap();
+        Layout::new(Shards::named(names.iter().copied()).unwrap(), locations, Vec::new(), Vec::new()).unwrap();
     let databases: Vec<Database> =
         names.iter().map(|&name| Database { driver: Arc::new(driver(name, dialect(name))) }).collect();
     let has_files = names.iter().any(|name| name.starts_with('f'));

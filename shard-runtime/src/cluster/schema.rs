@@ -58,7 +58,7 @@ pub(super) struct Difference {
     message: String,
     /// An instruction, or SQL.
     remedy: String,
-    change: Change,
+    change: SchemaChange,
 }
 
 impl Difference {
@@ -70,14 +70,14 @@ impl Difference {
         self.column.as_deref()
     }
 
-    pub(super) fn change(&self) -> Change {
+    pub(super) fn change(&self) -> SchemaChange {
         self.change
     }
 }
 
 /// The change that makes a table fit its model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum SchemaChange {
     /// A column is added: it is nullable or has a default.
     AddsColumn,
     /// A column is added that is NOT NULL without a default.
@@ -169,7 +169,7 @@ pub(super) fn differences(
         if actual.is_empty() {
             if compared == Compared::All {
                 let remedy = "run `create` or `migrate` if the model is new, or restore the shard if it held the table";
-                found.push(difference(None, "no such table".to_owned(), remedy.to_owned(), Change::Other));
+                found.push(difference(None, "no such table".to_owned(), remedy.to_owned(), SchemaChange::Other));
             }
             continue;
         }
@@ -190,7 +190,7 @@ pub(super) fn differences(
             .any(|difference| matches!(difference.remedy, Remedy::Rebuild))
             .then(|| rebuild_sql(table, &actual, location));
         let is_rebuilt = rebuild.is_some();
-        if columns.iter().any(|difference| difference.change == Change::Extra)
+        if columns.iter().any(|difference| difference.change == SchemaChange::Extra)
             && let Some(sql) = &mut rebuild
         {
             sql.insert_str(0, RENAMED);
@@ -218,7 +218,7 @@ pub(super) fn differences(
         }
         if let Some(indexes) = indexes.get(number) {
             let missing = described_missing_indexes(location, table, indexes);
-            found.extend(missing.map(|(message, remedy)| difference(None, message, remedy, Change::Other)));
+            found.extend(missing.map(|(message, remedy)| difference(None, message, remedy, SchemaChange::Other)));
         }
     }
     Ok(found)
@@ -227,16 +227,16 @@ pub(super) fn differences(
 /// Removes differences that a program can run with during a migration, and names the migration that has dropped a column.
 fn tolerate(columns: &mut Vec<ColumnDifference>, tolerated: &Tolerated, table: &Table) {
     columns.retain(|difference| match difference.change {
-        Change::SetsNotNull | Change::Extra => !tolerated.is_filled(table.name, &difference.column),
-        Change::DropsNotNull => !tolerated.is_required(table.name, &difference.column),
-        Change::AddsColumn | Change::AddsNotNull | Change::Retypes | Change::Other => true,
+        SchemaChange::SetsNotNull | SchemaChange::Extra => !tolerated.is_filled(table.name, &difference.column),
+        SchemaChange::DropsNotNull => !tolerated.is_required(table.name, &difference.column),
+        SchemaChange::AddsColumn | SchemaChange::AddsNotNull | SchemaChange::Retypes | SchemaChange::Other => true,
     });
     let mut is_older = false;
     for difference in &mut *columns {
         let done = match difference.change {
-            Change::AddsColumn | Change::AddsNotNull => "dropped the column",
-            Change::Extra => "made the column NOT NULL, and the model has no such field",
-            Change::SetsNotNull | Change::DropsNotNull | Change::Retypes | Change::Other => continue,
+            SchemaChange::AddsColumn | SchemaChange::AddsNotNull => "dropped the column",
+            SchemaChange::Extra => "made the column NOT NULL, and the model has no such field",
+            SchemaChange::SetsNotNull | SchemaChange::DropsNotNull | SchemaChange::Retypes | SchemaChange::Other => continue,
         };
         if let Some(step) = tolerated.contracted_by(table.name, &difference.column) {
             difference.message = format!("{step} of the migrations has {done}");
@@ -245,10 +245,10 @@ fn tolerate(columns: &mut Vec<ColumnDifference>, tolerated: &Tolerated, table: &
         }
     }
     // A column that a newer release requires must not be added to the models of this one.
-    let required = columns.iter_mut().filter(|difference| is_older && difference.change == Change::Extra);
+    let required = columns.iter_mut().filter(|difference| is_older && difference.change == SchemaChange::Extra);
     required.for_each(|difference| difference.remedy = Remedy::NewerRelease);
     if let Some(grant) = &tolerated.grant {
-        let explained = [Change::SetsNotNull, Change::DropsNotNull, Change::Extra];
+        let explained = [SchemaChange::SetsNotNull, SchemaChange::DropsNotNull, SchemaChange::Extra];
         let unread = columns.iter_mut().filter(|difference| explained.contains(&difference.change));
         unread.for_each(|difference| difference.remedy = Remedy::Grant(grant.clone()));
     }
@@ -258,12 +258,12 @@ pub(super) struct ColumnDifference {
     pub(super) column: String,
     pub(super) message: String,
     pub(super) remedy: Remedy,
-    pub(super) change: Change,
+    pub(super) change: SchemaChange,
 }
 
 impl ColumnDifference {
     fn may_be_of_a_migration(&self) -> bool {
-        !matches!(self.change, Change::Retypes | Change::Other)
+        !matches!(self.change, SchemaChange::Retypes | SchemaChange::Other)
     }
 }
 
@@ -300,7 +300,7 @@ pub(super) fn compare_columns(
 ) -> Result<Vec<ColumnDifference>> {
     let dialect = location.dialect;
     let mut found = Vec::new();
-    let mut note = |column: &str, message: String, remedy: Remedy, change: Change| {
+    let mut note = |column: &str, message: String, remedy: Remedy, change: SchemaChange| {
         found.push(ColumnDifference { column: column.to_owned(), message, remedy, change });
     };
     // SQLite cannot change a column.
@@ -327,19 +327,19 @@ pub(super) fn compare_columns(
         };
         if !dialect.holds(column.kind, &actual.sql_type, is_strict)? {
             let message = format!("expected type {wanted}, found {}", actual.sql_type);
-            note(column.name, message, change_type(), Change::Retypes);
+            note(column.name, message, change_type(), SchemaChange::Retypes);
         } else if has_collation
             && !compares(actual, collation_name(column.collation, dialect), dialect, is_merged)
         {
             let wanted = collation_name(column.collation, dialect);
             let message = format!("expected collation {wanted}, found {}", actual.collation);
-            note(column.name, message, change_type(), Change::Other);
+            note(column.name, message, change_type(), SchemaChange::Other);
         }
         if actual.nullable != column.nullable {
             let text = |nullable| if nullable { "NULL" } else { "NOT NULL" };
             let message = format!("expected {}, found {}", text(column.nullable), text(actual.nullable));
             let change = if column.nullable { "DROP NOT NULL" } else { "SET NOT NULL" };
-            let kind = if column.nullable { Change::DropsNotNull } else { Change::SetsNotNull };
+            let kind = if column.nullable { SchemaChange::DropsNotNull } else { SchemaChange::SetsNotNull };
             note(column.name, message, alter(format!("ALTER COLUMN {name} {change}")), kind);
         }
     }
@@ -354,32 +354,32 @@ pub(super) fn compare_columns(
             let id = quoted(id.map_or("id", |id| id.name));
             let key = quoted(&format!("{}_pkey", table.name));
             let change = format!("DROP CONSTRAINT IF EXISTS {key}, ADD PRIMARY KEY ({id})");
-            note(&actual.name, message.to_owned(), alter(change), Change::Other);
+            note(&actual.name, message.to_owned(), alter(change), SchemaChange::Other);
         }
         let is_declared = table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(&actual.name));
         if !is_declared && !actual.is_primary_key && !actual.nullable && !actual.has_default {
             let message = "column is NOT NULL without a default, but the model has no such field".to_owned();
             let change = format!("ALTER COLUMN {} DROP NOT NULL", quoted(&actual.name));
             let remedy = if dialect.alters_columns() { Remedy::AddField(change) } else { Remedy::Rebuild };
-            note(&actual.name, message, remedy, Change::Extra);
+            note(&actual.name, message, remedy, SchemaChange::Extra);
         }
     }
     Ok(found)
 }
 
 /// Returns the SQL that adds a column. SQLite adds no foreign key that is NOT NULL.
-fn missing_column(table: &Table, index: usize, column: &ColumnDef, location: &Location) -> (Remedy, Change) {
+fn missing_column(table: &Table, index: usize, column: &ColumnDef, location: &Location) -> (Remedy, SchemaChange) {
     let is_parent = table.parent.is_some_and(|parent| parent.column == index);
     let refers = is_parent || table.references.iter().any(|reference| reference.column == index);
     if index == table.id || is_parent || (refers && !column.nullable) {
-        return (Remedy::Rebuild, Change::Other);
+        return (Remedy::Rebuild, SchemaChange::Other);
     }
     let change = add_column_sql(table, index, column, location);
     match column.nullable || column.default.is_some() {
-        true => (Remedy::Migrate(change), Change::AddsColumn),
+        true => (Remedy::Migrate(change), SchemaChange::AddsColumn),
         false => {
             let zero = location.dialect.default_sql(column.kind);
-            (Remedy::AddNotNull(format!("{change} DEFAULT {zero}")), Change::AddsNotNull)
+            (Remedy::AddNotNull(format!("{change} DEFAULT {zero}")), SchemaChange::AddsNotNull)
         }
     }
 }

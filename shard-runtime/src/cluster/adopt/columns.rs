@@ -3,7 +3,7 @@
 use super::actual::{self, Form, Generated};
 use super::report::{AdoptionFinding, AdoptionReport};
 use crate::cluster::migrate::{Edit, rebuild_sql};
-use crate::cluster::schema::{self, Change, ColumnDifference, Remedy};
+use crate::cluster::schema::{self, SchemaChange, ColumnDifference, Remedy};
 use crate::cluster::schema_sql::table_sql;
 use crate::driver::{ActualColumn, Connection};
 use crate::error::Result;
@@ -68,7 +68,7 @@ pub(super) fn compare(
     // The cluster has one shard: rows are not merged with those of others.
     let is_strict = || connection.is_strict(&location.names, table.name);
     let differences = schema::compare_columns(table, &actual, location, false, &is_strict)?;
-    let unchecked = differences.iter().filter(|difference| difference.change == Change::Retypes);
+    let unchecked = differences.iter().filter(|difference| difference.change == SchemaChange::Retypes);
     compared.unchecked = unchecked.map(|difference| difference.column.clone()).collect();
     let exists = |column: &str| actual.iter().any(|other| other.name == column);
     let unmade = differences.iter().filter(|difference| matches!(difference.remedy, Remedy::Rebuild));
@@ -141,15 +141,15 @@ fn findings(
 fn edit(table: &Table, location: &Location, difference: &ColumnDifference) -> Option<Edit> {
     let column = || difference.column.clone();
     match difference.change {
-        Change::SetsNotNull => Some(Edit::Require(column())),
-        Change::DropsNotNull | Change::Extra => Some(Edit::Relax(column())),
-        Change::Retypes => {
+        SchemaChange::SetsNotNull => Some(Edit::Require(column())),
+        SchemaChange::DropsNotNull | SchemaChange::Extra => Some(Edit::Relax(column())),
+        SchemaChange::Retypes => {
             let declared = table.columns.iter().position(|declared| declared.name == difference.column)?;
             let kind = table.columns.get(declared)?.kind;
             // An integer primary key cannot be made by a change of the type.
             (declared != table.id).then(|| Edit::Retype(column(), location.dialect.column_type(kind)))
         }
-        Change::AddsColumn | Change::AddsNotNull | Change::Other => None,
+        SchemaChange::AddsColumn | SchemaChange::AddsNotNull | SchemaChange::Other => None,
     }
 }
 
@@ -198,7 +198,7 @@ fn note_collations(
 ) -> Result<()> {
     for difference in schema::compare_columns(table, actual, location, true, is_strict)? {
         let ColumnDifference { column, message, remedy, change } = difference;
-        let (Change::Other, Remedy::Alter(sql), true) = (change, remedy, message.contains("collation"))
+        let (SchemaChange::Other, Remedy::Alter(sql), true) = (change, remedy, message.contains("collation"))
         else {
             continue;
         };

@@ -10,7 +10,7 @@ use std::fmt;
 use super::capture::{self, Dirty};
 use super::links::{Endpoint, Links, Wait};
 use super::rows::Tables;
-use super::stored::Stored;
+use super::stored::StoredCopy;
 use super::target;
 use super::writer::Writer;
 use crate::cluster::migrate::backfill;
@@ -47,7 +47,7 @@ pub(in crate::cluster) enum Attempt {
 }
 
 /// The number of rows of a copied batch, and their table.
-pub(in crate::cluster) struct Batch {
+pub(in crate::cluster) struct CopyBatch {
     pub(in crate::cluster) rows: u64,
     pub(in crate::cluster) table: &'static Table,
 }
@@ -106,14 +106,14 @@ impl Copier<'_> {
     }
 
     /// Reads how far the rows of a source are copied to a target.
-    fn cursor(&self, target: Endpoint<'_>, source: &str) -> Result<Cursor> {
+    fn cursor(&self, target: Endpoint<'_>, source: &str) -> Result<CopyCursor> {
         let text = target::cursor(self.links.at(target)?, target, source);
-        Ok(Cursor::read(text.map_err(|error| error.on_shard(target.name))?.as_deref()))
+        Ok(CopyCursor::read(text.map_err(|error| error.on_shard(target.name))?.as_deref()))
     }
 
     /// Copies the next batch of a source, after the targets were [aligned](Copier::align). Returns `None` if all rows were
     /// copied.
-    pub(in crate::cluster) fn copy_batch(&self, source: usize, limit: u32) -> Result<Option<Batch>> {
+    pub(in crate::cluster) fn copy_batch(&self, source: usize, limit: u32) -> Result<Option<CopyBatch>> {
         let Some(&from) = self.sources.get(source) else { return Ok(None) };
         let first = self.targets.first().copied().ok_or_else(|| self.tables.unknown())?;
         // A database is attached before a transaction begins.
@@ -123,14 +123,14 @@ impl Copier<'_> {
             Attempt::Copy(_) => None,
         };
         self.write(Wait::Timeout, || {
-            let Cursor { batches, position } = self.cursor(first, from.name)?;
+            let CopyCursor { batches, position } = self.cursor(first, from.name)?;
             let (mut at, mut after) = match position {
-                CursorPosition::Beginning => (0, None),
-                CursorPosition::After(table, id) => self.position_after(&table, id),
-                CursorPosition::End => return Ok(None),
+                CopyPosition::Beginning => (0, None),
+                CopyPosition::After(table, id) => self.position_after(&table, id),
+                CopyPosition::End => return Ok(None),
             };
             let (position, batch) = loop {
-                let Some(&table) = self.tables.all().get(at) else { break (CursorPosition::End, None) };
+                let Some(&table) = self.tables.all().get(at) else { break (CopyPosition::End, None) };
                 if !Tables::is_copied(source, table) {
                     (at, after) = (at + 1, None);
                     continue;
@@ -138,19 +138,19 @@ impl Copier<'_> {
                 let copied = self.links.snapshot(from, |reader| {
                     let range = (after.as_ref(), limit);
                     match self.copy_stored(reader, source, table, range, attached.as_ref())? {
-                        Stored::Copied(copied) => Ok(copied),
-                        Stored::Refused => self.copy_after(reader, source, table, range),
+                        StoredCopy::Copied(copied) => Ok(copied),
+                        StoredCopy::Refused => self.copy_after(reader, source, table, range),
                     }
                 })?;
                 match copied {
                     Some((rows, last)) => {
-                        let position = CursorPosition::After(table.name.to_owned(), last);
-                        break (position, Some(Batch { rows, table }));
+                        let position = CopyPosition::After(table.name.to_owned(), last);
+                        break (position, Some(CopyBatch { rows, table }));
                     }
                     None => (at, after) = (at + 1, None),
                 }
             };
-            let cursor = Cursor { batches: batches + 1, position }.to_string();
+            let cursor = CopyCursor { batches: batches + 1, position }.to_string();
             self.each_target(|connection, target| {
                 target::set_cursor(connection, target, from.name, &cursor)
             })?;
@@ -333,14 +333,14 @@ impl Copier<'_> {
 
 /// The position of the copy of a source's rows. Each target records it in the transaction of its rows.
 #[derive(Clone, Default)]
-struct Cursor {
+struct CopyCursor {
     /// The number of copied batches, which may differ between targets.
     batches: u64,
-    position: CursorPosition,
+    position: CopyPosition,
 }
 
 #[derive(Clone, Default)]
-enum CursorPosition {
+enum CopyPosition {
     #[default]
     Beginning,
     /// A table, and the last id of it that was copied.
@@ -349,33 +349,33 @@ enum CursorPosition {
     End,
 }
 
-impl Cursor {
+impl CopyCursor {
     /// Reads a recorded cursor. If a target has recorded none, or an unreadable one, it returns the beginning: rows that were
     /// copied are replaced.
     fn read(text: Option<&str>) -> Self {
         let parsed = text.and_then(|text| {
             let (batches, position) = text.split_once(SEPARATOR)?;
             let position = match position {
-                DONE => CursorPosition::End,
+                DONE => CopyPosition::End,
                 position => {
                     let (table, id) = position.split_once(SEPARATOR)?;
-                    CursorPosition::After(table.to_owned(), backfill::cursor_id(id).ok().flatten()?)
+                    CopyPosition::After(table.to_owned(), backfill::cursor_id(id).ok().flatten()?)
                 }
             };
-            Some(Cursor { batches: batches.parse().ok()?, position })
+            Some(CopyCursor { batches: batches.parse().ok()?, position })
         });
         parsed.unwrap_or_default()
     }
 }
 
-impl fmt::Display for Cursor {
+impl fmt::Display for CopyCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{SEPARATOR}", self.batches)?;
         match &self.position {
             // A text without a table is read as the beginning.
-            CursorPosition::Beginning => Ok(()),
-            CursorPosition::After(table, id) => write!(f, "{table}{SEPARATOR}{}", backfill::cursor_text(id)),
-            CursorPosition::End => f.write_str(DONE),
+            CopyPosition::Beginning => Ok(()),
+            CopyPosition::After(table, id) => write!(f, "{table}{SEPARATOR}{}", backfill::cursor_text(id)),
+            CopyPosition::End => f.write_str(DONE),
         }
     }
 }
@@ -407,31 +407,31 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cursor, CursorPosition};
+    use super::{CopyCursor, CopyPosition};
     use crate::value::Value;
 
     #[test]
     fn a_cursor_is_read_as_it_was_recorded() {
         for id in [Value::Integer(-7), Value::Text("a\u{1f}b".into())] {
-            let position = CursorPosition::After("orders".into(), id.clone());
-            let text = Cursor { batches: 12, position }.to_string();
-            let read = Cursor::read(Some(&text));
+            let position = CopyPosition::After("orders".into(), id.clone());
+            let text = CopyCursor { batches: 12, position }.to_string();
+            let read = CopyCursor::read(Some(&text));
             assert_eq!(read.batches, 12);
             assert!(
-                matches!(read.position, CursorPosition::After(table, after) if table == "orders" && after == id)
+                matches!(read.position, CopyPosition::After(table, after) if table == "orders" && after == id)
             );
         }
-        let end = Cursor::read(Some(&Cursor { batches: 3, position: CursorPosition::End }.to_string()));
-        assert!(matches!(end, Cursor { batches: 3, position: CursorPosition::End }));
+        let end = CopyCursor::read(Some(&CopyCursor { batches: 3, position: CopyPosition::End }.to_string()));
+        assert!(matches!(end, CopyCursor { batches: 3, position: CopyPosition::End }));
     }
 
     #[test]
     fn a_cursor_without_batches_is_read_as_the_beginning() {
-        let beginning = Cursor::default().to_string();
+        let beginning = CopyCursor::default().to_string();
         // The last two are of releases that recorded a cursor on one target only.
         for text in [None, Some(beginning.as_str()), Some("orders\u{1f}01"), Some("done")] {
             assert!(
-                matches!(Cursor::read(text), Cursor { batches: 0, position: CursorPosition::Beginning }),
+                matches!(CopyCursor::read(text), CopyCursor { batches: 0, position: CopyPosition::Beginning }),
                 "{text:?}"
             );
         }

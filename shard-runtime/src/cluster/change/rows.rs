@@ -3,7 +3,7 @@
 
 use super::links::{Endpoint, Links};
 use super::plan::read_rule;
-use super::shape::Shape;
+use super::shape::TableShape;
 use super::verify::is_same;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +27,7 @@ pub(in crate::cluster) struct Tables<'c> {
     targets: Vec<Endpoint<'c>>,
     all: Vec<&'static Table>,
     /// By source and table.
-    shapes: Vec<Vec<Shape>>,
+    shapes: Vec<Vec<TableShape>>,
     /// By table: the rule that places its keys on the targets. `None` if there is one target, or if every target gets all rows.
     rules: Vec<Option<Rule>>,
     /// By table and source: the targets that can get its rows. `None` if all targets can.
@@ -45,7 +45,7 @@ type Visit<'v> = dyn FnMut(&[Value<'_>], &Value<'_>) -> Result<()> + 'v;
 
 impl Rows {
     /// Reads copies of rows.
-    fn copies(shape: &Shape, connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<Self> {
+    fn copies(shape: &TableShape, connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<Self> {
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query(params)?;
         let mut found = Rows { rows: Vec::new(), id_at: shape.id_at };
@@ -119,10 +119,10 @@ impl<'c> Tables<'c> {
         let mut tables = Tables { shards, sources, targets, all, shapes: Vec::new(), rules, fed };
         for source in &tables.sources {
             let shapes = tables.all.iter().zip(&tables.rules).map(|(&table, rule)| {
-                let shape = Shape::new(links, *source, &tables.targets, table, rule.is_some());
+                let shape = TableShape::new(links, *source, &tables.targets, table, rule.is_some());
                 shape.map_err(|error| error.in_table(table.name))
             });
-            let shapes = shapes.collect::<Result<Vec<Shape>>>()?;
+            let shapes = shapes.collect::<Result<Vec<TableShape>>>()?;
             tables.shapes.push(shapes);
         }
         Ok(tables)
@@ -183,7 +183,7 @@ impl<'c> Tables<'c> {
         self.all.iter().position(|other| other.is(table)).unwrap_or_default()
     }
 
-    pub(super) fn shape(&self, source: usize, table: &Table) -> Result<&Shape> {
+    pub(super) fn shape(&self, source: usize, table: &Table) -> Result<&TableShape> {
         let shape = self.shapes.get(source).and_then(|shapes| shapes.get(self.at(table)));
         shape.ok_or_else(|| self.unknown())
     }

@@ -12,7 +12,7 @@ use crate::unit_of_work::{Copied, copied_columns};
 use crate::value::ColumnType;
 
 /// The statements that read the rows of a table from a source, and that insert them on each target.
-pub(super) struct Shape {
+pub(super) struct TableShape {
     pub(super) columns: Vec<Copied>,
     /// Their names, quoted.
     pub(super) names: Vec<String>,
@@ -36,7 +36,7 @@ pub(super) struct Shape {
     pub(super) is_stored_alike: Cell<bool>,
 }
 
-impl Shape {
+impl TableShape {
     pub(super) fn new(
         links: &Links,
         source: Endpoint<'_>,
@@ -75,7 +75,7 @@ impl Shape {
             inserts.push(insert + &conflict);
         }
         let id_at = columns.iter().position(|column| column.name().eq_ignore_ascii_case(id_name));
-        let mut shape = Shape {
+        let mut shape = TableShape {
             id_at: id_at.unwrap_or_default(),
             select: String::new(),
             id: quoted(id_name),

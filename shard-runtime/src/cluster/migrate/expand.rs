@@ -109,19 +109,19 @@ pub(super) fn refused(
         let Some(table) = layout.tables().find(|table| table.name == difference.table()) else { return true };
         let index = table.columns.iter().position(|declared| declared.name == column);
         let is_expected = match difference.change() {
-            schema::Change::AddsColumn => true,
-            schema::Change::AddsNotNull => index.is_some_and(|index| is_renamed(migrations, table, index)),
+            schema::SchemaChange::AddsColumn => true,
+            schema::SchemaChange::AddsNotNull => index.is_some_and(|index| is_renamed(migrations, table, index)),
             // A column that is renamed is nullable until the contract.
-            schema::Change::SetsNotNull
+            schema::SchemaChange::SetsNotNull
                 if index.is_some_and(|index| is_renamed(migrations, table, index)) =>
             {
                 true
             }
-            schema::Change::SetsNotNull | schema::Change::DropsNotNull => {
+            schema::SchemaChange::SetsNotNull | schema::SchemaChange::DropsNotNull => {
                 is_required(migrations, table, column)
             }
-            schema::Change::Extra => is_old_name(migrations, table, column),
-            schema::Change::Retypes | schema::Change::Other => false,
+            schema::SchemaChange::Extra => is_old_name(migrations, table, column),
+            schema::SchemaChange::Retypes | schema::SchemaChange::Other => false,
         };
         !is_expected
     });

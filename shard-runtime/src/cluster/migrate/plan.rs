@@ -33,13 +33,13 @@ pub struct MigrationPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ShardPlan {
     shard: String,
-    parts: Vec<Part>,
+    parts: Vec<PlanPart>,
     /// The reason why the spare shard cannot be migrated.
     left_out: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Part {
+struct PlanPart {
     title: String,
     lines: Vec<String>,
     is_contract: bool,
@@ -101,11 +101,11 @@ fn parts(
     location: &Location,
     layout: &Layout,
     migrations: &Migrations,
-) -> Result<Vec<Part>> {
+) -> Result<Vec<PlanPart>> {
     let mut parts = Vec::new();
     let mut add = |title: String, lines: Vec<String>, is_contract: bool| {
         if !lines.is_empty() {
-            parts.push(Part { title, lines, is_contract });
+            parts.push(PlanPart { title, lines, is_contract });
         }
     };
     add(
@@ -342,7 +342,7 @@ impl fmt::Display for MigrationPlan {
             if parts.is_empty() {
                 writeln!(f, "-- nothing to do")?;
             }
-            for Part { title, lines, is_contract } in parts {
+            for PlanPart { title, lines, is_contract } in parts {
                 let later = if *is_contract && !self.contracts { " (only with `contract`)" } else { "" };
                 writeln!(f, "-- {title}{later}")?;
                 lines.iter().try_for_each(|line| writeln!(f, "{line}"))?;

@@ -12,7 +12,7 @@ use crate::driver::Prepared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::sql::Param;
-use crate::planner::{AnyRow, Change};
+use crate::planner::{AnyRow, RowChange};
 use crate::schema::{IdKind, Table};
 use crate::value::{Value, mismatch};
 
@@ -34,9 +34,9 @@ pub(crate) fn send_rows_of(
 ) -> Result<()> {
     let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
     let single = own.change(table, &batch.change);
-    let counts = batch.change == Change::Insert && table.id_kind == IdKind::Auto;
+    let counts = batch.change == RowChange::Insert && table.id_kind == IdKind::Auto;
     // One row needs no list; but an insert is prepared once for all sizes.
-    let takes_lists = batch.rows.len() > 1 || (batch.change == Change::Insert && !counts);
+    let takes_lists = batch.rows.len() > 1 || (batch.change == RowChange::Insert && !counts);
     match own.change_lists(table, &batch.change).filter(|_| takes_lists) {
         None => {
             let mut refused = None;
@@ -69,7 +69,7 @@ pub(crate) fn whole_statement<'b>(
     shard: usize,
 ) -> Result<Option<(Cow<'b, str>, Vec<Param<'b>>)>> {
     let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
-    let inserts = batch.change == Change::Insert;
+    let inserts = batch.change == RowChange::Insert;
     if batch.rows.len() > LISTED || (inserts && table.id_kind == IdKind::Auto) {
         return Ok(None);
     }
@@ -104,7 +104,7 @@ fn one_by_one(
     refused: &mut Option<usize>,
 ) -> Result<u64> {
     let table = layout.table(batch.model)?;
-    let inserts = batch.change == Change::Insert;
+    let inserts = batch.change == RowChange::Insert;
     let counts = inserts && table.id_kind == IdKind::Auto;
     let (mut values, mut sent) = (Vec::new(), 0);
     for row in &batch.rows {
@@ -157,7 +157,7 @@ impl Listing<'_> {
         for from in (0..rows).step_by(LISTED) {
             let to = rows.min(from + LISTED);
             let found = self.send(from..to, run)?;
-            if self.batch.change != Change::Insert && found < (to - from) as u64 {
+            if self.batch.change != RowChange::Insert && found < (to - from) as u64 {
                 return Ok(from..to);
             }
         }
@@ -248,18 +248,18 @@ fn about_row(
     let values = values.as_slice();
     let id = values.get(table.id).map(Value::borrowed);
     let change = match batch.change {
-        Change::Delete { .. } => RefusedChange::Removed(id.as_ref().map(Value::borrowed)),
-        Change::Insert | Change::Update { .. } => RefusedChange::row(values),
+        RowChange::Delete { .. } => RefusedChange::Removed(id.as_ref().map(Value::borrowed)),
+        RowChange::Insert | RowChange::Update { .. } => RefusedChange::row(values),
     };
     let error = Refused { layout, shard, table, change }.explain(error, run);
     let error = match batch.change {
-        Change::Insert => about_entry(layout, batch.model, error, values),
-        Change::Update { .. } | Change::Delete { .. } => error,
+        RowChange::Insert => about_entry(layout, batch.model, error, values),
+        RowChange::Update { .. } | RowChange::Delete { .. } => error,
     };
     // The id of a lookup's entry is the value that was looked up, which no error may quote. A row whose id the database
     // generates has none yet.
     let is_entry = layout.lookups().iter().any(|lookup| lookup.model == batch.model);
-    let has_id = !is_entry && (batch.change != Change::Insert || table.id_kind != IdKind::Auto);
+    let has_id = !is_entry && (batch.change != RowChange::Insert || table.id_kind != IdKind::Auto);
     match id.filter(|_| has_id) {
         Some(id) => error
             .with_row(&format!("{} {id}", table.columns.get(table.id).map_or("id", |column| column.name))),

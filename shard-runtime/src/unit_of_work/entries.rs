@@ -43,11 +43,11 @@ impl AnyRow for Entry {
 #[derive(Default)]
 pub(crate) struct Changes {
     /// By the shard of the entries, and the index of their table.
-    changes: BTreeMap<(usize, usize), Change>,
+    changes: BTreeMap<(usize, usize), EntryChange>,
 }
 
 #[derive(Default)]
-struct Change {
+struct EntryChange {
     /// The removed values, by the shard of their rows.
     removed: BTreeMap<usize, Vec<Value<'static>>>,
     added: Vec<Arc<dyn AnyRow>>,
@@ -101,7 +101,7 @@ impl Changes {
 
     /// Adds the changes of `others`.
     pub(crate) fn append(&mut self, others: Changes) {
-        for (position, Change { removed, mut added }) in others.changes {
+        for (position, EntryChange { removed, mut added }) in others.changes {
             let change = self.changes.entry(position).or_default();
             for (shard, mut values) in removed {
                 change.removed.entry(shard).or_default().append(&mut values);
@@ -226,7 +226,7 @@ impl UnitOfWork {
         }
         let layout = self.tx.cluster.shared_layout();
         self.in_savepoint(&changes.shards(), |session| {
-            for ((shard, model), Change { removed, added }) in changes.changes {
+            for ((shard, model), EntryChange { removed, added }) in changes.changes {
                 let sql = layout.sql(model, shard)?;
                 let Some(entries) = layout.tables().nth(model) else { continue };
                 for (row_shard, values) in removed {
@@ -238,7 +238,7 @@ impl UnitOfWork {
                     }
                 }
                 if !added.is_empty() {
-                    let mut batch = Batch::new(model, crate::planner::Change::Insert);
+                    let mut batch = Batch::new(model, crate::planner::RowChange::Insert);
                     batch.rows = added;
                     session.send_batch(shard, &mut batch)?;
                     session

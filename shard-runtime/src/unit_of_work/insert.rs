@@ -7,7 +7,7 @@ use super::entries::Changes;
 use super::pending::{Batch, ShardBatch};
 use super::{UnitOfWork, savepoint};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Change;
+use crate::planner::RowChange;
 use crate::query::{Insert, SequenceId, Sharded, normalize};
 use crate::query::{Stored, WriteOutcome};
 use crate::schema::IdKind;
@@ -189,7 +189,7 @@ fn push_row<T: Sharded>(shard_batches: &mut Vec<ShardBatch>, row: &Stored<T>, mo
     let position = match shard_batches.binary_search_by_key(&shard, |shard_batch| shard_batch.shard) {
         Ok(position) => position,
         Err(position) => {
-            let batches = vec![Batch::new(model, Change::Insert)];
+            let batches = vec![Batch::new(model, RowChange::Insert)];
             shard_batches.insert(position, ShardBatch { shard, batches, outcome: WriteOutcome::default() });
             position
         }

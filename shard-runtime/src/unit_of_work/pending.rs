@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::planner::{AnyRow, Change};
+use crate::planner::{AnyRow, RowChange};
 use crate::query::WriteOutcome;
 use crate::value::IdKey;
 
@@ -29,7 +29,7 @@ pub(crate) struct Pending {
 /// The rows of one model with the same change on one shard.
 pub(crate) struct Batch {
     pub(crate) model: usize,
-    pub(crate) change: Change,
+    pub(crate) change: RowChange,
     pub(crate) rows: Vec<Arc<dyn AnyRow>>,
     /// The approximate size of their values in bytes.
     pub(crate) bytes: usize,
@@ -42,7 +42,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn new(model: usize, change: Change) -> Self {
+    pub(crate) fn new(model: usize, change: RowChange) -> Self {
         let (rows, counted, ids) = Default::default();
         Batch { model, change, rows, bytes: 0, counted, missed: 0..0, ids }
     }
@@ -67,7 +67,7 @@ impl Pending {
         let position = match self.inserts.binary_search_by_key(&model, |batch| batch.model) {
             Ok(position) => position,
             Err(position) => {
-                self.inserts.insert(position, Batch::new(model, Change::Insert));
+                self.inserts.insert(position, Batch::new(model, RowChange::Insert));
                 position
             }
         };
@@ -80,7 +80,7 @@ impl Pending {
     pub(crate) fn update(
         &mut self,
         model: usize,
-        change: Change,
+        change: RowChange,
         id: IdKey,
         row: Arc<dyn AnyRow>,
         bytes: usize,
@@ -102,7 +102,7 @@ impl Pending {
         &self.outcome
     }
 
-    pub(crate) fn delete(&mut self, model: usize, change: Change, id: IdKey, row: Arc<dyn AnyRow>) {
+    pub(crate) fn delete(&mut self, model: usize, change: RowChange, id: IdKey, row: Arc<dyn AnyRow>) {
         let position = match self.deletes.binary_search_by(|batch| model.cmp(&batch.model)) {
             Ok(position) => position,
             Err(position) => {
@@ -146,9 +146,9 @@ impl Pending {
         for mut batch in shard_batch.batches {
             batch.missed = 0..0;
             match batch.change {
-                Change::Insert => self.inserts.push(batch),
-                Change::Update { .. } => self.updates.push(batch),
-                Change::Delete { .. } => self.deletes.push(batch),
+                RowChange::Insert => self.inserts.push(batch),
+                RowChange::Update { .. } => self.updates.push(batch),
+                RowChange::Delete { .. } => self.deletes.push(batch),
             }
         }
     }

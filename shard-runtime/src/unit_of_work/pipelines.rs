@@ -16,7 +16,7 @@ use super::batches::whole_statement;
 use super::pending::ShardBatch;
 use crate::driver::{Connection, Pipeline, PipelineAnswer, Pipelined};
 use crate::error::{Error, Result};
-use crate::planner::{Change, Layout};
+use crate::planner::{RowChange, Layout};
 use crate::transaction::commit::{DecisionRow, decision_statement};
 use crate::transaction::{DatabaseTransaction, locate};
 use crate::value::Value;
@@ -220,5 +220,5 @@ fn are_written(shard_batch: &ShardBatch, answers: &[PipelineAnswer]) -> bool {
             .batches
             .iter()
             .zip(answers)
-            .all(|(batch, answer)| batch.change == Change::Insert || answer.rows >= batch.rows.len() as u64)
+            .all(|(batch, answer)| batch.change == RowChange::Insert || answer.rows >= batch.rows.len() as u64)
 }

@@ -9,7 +9,7 @@ use super::read::gone;
 use super::version;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Param, TableSql};
-use crate::planner::{AnyRow, Change, SetColumns};
+use crate::planner::{AnyRow, RowChange, SetColumns};
 use crate::query::{Sharded, normalize, values_of};
 use crate::query::{Stored, WriteOutcome};
 use crate::schema::Placed;
@@ -47,7 +47,7 @@ impl UnitOfWork {
         if let Some(version) = &version {
             version.put(row, version.next()?)?;
         }
-        let change = Change::Update { columns: columns.clone(), version: version_column };
+        let change = RowChange::Update { columns: columns.clone(), version: version_column };
         let (changed, panic) = caught(|| match self.is_written_at_once(table, Some(&columns)) {
             true => self.update_at_once(shard, row, &recorded, change),
             false => self.update_later(shard, row, change, bytes),
@@ -67,7 +67,7 @@ impl UnitOfWork {
         &mut self,
         shard: usize,
         row: &mut Stored<T>,
-        change: Change,
+        change: RowChange,
         bytes: usize,
     ) -> Result<Option<WriteOutcome>> {
         self.tx.check_usable()?;
@@ -89,7 +89,7 @@ impl UnitOfWork {
         shard: usize,
         row: &mut Stored<T>,
         before: &Arc<T>,
-        change: Change,
+        change: RowChange,
     ) -> Result<Option<WriteOutcome>> {
         if self.write_at_once(shard, &**row, &values_of(&**before)?, &change)? == 0 {
             let error = self.missed(shard, row, version::of(&**before)?.as_ref());
@@ -113,12 +113,12 @@ impl UnitOfWork {
         shard: usize,
         row: &T,
         before: &[Value<'_>],
-        change: &Change,
+        change: &RowChange,
     ) -> Result<u64> {
         let table = T::TABLE;
         let (columns, after) = match change {
-            Change::Update { columns, .. } => (Some(columns.as_slice()), values_of(row)?),
-            Change::Insert | Change::Delete { .. } => (None, Vec::new()),
+            RowChange::Update { columns, .. } => (Some(columns.as_slice()), values_of(row)?),
+            RowChange::Insert | RowChange::Delete { .. } => (None, Vec::new()),
         };
         let mut values = Vec::new();
         change.bind(table, row, &mut values)?;
@@ -181,7 +181,7 @@ impl UnitOfWork {
         self.refuse_unseen(shard, row, recorded, &all)?;
         let before = values_of(&**recorded)?;
         let version = version::of(&**recorded)?;
-        let change = Change::Delete { version: version.as_ref().map(|version| version.column) };
+        let change = RowChange::Delete { version: version.as_ref().map(|version| version.column) };
         self.identities.forget::<T>(row.id(), row.shard())?;
         if self.is_written_at_once(table, None) {
             return match self.write_at_once(shard, &**recorded, &before, &change)? {

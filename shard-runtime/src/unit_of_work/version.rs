@@ -7,7 +7,7 @@ use super::pending::{Batch, ShardBatch};
 use super::read::gone;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Param;
-use crate::planner::{AnyRow, Change};
+use crate::planner::{AnyRow, RowChange};
 use crate::query::Holds;
 use crate::query::Sharded;
 use crate::query::Stored;
@@ -123,8 +123,8 @@ impl UnitOfWork {
             }
         }
         let column = match batch.change {
-            Change::Update { version, .. } | Change::Delete { version } => version,
-            Change::Insert => None,
+            RowChange::Update { version, .. } | RowChange::Delete { version } => version,
+            RowChange::Insert => None,
         };
         for row in batch.rows.get(batch.missed.clone()).unwrap_or_default() {
             let mut values = Vec::new();

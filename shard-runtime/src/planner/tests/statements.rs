@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::slice;
 
 use super::*;
-use crate::planner::Change;
+use crate::planner::RowChange;
 use crate::planner::sql::{self, After, NoFilter, Values};
 use crate::query::{Cursor, Filter, OrderBy, Select, SelectList, Sharded as Model, count};
 use crate::schema::{Routed, Table};
@@ -443,8 +443,8 @@ fn rows_are_written_and_read_by_these_texts() {
             seats: <Seat as Model>::TABLE,
             codes,
             name,
-            update: Change::Update { columns: [Report::HEAT.index()].into_iter().collect(), version },
-            delete: Change::Delete { version },
+            update: RowChange::Update { columns: [Report::HEAT.index()].into_iter().collect(), version },
+            delete: RowChange::Delete { version },
         })
     });
 }
@@ -462,8 +462,8 @@ struct Texts<'l> {
     seats: &'static Table,
     codes: &'static Table,
     name: usize,
-    update: Change,
-    delete: Change,
+    update: RowChange,
+    delete: RowChange,
 }
 
 #[test]

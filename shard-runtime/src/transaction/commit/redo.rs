@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Param;
-use crate::planner::{AnyRow, Change};
+use crate::planner::{AnyRow, RowChange};
 use crate::schema::Table;
 use crate::value::Value;
 use crate::value::codec::{self, Reader};
@@ -28,7 +28,7 @@ enum Done {
     /// A statement that ran one or several times in a row.
     Statement { sql: String, runs: Vec<u8> },
     /// A statement that ran once for each of these rows, which are shared with their handles.
-    Rows { sql: String, table: &'static Table, change: Change, rows: Vec<Arc<dyn AnyRow>> },
+    Rows { sql: String, table: &'static Table, change: RowChange, rows: Vec<Arc<dyn AnyRow>> },
     /// A statement whose result would differ if it ran again.
     Unrepeatable { what: String },
 }
@@ -57,7 +57,7 @@ impl Redo {
         &mut self,
         sql: &str,
         table: &'static Table,
-        change: Change,
+        change: RowChange,
         mut rows: Vec<Arc<dyn AnyRow>>,
     ) {
         if let Some(Done::Rows { sql: last, rows: before, .. }) = self.last()

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::migrate::MigrationLock;
-use crate::driver::{LeaseOwner, PooledConnection, Transaction};
+use crate::driver::{LeaseOwner, PooledConnection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::quoted;
 use crate::transaction::{Cluster, Database};
@@ -156,7 +156,7 @@ impl Cluster {
     fn lock(&self, owner: &LeaseOwner, database: usize) -> Result<PooledConnection> {
         let connection = self.connect(owner, database, None, None)?;
         loop {
-            connection.begin(Transaction::Write)?;
+            connection.begin(TransactionMode::Write)?;
             match self.apply_decided(database, &*connection) {
                 Ok(false) => return Ok(connection),
                 Ok(true) => connection.commit()?,

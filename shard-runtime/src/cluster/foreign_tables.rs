@@ -24,12 +24,12 @@ use crate::value::ColumnType;
 /// passwords.
 #[derive(Clone)]
 pub struct ForeignTablesSql {
-    statements: Vec<Statement>,
+    statements: Vec<ForeignTableStatement>,
     timeout: Duration,
 }
 
 #[derive(Clone)]
-enum Statement {
+enum ForeignTableStatement {
     Plain(String),
     /// The user mapping of a shard's server.
     Login {
@@ -75,7 +75,7 @@ impl Cluster {
     pub fn foreign_tables_sql(&self) -> Result<ForeignTablesSql> {
         let cluster = self.latest();
         let layout = cluster.layout();
-        let mut statements = vec![Statement::Plain("CREATE EXTENSION IF NOT EXISTS postgres_fdw".to_owned())];
+        let mut statements = vec![ForeignTableStatement::Plain("CREATE EXTENSION IF NOT EXISTS postgres_fdw".to_owned())];
         let mut schemas = Vec::with_capacity(layout.shards().len());
         for shard in layout.shards().iter() {
             let location = layout.location(shard.index())?;
@@ -94,7 +94,7 @@ impl Cluster {
             let (hosts, ports): (Vec<String>, Vec<String>) =
                 hosts.into_iter().map(|(host, port)| (host, port.to_string())).unzip();
             let (host, port) = (hosts.join(","), ports.join(","));
-            statements.push(Statement::Plain(format!(
+            statements.push(ForeignTableStatement::Plain(format!(
                 "CREATE SERVER IF NOT EXISTS {} FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host {}, port '{port}', \
                  dbname {}, async_capable 'true', use_remote_estimate 'true', fetch_size '10000'{encrypted}{attributes})",
                 quoted(shard.name()),
@@ -102,16 +102,16 @@ impl Cluster {
                 literal(&database),
             )));
             let server = quoted(shard.name());
-            statements.push(Statement::Login { server, user, password });
+            statements.push(ForeignTableStatement::Login { server, user, password });
             schemas.push(location.names.schema.clone().unwrap_or_default());
         }
         for setting in ["enable_partitionwise_join", "enable_partitionwise_aggregate"] {
-            statements.push(Statement::Plain(format!(
+            statements.push(ForeignTableStatement::Plain(format!(
                 "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {setting} = on', current_database()); END $$"
             )));
         }
         for table in layout.tables() {
-            statements.extend(tables(table, layout, &schemas).into_iter().map(Statement::Plain));
+            statements.extend(tables(table, layout, &schemas).into_iter().map(ForeignTableStatement::Plain));
         }
         Ok(ForeignTablesSql { statements, timeout: cluster.0.timeout })
     }
@@ -157,11 +157,11 @@ const WITHOUT_LOG: &str = "DO $$ BEGIN \
         set_config('log_min_duration_sample', '-1', true), set_config('log_min_error_statement', 'panic', true); \
     EXCEPTION WHEN insufficient_privilege THEN NULL; END $$";
 
-impl Statement {
+impl ForeignTableStatement {
     fn text(&self, with_password: bool) -> String {
         match self {
-            Statement::Plain(sql) => sql.clone(),
-            Statement::Login { server, user, password } => {
+            ForeignTableStatement::Plain(sql) => sql.clone(),
+            ForeignTableStatement::Login { server, user, password } => {
                 let password = match password {
                     Some(password) if with_password => format!(", password {}", literal(password)),
                     _ => String::new(),
@@ -180,7 +180,7 @@ impl fmt::Display for ForeignTablesSql {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for statement in &self.statements {
             write!(f, "{};", statement.text(false))?;
-            let has_password = matches!(statement, Statement::Login { password: Some(_), .. });
+            let has_password = matches!(statement, ForeignTableStatement::Login { password: Some(_), .. });
             writeln!(f, "{}", if has_password { " -- add: password '...'" } else { "" })?;
         }
         Ok(())

@@ -4,7 +4,7 @@
 use super::Builder;
 use super::arrange::Arranged;
 use super::opening;
-use crate::driver::{Connection, Mode, Transaction};
+use crate::driver::{Connection, Mode, TransactionMode};
 use crate::error::{ErrorKind, Result};
 use crate::transaction::facts::{self, Facts};
 use crate::transaction::recorded::{RecordedLayout, parse_copy};
@@ -62,7 +62,7 @@ impl Builder {
                 Err(_) => return Ok(None),
             };
             if mode == Mode::Create {
-                connection.begin(Transaction::Write)?;
+                connection.begin(TransactionMode::Write)?;
                 if let Some(lock) = driver.dialect().advisory_lock(opening::MAKING_SHARDS) {
                     connection.run(&lock)?;
                 }

@@ -79,7 +79,7 @@ pub(super) struct Checkouts<C, W> {
     configured_limit: usize,
     /// [`UNUSED`], or less for sessions with a short timeout.
     unused: Duration,
-    databases: Vec<Database<C>>,
+    databases: Vec<DatabaseConnections<C>>,
     waiters: VecDeque<Waiter<W>>,
     /// How many connections are open, in use or idle.
     open: usize,
@@ -96,7 +96,7 @@ pub(super) struct Checkouts<C, W> {
     ran_out: Option<Instant>,
 }
 
-struct Database<C> {
+struct DatabaseConnections<C> {
     /// How many connections are open, in use or idle.
     open: usize,
     /// How many may be open: fewer than the limit while its server has none left.
@@ -127,7 +127,7 @@ impl<C, W: Clone> Checkouts<C, W> {
     pub(super) fn new(limit: usize, timeout: Duration, made: Vec<Option<C>>, now: Instant) -> Self {
         let budget = ConnectionBudget::new(limit, made.len());
         let configured_limit = budget.limit();
-        let database = |made: Option<C>| Database {
+        let database = |made: Option<C>| DatabaseConnections {
             open: usize::from(made.is_some()),
             limit: usize::MAX,
             losses: 0,
@@ -448,7 +448,7 @@ impl<C, W: Clone> Checkouts<C, W> {
     }
 
     /// Returns the database with the connection that has been idle for longest, among those that `from` accepts.
-    fn coldest_of(&self, from: impl Fn(usize, &Database<C>) -> bool) -> Option<usize> {
+    fn coldest_of(&self, from: impl Fn(usize, &DatabaseConnections<C>) -> bool) -> Option<usize> {
         let fronts = self.databases.iter().enumerate().filter_map(|(at, database)| {
             let (_, since) = database.idle.front().filter(|_| from(at, database))?;
             Some((at, *since))

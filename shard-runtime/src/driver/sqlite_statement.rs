@@ -7,7 +7,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Rows, ffi};
 
 use super::sqlite_errors::from_sqlite;
-use super::{Cursor, Prepared, Shape};
+use super::{Cursor, Prepared, StatementProperties};
 use crate::error::{Result, ValueError};
 use crate::planner::sql::Param;
 use crate::row::{RowSource, Stream};
@@ -63,8 +63,8 @@ impl SqliteStatement<'_> {
 }
 
 impl Prepared for SqliteStatement<'_> {
-    fn shape(&self) -> Shape {
-        Shape {
+    fn properties(&self) -> StatementProperties {
+        StatementProperties {
             parameters: self.statement.parameter_count(),
             returns_rows: self.statement.column_count() > 0,
             only_reads: self.statement.readonly(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::execute::{ReadOptions, StepState};
 use super::fan_out::{Loading, Message, RemoteRows, send_rows};
-use crate::driver::{LeaseOwner, PooledConnection, Transaction};
+use crate::driver::{LeaseOwner, PooledConnection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Location;
 use crate::planner::Step;
@@ -44,10 +44,10 @@ struct ReadTask {
     cancellations: Vec<Arc<CancellationToken>>,
     table: Option<&'static Table>,
     named: bool,
-    statements: Vec<Statement>,
+    statements: Vec<ThreadStatement>,
 }
 
-struct Statement {
+struct ThreadStatement {
     shard: Shard,
     names: Namespace,
     sql: String,
@@ -88,7 +88,7 @@ impl Transactions {
             let (database, names) = (*database, names.clone());
             let watch = self.watch(step, &shard, options.table);
             let (sender, messages) = channel();
-            let statement = Statement {
+            let statement = ThreadStatement {
                 loading: Loading::of(options, &shard),
                 shard,
                 names,
@@ -203,14 +203,14 @@ impl ReadTask {
         };
         let ready = ready.and_then(|connection| {
             if begins {
-                connection.begin(Transaction::Read)?;
+                connection.begin(TransactionMode::Read)?;
             }
             Ok(connection)
         });
         let connection = match ready {
             Ok(connection) => connection,
             Err(error) => {
-                for Statement { shard, sender, .. } in statements {
+                for ThreadStatement { shard, sender, .. } in statements {
                     let same = Error::new(error.kind(), error.to_string());
                     let _ = sender.send(Message::End(Err(locate(same, &shard, table))));
                 }
@@ -219,7 +219,7 @@ impl ReadTask {
         };
         connection.set_deadline(Some(deadline));
         let is_wanted = cancellations.iter().all(|cancellation| cancellation.begin(&*connection));
-        for Statement { shard, names, sql, params, loading, span, sender } in statements {
+        for ThreadStatement { shard, names, sql, params, loading, span, sender } in statements {
             let mut busy = Duration::ZERO;
             let expected =
                 cluster.expected(shard.index()).map_or(Ok(()), |expected| connection.expect(expected));

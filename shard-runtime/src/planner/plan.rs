@@ -93,7 +93,7 @@ impl<'q> Plan<'q> {
             SelectList::Columns { columns, distinct: true } => Some(columns),
             _ => None,
         };
-        let Shape { columns, merge, order, distinct } = Shape::of(table, projection, &core.order)?;
+        let ReadShape { columns, merge, order, distinct } = ReadShape::of(table, projection, &core.order)?;
         let projection = match &columns {
             Some(columns) => SelectList::Columns { columns, distinct },
             None => projection,
@@ -292,14 +292,14 @@ impl MergeBy {
 }
 
 /// The columns of a read, the order of each shard's statement, and the order of the merge.
-struct Shape {
+struct ReadShape {
     columns: Option<Vec<usize>>,
     merge: Vec<MergeBy>,
     order: Vec<OrderBy>,
     distinct: bool,
 }
 
-impl Shape {
+impl ReadShape {
     fn of(table: &Table, projection: SelectList<'_>, requested: &[OrderBy]) -> Result<Self> {
         let by = |column| OrderBy { column, descending: false, nulls_first: true };
         let is_ordered_by = |column| requested.iter().any(|by| by.column == column);
@@ -317,7 +317,7 @@ impl Shape {
         };
         Ok(match projection {
             SelectList::Rows | SelectList::RowsWithParents(_) | SelectList::RowsWithReferences(_) => {
-                Shape { columns: None, merge: merged(None, requested), order: total(), distinct: false }
+                ReadShape { columns: None, merge: merged(None, requested), order: total(), distinct: false }
             }
             SelectList::Columns { columns, distinct: false } => {
                 // Columns that only the order needs follow the requested ones.
@@ -328,7 +328,7 @@ impl Shape {
                     }
                 }
                 let merge = merged(Some(&columns), requested);
-                Shape { columns: Some(columns), merge, order: total(), distinct: false }
+                ReadShape { columns: Some(columns), merge, order: total(), distinct: false }
             }
             SelectList::Columns { columns, distinct: true } => {
                 if let Some(other) = requested.iter().find(|by| !columns.contains(&by.column)) {
@@ -342,10 +342,10 @@ impl Shape {
                     }
                 }
                 let order = merge.iter().map(|merge| merge.by).collect();
-                Shape { columns: Some(columns.to_vec()), merge, order, distinct: true }
+                ReadShape { columns: Some(columns.to_vec()), merge, order, distinct: true }
             }
             SelectList::Count | SelectList::Existence | SelectList::Groups { .. } => {
-                Shape { columns: None, merge: Vec::new(), order: Vec::new(), distinct: false }
+                ReadShape { columns: None, merge: Vec::new(), order: Vec::new(), distinct: false }
             }
         })
     }

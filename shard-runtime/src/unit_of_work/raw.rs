@@ -1,7 +1,7 @@
 //! Hand-written SQL, on a session's own connections and in its transactions.
 
 use super::UnitOfWork;
-use crate::driver::Shape;
+use crate::driver::StatementProperties;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::ReadOptions;
 use crate::executor::VisitRow;
@@ -102,7 +102,7 @@ impl UnitOfWork {
             self.tx.connection_of(shard)?.restore_settings_at_end();
         }
         let (shard, statement) = self.tx.prepare(step.shard, &step.statement.sql, None)?;
-        check_shape(statement.shape(), step.statement.params.len(), wanted)
+        check_properties(statement.properties(), step.statement.params.len(), wanted)
             .map_err(|error| error.on_shard(shard.name()))
     }
 }
@@ -117,23 +117,23 @@ fn steps<'c>(core: &'c SqlCore, shards: &ShardSet, layout: &Layout) -> Result<Ve
     shards.indexes().iter().map(step).collect()
 }
 
-fn check_shape(shape: Shape, given: usize, wanted: Use) -> Result<()> {
-    let message = match (wanted, shape) {
-        (_, Shape { parameters, .. }) if parameters != given => {
+fn check_properties(properties: StatementProperties, given: usize, wanted: Use) -> Result<()> {
+    let message = match (wanted, properties) {
+        (_, StatementProperties { parameters, .. }) if parameters != given => {
             format!(
                 "parameters in the SQL: {parameters}, bound values: {given}; bind one value for each parameter"
             )
         }
-        (Use::Read, Shape { only_reads: false, .. }) => {
+        (Use::Read, StatementProperties { only_reads: false, .. }) => {
             "the SQL writes; run it with `execute` instead of `all`, `first` or `one`".to_owned()
         }
-        (Use::Read, Shape { returns_rows: false, .. }) => {
+        (Use::Read, StatementProperties { returns_rows: false, .. }) => {
             "the SQL returns no rows; read with a statement that returns some".to_owned()
         }
-        (Use::Write, Shape { only_reads: true, .. }) => {
+        (Use::Write, StatementProperties { only_reads: true, .. }) => {
             "the SQL only reads; run it with `all`, `first` or `one` instead of `execute`".to_owned()
         }
-        (Use::Write, Shape { returns_rows: true, .. }) => {
+        (Use::Write, StatementProperties { returns_rows: true, .. }) => {
             "the SQL writes and returns rows, which `execute` does not read; remove `RETURNING`".to_owned()
         }
         _ => return Ok(()),

@@ -8,7 +8,7 @@ use super::serialized::serialized;
 use super::text::{number as shown, table, with_causes};
 use crate::cluster::change::{Change, ChangeStatus};
 use crate::cluster::migrate::{MigrationStatus, ShardMigrations};
-use crate::driver::{Connection, LeaseOwner, Transaction};
+use crate::driver::{Connection, LeaseOwner, TransactionMode};
 use crate::error::{Error, Result};
 use crate::planner::sql::{Namespace, Param};
 use crate::schema::{Shard, ShardRole, Table};
@@ -240,7 +240,7 @@ impl Cluster {
     fn status_of(&self, database: usize) -> (Vec<(usize, ShardStatus)>, Vec<Migrated>, Vec<PendingPart>) {
         let shards: Vec<&Shard> = self.layout().shards_in(database).collect();
         let read = self.on_connection(&LeaseOwner::default(), database, |connection| {
-            connection.begin(Transaction::Read)?;
+            connection.begin(TransactionMode::Read)?;
             let read = |shard: &&Shard| {
                 let read = self.read_shard(shard, connection, shards.len() == 1);
                 read.map_err(|error| error.on_shard(shard.name()))

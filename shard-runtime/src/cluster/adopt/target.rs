@@ -9,7 +9,7 @@ use crate::cluster::arrange::{Arranged, Registered};
 use crate::cluster::builder::Builder;
 use crate::cluster::opening;
 use crate::cluster::sources::absolute;
-use crate::driver::{Connection, Driver, Transaction};
+use crate::driver::{Connection, Driver, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, quoted};
 use crate::planner::{Layout, Location};
@@ -126,7 +126,7 @@ fn compare(
     shard: &Shard,
     report: &mut AdoptionReport,
 ) -> Result<()> {
-    connection.begin(Transaction::Read)?;
+    connection.begin(TransactionMode::Read)?;
     let compared = compare_all(connection, location, layout, shard, report);
     let ended = connection.rollback();
     compared.and(ended)

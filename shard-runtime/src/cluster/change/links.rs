@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::driver::{Connection, Driver, Transaction};
+use crate::driver::{Connection, Driver, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Location;
 use crate::planner::sql::ATTACHED;
@@ -249,7 +249,7 @@ impl Links {
         // reads.
         let is_begun = connection.in_transaction();
         if !is_begun {
-            connection.begin(Transaction::Read)?;
+            connection.begin(TransactionMode::Read)?;
         }
         let done = run(connection);
         if !is_begun {

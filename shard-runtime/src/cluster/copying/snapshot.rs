@@ -2,7 +2,7 @@
 
 use crate::cluster::change::links::{Endpoint, Links, Wait};
 use crate::cluster::change::switch::with_lock_holders;
-use crate::driver::{Connection, Transaction};
+use crate::driver::{Connection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::own_tables;
 use crate::transaction::Cluster;
@@ -67,7 +67,7 @@ fn lock(source: &Cluster, locker: &dyn Connection, endpoint: Endpoint<'_>) -> Re
 
 fn begin(reader: &dyn Connection, endpoint: Endpoint<'_>) -> Result<()> {
     if !reader.in_transaction() {
-        reader.begin(Transaction::Read)?;
+        reader.begin(TransactionMode::Read)?;
         if endpoint.location.dialect.is_on_server() {
             // The connection is idle while rows of other shards are read.
             reader.run("SET LOCAL idle_in_transaction_session_timeout = 0")?;

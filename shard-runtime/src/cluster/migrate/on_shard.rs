@@ -13,7 +13,7 @@ use super::state::{self, StepState};
 use super::status::StepPhase;
 use super::step::{Action, Step};
 use super::{index, rebuild, remedy, require, rights};
-use crate::driver::{Connection, Transaction};
+use crate::driver::{Connection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Location;
 use crate::planner::sql::quoted;
@@ -127,7 +127,7 @@ impl<M> OnShard<'_, M> {
             connection.run("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON")?;
         }
         let result = loop {
-            let done = connection.begin(Transaction::Write).and_then(|()| {
+            let done = connection.begin(TransactionMode::Write).and_then(|()| {
                 connection.limit_lock_waits(LOCK_WAIT);
                 let broken = match how {
                     How::Rebuild => rebuild::broken_foreign_keys(connection)?,

@@ -20,7 +20,7 @@ pub(super) use layout::recorded_shards;
 pub(super) use servers::{check_prepares, refuse_elsewhere};
 
 use super::schema::{self, Compared, Difference};
-use crate::driver::{Connection, Mode, Transaction};
+use crate::driver::{Connection, Mode, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::own_tables;
 use crate::planner::sql::{Namespace, Param};
@@ -93,7 +93,7 @@ impl Opening<'_> {
             };
             checked.map_err(|error| error.on_shard(shard.name()))?;
         }
-        connection.begin(Transaction::Write)?;
+        connection.begin(TransactionMode::Write)?;
         let dialect = self.databases.get(database).map(|database| database.driver.dialect());
         if let Some(lock) = dialect.and_then(|dialect| dialect.advisory_lock(MAKING_SHARDS)) {
             connection.run(&lock).inspect_err(|_| {

@@ -16,7 +16,7 @@ use super::statement::PostgresStatement;
 use super::text::{Described, Text};
 use crate::driver::{
     ActualColumn, ActualIndex, Connection, Cursor, Durability, Expected, Interrupter, LongWaits, Pipeline,
-    Pipelined, Prepared, Preparing, StoredRows, StoredRowsWriter, Transaction,
+    Pipelined, Prepared, Preparing, StoredRows, StoredRowsWriter, TransactionMode,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, Param};
@@ -91,7 +91,7 @@ impl Connection for PostgresConnection {
     }
 
     fn begin_durable(&self) -> Result<()> {
-        self.begin(Transaction::Write)?;
+        self.begin(TransactionMode::Write)?;
         // Other transactions may wait for this one, whose process may be stopped, or whose machine may have failed.
         self.run(
             "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '50ms'; \
@@ -177,16 +177,16 @@ impl Connection for PostgresConnection {
         self.forget_searched();
         // Releasing the guard would also release a savepoint of the session inside it.
         let ahead = match self.state.get() {
-            State::Open(Transaction::Write, true) => {
-                self.state.set(State::Open(Transaction::Write, false));
+            State::Open(TransactionMode::Write, true) => {
+                self.state.set(State::Open(TransactionMode::Write, false));
                 format!("RELEASE SAVEPOINT {GUARD}; ")
             }
-            State::First(Transaction::Write) => {
-                self.state.set(State::Open(Transaction::Write, false));
+            State::First(TransactionMode::Write) => {
+                self.state.set(State::Open(TransactionMode::Write, false));
                 String::new()
             }
-            State::First(Transaction::Read) => {
-                self.state.set(State::Open(Transaction::Read, true));
+            State::First(TransactionMode::Read) => {
+                self.state.set(State::Open(TransactionMode::Read, true));
                 format!("SAVEPOINT {GUARD}; ")
             }
             State::Wanted(_) => {
@@ -238,7 +238,7 @@ impl Connection for PostgresConnection {
         CopyIn::begin(self, sql).map(|rows| Some(Box::new(rows) as Box<dyn StoredRowsWriter + 'c>))
     }
 
-    fn begin(&self, transaction: Transaction) -> Result<()> {
+    fn begin(&self, transaction: TransactionMode) -> Result<()> {
         match self.state.get() {
             State::Idle => {
                 self.expected.borrow_mut().clear();
@@ -247,7 +247,7 @@ impl Connection for PostgresConnection {
                 self.lock_limit.set(None);
                 self.state.set(State::Wanted(transaction));
                 // A statement that only reads does not wait for locks of transactions.
-                if transaction == Transaction::Write {
+                if transaction == TransactionMode::Write {
                     self.executor.when_blocked(self.blocked.borrow().clone());
                 }
                 Ok(())
@@ -276,11 +276,11 @@ impl Connection for PostgresConnection {
         self.executor.when_blocked(None);
         match self.state.get() {
             State::Idle | State::Wanted(_) => self.state.set(State::Idle),
-            State::First(Transaction::Write) | State::Open(Transaction::Write, _) | State::Broken => {
+            State::First(TransactionMode::Write) | State::Open(TransactionMode::Write, _) | State::Broken => {
                 return self.end("COMMIT");
             }
             // The end of a transaction that only read needs no wait.
-            State::First(Transaction::Read) | State::Open(Transaction::Read, _) => {
+            State::First(TransactionMode::Read) | State::Open(TransactionMode::Read, _) => {
                 self.state.set(State::Idle);
                 self.forget_types();
                 let ends: Vec<String> = self.restoring().into_iter().chain(["COMMIT".to_owned()]).collect();
@@ -312,11 +312,11 @@ impl Connection for PostgresConnection {
         self.forget_types();
         match self.state.replace(State::Idle) {
             State::Idle | State::Wanted(_) => Ok(()),
-            State::First(Transaction::Read) | State::Open(Transaction::Read, _) => {
+            State::First(TransactionMode::Read) | State::Open(TransactionMode::Read, _) => {
                 let _ = self.executor.begin(pin!(self.client.batch_execute(&self.rolling_back())));
                 Ok(())
             }
-            State::First(Transaction::Write) | State::Open(Transaction::Write, _) => {
+            State::First(TransactionMode::Write) | State::Open(TransactionMode::Write, _) => {
                 let undone = self.run_within(ROLLING_BACK, &self.rolling_back());
                 undone.inspect_err(|_| self.state.set(State::Broken))
             }

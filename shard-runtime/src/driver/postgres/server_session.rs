@@ -19,7 +19,7 @@ use super::hosts::Hosts;
 use super::route::Route;
 use super::settings::{GUARD, Settings, State};
 use super::text::{Described, Text};
-use crate::driver::{Connection, Expected, LongWaits, Transaction};
+use crate::driver::{Connection, Expected, LongWaits, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{literal, quoted};
 
@@ -183,16 +183,16 @@ impl PostgresConnection {
     ) -> impl Future<Output = Result<O, tokio_postgres::Error>> + Send + 'c {
         let mut looks = matches!(self.state.get(), State::Wanted(_));
         let ahead = match self.state.get() {
-            State::Idle | State::Broken | State::Open(Transaction::Read, _) => None,
+            State::Idle | State::Broken | State::Open(TransactionMode::Read, _) => None,
             State::Wanted(transaction) => {
                 self.state.set(State::First(transaction));
                 let begin = match transaction {
-                    Transaction::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-                    Transaction::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+                    TransactionMode::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                    TransactionMode::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
                 };
                 let limit = match transaction {
-                    Transaction::Read => String::new(),
-                    Transaction::Write => self.lock_limit_to_set(),
+                    TransactionMode::Read => String::new(),
+                    TransactionMode::Write => self.lock_limit_to_set(),
                 };
                 Some(format!("{begin}{}; {limit}", self.begins_with()))
             }
@@ -200,8 +200,8 @@ impl PostgresConnection {
                 self.state.set(State::Open(transaction, true));
                 Some(format!("{}SAVEPOINT {GUARD}", self.lock_limit_to_set()))
             }
-            State::Open(Transaction::Write, guarded) => {
-                self.state.set(State::Open(Transaction::Write, true));
+            State::Open(TransactionMode::Write, guarded) => {
+                self.state.set(State::Open(TransactionMode::Write, true));
                 let before = if guarded { format!("RELEASE SAVEPOINT {GUARD}; ") } else { String::new() };
                 Some(format!("{before}{}SAVEPOINT {GUARD}", self.lock_limit_to_set()))
             }
@@ -219,7 +219,7 @@ impl PostgresConnection {
             looks |= !new.is_empty();
             let writes = matches!(
                 self.state.get(),
-                State::First(Transaction::Write) | State::Open(Transaction::Write, _)
+                State::First(TransactionMode::Write) | State::Open(TransactionMode::Write, _)
             );
             for expected in new {
                 let lock = expected.lock.as_ref().filter(|_| writes);

@@ -7,7 +7,7 @@ use super::server_cursor::ServerCursor;
 use super::server_session::PostgresConnection;
 use super::text::{Described, Text};
 use super::values::encoded;
-use crate::driver::{Cursor, Prepared, Shape};
+use crate::driver::{Cursor, Prepared, StatementProperties};
 use crate::error::{Error, Result};
 use crate::planner::raw_sql;
 use crate::planner::sql::Param;
@@ -34,8 +34,8 @@ impl<'c> PostgresStatement<'c> {
 }
 
 impl Prepared for PostgresStatement<'_> {
-    fn shape(&self) -> Shape {
-        Shape {
+    fn properties(&self) -> StatementProperties {
+        StatementProperties {
             parameters: self.described.params.len(),
             returns_rows: !self.described.columns.is_empty(),
             only_reads: raw_sql::only_reads(&self.text.sql),

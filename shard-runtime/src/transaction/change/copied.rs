@@ -7,7 +7,7 @@
 //! opens the cluster.
 
 use super::{drop_triggers, lock_part};
-use crate::driver::{Connection, GUARDED, GUARDED_STATE, Transaction};
+use crate::driver::{Connection, GUARDED, GUARDED_STATE, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Location;
 use crate::planner::sql::literal;
@@ -197,7 +197,7 @@ pub(crate) fn end_copy(cluster: &Cluster) -> Result<()> {
 }
 
 fn clean(connection: &dyn Connection, location: &Location) -> Result<()> {
-    connection.begin(Transaction::Write)?;
+    connection.begin(TransactionMode::Write)?;
     let cleaned = drop_triggers(connection, location, GUARD).and_then(|()| {
         let table = location.names.table(facts::TABLE);
         let kind = literal(Kind::Copied.name());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::fence::{is_gone, may_be_of_a_change};
 use super::{ChangeRecord, ChangeState, Part, Role, lock_part, read_part, unfence, write_part};
-use crate::driver::{Connection, Transaction};
+use crate::driver::{Connection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::Location;
@@ -251,7 +251,7 @@ pub(super) fn take_down(
     (shard, change): (&str, u64),
     attempt: u64,
 ) -> Result<()> {
-    connection.begin(Transaction::Write)?;
+    connection.begin(TransactionMode::Write)?;
     let down = lock_part(connection, location).and_then(|part| match part {
         Some(part)
             if part.change == change

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::follow::{PAUSE, Switching};
 use super::in_control::{Work, is_running, replace_lines};
 use super::{ChangeRecord, CopyRecord, lock_part};
-use crate::driver::{Connection, Expected, KEY_LEFT, KEYS_LEFT, Transaction};
+use crate::driver::{Connection, Expected, KEY_LEFT, KEYS_LEFT, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Location;
 use crate::transaction::commit::apply_decided_in;
@@ -185,7 +185,7 @@ impl Switching<'_> {
     pub(crate) fn end_key_move(&self) -> Result<bool> {
         let Some(moved) = KeyMoveRecord::of(&self.control.facts()?) else { return Ok(false) };
         let is_marked = self.at_shard(&moved.from, |connection, location| {
-            connection.begin(Transaction::Write)?;
+            connection.begin(TransactionMode::Write)?;
             let ended =
                 apply_decided_in(self.control, self.layout, location.database, connection).and_then(|_| {
                     lock_part(connection, location)?;
@@ -215,7 +215,7 @@ impl Switching<'_> {
     /// the transaction earlier.
     fn record_lines(&self, moved: &KeyMoveRecord) -> Result<()> {
         let is_there = self.at_shard(&moved.to, |connection, location| {
-            connection.begin(Transaction::Write)?;
+            connection.begin(TransactionMode::Write)?;
             connection.limit_lock_waits(LOCK_WAIT);
             let applied = apply_decided_in(self.control, self.layout, location.database, connection)
                 .and_then(|_| lock_part(connection, location))

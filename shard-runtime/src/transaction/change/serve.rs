@@ -2,7 +2,7 @@
 //! it, if the one that has decided has not. Uses `part` and the cluster's state.
 
 use super::{ChangeRecord, ChangeState, Part, Role, lock_part, read_part, write_part};
-use crate::driver::{Connection, Transaction};
+use crate::driver::{Connection, TransactionMode};
 use crate::error::{Error, Result};
 use crate::planner::Location;
 use crate::transaction::Cluster;
@@ -39,7 +39,7 @@ fn serve(connection: &dyn Connection, location: &Location, change: u64) -> Resul
     if read_part(connection, location)?.is_none_or(|part| part.role != Role::Incoming) {
         return Ok(());
     }
-    connection.begin(Transaction::Write)?;
+    connection.begin(TransactionMode::Write)?;
     let served = is_incoming(connection).and_then(|part| match part {
         Some(part) => write_part(connection, location, Some(Part { role: Role::Serving, ..part })),
         None => Ok(()),

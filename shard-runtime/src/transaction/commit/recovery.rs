@@ -4,7 +4,7 @@
 use std::sync::PoisonError;
 
 use super::search::Found;
-use crate::driver::{Connection, LeaseOwner, Transaction};
+use crate::driver::{Connection, LeaseOwner, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::sql::Dialect;
@@ -85,7 +85,7 @@ impl Cluster {
     /// killed process may be visible without being on disk; a further commit makes it durable.
     fn confirm(&self, database: usize) -> Result<i64> {
         self.on_connection(&LeaseOwner::default(), database, |connection| {
-            connection.begin(Transaction::Write)?;
+            connection.begin(TransactionMode::Write)?;
             let own = self.own_table(database)?;
             let confirmed = self.apply_decided(database, connection).and_then(|has_applied| {
                 if !has_applied {
@@ -150,7 +150,7 @@ impl Cluster {
 
     /// Commits a transaction that changes nothing but a database's version.
     pub(crate) fn commit_version_only(&self, database: usize, connection: &dyn Connection) -> Result<()> {
-        connection.begin(Transaction::Write)?;
+        connection.begin(TransactionMode::Write)?;
         let written = self
             .apply_decided(database, connection)
             .and_then(|_| commit::bump_version(connection, &self.own_table(database)?))

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::driver::{Connection, LeaseOwner, Transaction};
+use crate::driver::{Connection, LeaseOwner, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Namespace;
 use crate::schema::Shard;
@@ -416,7 +416,7 @@ impl Deciders<'_> {
                     return is_recorded_for_good();
                 }
                 let file = self.connection(decider, waits)?;
-                file.begin(Transaction::Write)?;
+                file.begin(TransactionMode::Write)?;
                 let recorded = is_recorded_for_good();
                 file.rollback()?;
                 recorded

@@ -62,7 +62,7 @@ impl Connection for Failing {
         self.connection.run(sql)
     }
 
-    fn begin(&self, transaction: Transaction) -> Result<()> {
+    fn begin(&self, transaction: TransactionMode) -> Result<()> {
         self.connection.begin(transaction)
     }
 

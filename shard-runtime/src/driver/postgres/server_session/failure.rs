@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::PostgresConnection;
 use crate::driver::postgres::errors::{ANOTHER_PROCESS, demoted};
 use crate::driver::postgres::settings::{GUARD, State};
-use crate::driver::{GUARDED, KEYS_LEFT, Transaction};
+use crate::driver::{GUARDED, KEYS_LEFT, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 
 impl PostgresConnection {
@@ -142,7 +142,7 @@ impl PostgresConnection {
     /// error.
     pub(super) fn broken_if_lost(&self, error: Error) -> Error {
         let only_reads =
-            matches!(self.state.get(), State::First(Transaction::Read) | State::Open(Transaction::Read, _));
+            matches!(self.state.get(), State::First(TransactionMode::Read) | State::Open(TransactionMode::Read, _));
         let error = match error.kind() {
             _ if self.is_demoted.swap(false, Ordering::Relaxed) => demoted(error),
             // In a transaction that only reads, the statement is wrong. The target of a copy refuses writes itself.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::super::{Committed, Searches, Unfinished};
 use crate::driver::{
     ActualColumn, ActualIndex, Connection, Cursor, Driver, Durability, Interrupter, Mode, Pool, Prepared,
-    Shape, SqliteSettings, Transaction,
+    StatementProperties, SqliteSettings, TransactionMode,
 };
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::sql::{Dialect, Namespace, Param};
@@ -134,7 +134,7 @@ impl Connection for FakeConnection {
         }
     }
 
-    fn begin(&self, _: Transaction) -> Result<()> {
+    fn begin(&self, _: TransactionMode) -> Result<()> {
         *self.in_transaction.lock().unwrap() = true;
         Ok(())
     }
@@ -210,8 +210,8 @@ struct FakeStatement<'c> {
 }
 
 impl Prepared for FakeStatement<'_> {
-    fn shape(&self) -> Shape {
-        Shape { parameters: 0, returns_rows: false, only_reads: false }
+    fn properties(&self) -> StatementProperties {
+        StatementProperties { parameters: 0, returns_rows: false, only_reads: false }
     }
 
     fn execute(&mut self, _: &[Param<'_>]) -> Result<u64> {

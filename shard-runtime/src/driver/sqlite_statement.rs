@@ -43,7 +43,7 @@ impl<'c> SqliteStatement<'c> {
     pub(super) fn bind(&mut self, params: &[Param<'_>]) -> Result<()> {
         for (position, param) in params.iter().enumerate() {
             match param {
-                Param::Value(value) => self.statement.raw_bind_parameter(position + 1, Bound(value)),
+                Param::Value(value) => self.statement.raw_bind_parameter(position + 1, BoundValue(value)),
                 Param::List(values) => {
                     let list: Vec<rusqlite::types::Value> = values.iter().map(owned).collect();
                     self.statement.raw_bind_parameter(position + 1, Rc::new(list))
@@ -78,7 +78,7 @@ impl Prepared for SqliteStatement<'_> {
 
     fn insert(&mut self, values: &[Value<'_>]) -> Result<i64> {
         for (position, value) in values.iter().enumerate() {
-            self.statement.raw_bind_parameter(position + 1, Bound(value)).map_err(from_sqlite)?;
+            self.statement.raw_bind_parameter(position + 1, BoundValue(value)).map_err(from_sqlite)?;
         }
         self.statement.raw_execute().map_err(from_sqlite)?;
         Ok(self.connection.last_insert_rowid())
@@ -130,9 +130,9 @@ impl RowSource for SqliteCursor<'_> {
 }
 
 /// A value as a parameter of SQLite, without a copy.
-struct Bound<'v>(&'v Value<'v>);
+struct BoundValue<'v>(&'v Value<'v>);
 
-impl ToSql for Bound<'_> {
+impl ToSql for BoundValue<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self.0 {
             Value::Null => ValueRef::Null,

@@ -10,10 +10,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::execute::{ReadOptions, StepState};
+use super::execute::{ReadOptions, PlanStepState};
 use crate::driver::{Connection, Cursor, Interrupter};
 use crate::error::{Error, ErrorKind, Result, ValueError};
-use crate::planner::Step;
+use crate::planner::PlanStep;
 use crate::planner::sql::{Namespace, Param};
 use crate::row::{LoadModel, LoadedModel, Row, RowSource, Stream};
 use crate::schema::{Shard, Table};
@@ -206,12 +206,12 @@ impl Transactions {
     /// caller. Returns `None` if no step was begun. All steps must be ready.
     pub(crate) fn fan_out(
         &mut self,
-        steps: &[&Step<'_>],
+        steps: &[&PlanStep<'_>],
         options: ReadOptions<'_>,
-        progress: &mut [StepState],
+        progress: &mut [PlanStepState],
     ) -> Option<FanOut> {
         let database =
-            |step: &Step<'_>| self.cluster.layout().location(step.shard).ok().map(|location| location.database);
+            |step: &PlanStep<'_>| self.cluster.layout().location(step.shard).ok().map(|location| location.database);
         let databases: Vec<Option<usize>> = steps.iter().map(|step| database(step)).collect();
         let is_alone =
             |database: &usize| databases.iter().flatten().filter(|other| *other == database).count() == 1;
@@ -250,7 +250,7 @@ impl Transactions {
     }
 
     /// Returns whether a statement is worth waking workers, by its time on one shard.
-    pub(crate) fn is_worth_waking(&self, step: &Step<'_>, options: ReadOptions<'_>) -> bool {
+    pub(crate) fn is_worth_waking(&self, step: &PlanStep<'_>, options: ReadOptions<'_>) -> bool {
         let Ok(location) = self.cluster.layout().location(step.shard) else { return false };
         let connection = self.databases.get(location.database).and_then(|link| link.connection());
         let time = self.cluster.workers().time_of(&step.statement.sql);
@@ -265,7 +265,7 @@ impl Transactions {
     /// Makes the job of a worker that runs a step, and the receiver of its rows. The job returns the time that it was busy.
     fn remote(
         &self,
-        step: &Step<'_>,
+        step: &PlanStep<'_>,
         options: ReadOptions<'_>,
         shard: Shard,
         watch: &Watch,
@@ -316,7 +316,7 @@ impl Transactions {
     }
 
     /// Records the time that a statement takes on one shard.
-    pub(crate) fn remember_time(&self, step: &Step<'_>, time: Duration, on_worker: bool) {
+    pub(crate) fn remember_time(&self, step: &PlanStep<'_>, time: Duration, on_worker: bool) {
         self.cluster.workers().remember(&step.statement.sql, time, on_worker);
     }
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use super::execute::{ReadOptions, StepState};
+use super::execute::{ReadOptions, PlanStepState};
 use super::fan_out::{Loading, Message, RemoteRows, send_rows};
 use crate::driver::{LeaseOwner, PooledConnection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Location;
-use crate::planner::Step;
+use crate::planner::PlanStep;
 use crate::planner::sql::{Namespace, Param};
 use crate::schema::Shard;
 use crate::schema::Table;
@@ -60,7 +60,7 @@ struct ThreadStatement {
 impl Transactions {
     /// Returns the deadline if threads of their own read these statements. They do if the caller accepts a partial result
     /// within a time and several databases are read, some of which are servers. A server may not respond at all.
-    pub(crate) fn reads_on_threads(&self, steps: &[&Step<'_>]) -> Option<Instant> {
+    pub(crate) fn reads_on_threads(&self, steps: &[&PlanStep<'_>]) -> Option<Instant> {
         let deadline = self.context.deadline.filter(|_| self.context.missing.is_some())?;
         let locations: Vec<_> =
             steps.iter().filter_map(|step| self.cluster.layout().location(step.shard).ok()).collect();
@@ -73,10 +73,10 @@ impl Transactions {
     /// started.
     pub(crate) fn read_on_threads(
         &mut self,
-        steps: &[&Step<'_>],
+        steps: &[&PlanStep<'_>],
         options: ReadOptions<'_>,
         deadline: Instant,
-        progress: &mut [StepState],
+        progress: &mut [PlanStepState],
         readers: &mut ReaderThreads,
     ) -> Result<()> {
         let cancellation = &readers.cancellation;

@@ -14,7 +14,7 @@ use crate::transaction::{Transactions, locate};
 use crate::value::Value;
 
 /// The rows of one shard's statement, counted.
-pub(crate) struct Rows<'s> {
+pub(crate) struct ShardRows<'s> {
     pub(crate) cursor: Box<dyn Cursor + 's>,
     pub(crate) tx: &'s Transactions,
     pub(crate) shard: &'s Shard,
@@ -26,7 +26,7 @@ pub(crate) struct Rows<'s> {
     respelled: Vec<(usize, Value<'static>)>,
 }
 
-impl Stream for Rows<'_> {
+impl Stream for ShardRows<'_> {
     fn advance(&mut self) -> Result<bool> {
         self.respelled.clear();
         match self.cursor.advance() {
@@ -44,14 +44,14 @@ impl Stream for Rows<'_> {
     }
 }
 
-impl<'s> Rows<'s> {
+impl<'s> ShardRows<'s> {
     pub(crate) fn new(
         tx: &'s Transactions,
         shard: &'s Shard,
         table: Option<&'static Table>,
         cursor: Box<dyn Cursor + 's>,
     ) -> Self {
-        Rows { cursor, tx, shard, table, read: 0, failed: None, respelled: Vec::new() }
+        ShardRows { cursor, tx, shard, table, read: 0, failed: None, respelled: Vec::new() }
     }
 
     /// Reads the current row's values in the columns that order the result.
@@ -82,7 +82,7 @@ impl<'s> Rows<'s> {
     }
 }
 
-impl RowSource for Rows<'_> {
+impl RowSource for ShardRows<'_> {
     fn value(&self, index: usize) -> Result<Value<'_>, crate::error::ValueError> {
         match self.respelled.iter().find(|(column, _)| *column == index) {
             Some((_, value)) => Ok(value.borrowed()),

@@ -29,13 +29,13 @@ pub struct Plan<'q> {
     pub(crate) target: &'q Target,
     /// The tables that are read: the table of the model, and those of related models.
     pub(crate) tables: Vec<&'static Table>,
-    pub(crate) steps: Vec<Step<'q>>,
+    pub(crate) steps: Vec<PlanStep<'q>>,
     /// The statement that locks the rows of a reference table on the first shard, if the rows are read on another shard.
     /// Every session locks them there.
-    pub(crate) on_first: Option<Step<'q>>,
+    pub(crate) on_first: Option<PlanStep<'q>>,
     /// The statements that lock rows on servers before they are read, one server after the other. A read for update has them
     /// if it does not itself lock the rows in the order of their ids.
-    pub(crate) locks: Vec<Step<'q>>,
+    pub(crate) locks: Vec<PlanStep<'q>>,
     /// The columns of the results, if not all of the table.
     pub(crate) columns: Option<Vec<usize>>,
     /// The order by which the results of several shards are merged.
@@ -56,7 +56,7 @@ pub struct Plan<'q> {
 }
 
 /// The statement of one shard.
-pub(crate) struct Step<'q> {
+pub(crate) struct PlanStep<'q> {
     pub(crate) shard: usize,
     pub(crate) statement: Statement<'q>,
 }
@@ -148,7 +148,7 @@ impl<'q> Plan<'q> {
         })
     }
 
-    fn new(target: &'q Target, tables: Vec<&'static Table>, steps: Vec<Step<'q>>) -> Self {
+    fn new(target: &'q Target, tables: Vec<&'static Table>, steps: Vec<PlanStep<'q>>) -> Self {
         Plan {
             target,
             tables,
@@ -357,11 +357,11 @@ fn steps<'q>(
     layout: &Layout,
     model: usize,
     render: impl Fn(usize, &SqlContext<'_>) -> Result<Statement<'q>>,
-) -> Result<Vec<Step<'q>>> {
+) -> Result<Vec<PlanStep<'q>>> {
     let lists = SplitLists::default();
     let step = |&shard: &usize| {
         let own = OwnValues { target, layout, shard, lists: &lists };
-        Ok(Step { shard, statement: render(shard, &layout.site(model, shard, &own)?)? })
+        Ok(PlanStep { shard, statement: render(shard, &layout.site(model, shard, &own)?)? })
     };
     shards.indexes().iter().map(step).collect()
 }
@@ -373,7 +373,7 @@ fn on_first<'q>(
     layout: &Layout,
     model: usize,
     render: impl Fn(usize, &SqlContext<'_>) -> Result<Statement<'q>>,
-) -> Result<Option<Step<'q>>> {
+) -> Result<Option<PlanStep<'q>>> {
     if !target.for_update || !target.table.is_reference() || shards.is_empty() || shards.contains(0) {
         return Ok(None);
     }
@@ -387,7 +387,7 @@ fn locks<'q>(
     layout: &Layout,
     model: usize,
     render: impl Fn(usize, &SqlContext<'_>) -> Result<Statement<'q>>,
-) -> Result<Vec<Step<'q>>> {
+) -> Result<Vec<PlanStep<'q>>> {
     let mut on_servers = Vec::new();
     for &shard in shards.indexes() {
         if layout.location(shard)?.dialect == Dialect::Postgres {

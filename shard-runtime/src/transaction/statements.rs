@@ -4,7 +4,7 @@ use super::Transactions;
 use super::commit::Redo;
 use crate::driver::{Connection, Prepared};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Step;
+use crate::planner::PlanStep;
 use crate::planner::sql::Param;
 use crate::schema::{Shard, Table};
 use crate::tasks::Watch;
@@ -45,7 +45,7 @@ impl Transactions {
         Ok((shard, connection))
     }
 
-    pub(crate) fn watch(&self, step: &Step<'_>, shard: &Shard, table: Option<&Table>) -> Watch {
+    pub(crate) fn watch(&self, step: &PlanStep<'_>, shard: &Shard, table: Option<&Table>) -> Watch {
         self.cluster.watch(shard, table.map(|table| table.name), &step.statement.sql)
     }
 

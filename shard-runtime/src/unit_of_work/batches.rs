@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::entries::about_entry;
-use super::foreign_keys::{Refused, RefusedChange};
+use super::foreign_keys::{RefusedWrite, RefusedChange};
 use super::pending::Batch;
 use crate::driver::Prepared;
 use crate::error::{Error, ErrorKind, Result};
@@ -251,7 +251,7 @@ fn about_row(
         RowChange::Delete { .. } => RefusedChange::Removed(id.as_ref().map(Value::borrowed)),
         RowChange::Insert | RowChange::Update { .. } => RefusedChange::row(values),
     };
-    let error = Refused { layout, shard, table, change }.explain(error, run);
+    let error = RefusedWrite { layout, shard, table, change }.explain(error, run);
     let error = match batch.change {
         RowChange::Insert => about_entry(layout, batch.model, error, values),
         RowChange::Update { .. } | RowChange::Delete { .. } => error,

@@ -13,7 +13,7 @@ use crate::schema::Table;
 use crate::value::Value;
 
 /// A change that a database has refused.
-pub(crate) struct Refused<'r> {
+pub(crate) struct RefusedWrite<'r> {
     pub(crate) layout: &'r Layout,
     pub(crate) shard: usize,
     pub(crate) table: &'static Table,
@@ -35,7 +35,7 @@ impl<'r> RefusedChange<'r> {
 }
 
 impl UnitOfWork {
-    /// Explains the error of a statement on a shard; see [`Refused::explain`].
+    /// Explains the error of a statement on a shard; see [`RefusedWrite::explain`].
     pub(super) fn explain_refusal(
         &self,
         error: Error,
@@ -43,14 +43,14 @@ impl UnitOfWork {
         table: &'static Table,
         change: RefusedChange<'_>,
     ) -> Error {
-        let refused = Refused { layout: self.tx.cluster.layout(), shard, table, change };
+        let refused = RefusedWrite { layout: self.tx.cluster.layout(), shard, table, change };
         refused.explain(error, &mut |sql, send| {
             self.tx.on(shard, table, sql, |statement| send(statement).map(|rows| (rows, rows)))
         })
     }
 }
 
-impl Refused<'_> {
+impl RefusedWrite<'_> {
     /// Adds detail to the error of a foreign key: the column and the missing row, or the table that still refers to a
     /// row. Returns other errors unchanged.
     pub(crate) fn explain(&self, error: Error, run: &mut Run<'_>) -> Error {

@@ -20,7 +20,7 @@ use crate::value::{Field, Value};
 const BATCH_LIMITS: (usize, usize) = (16_384, 8 << 20);
 
 /// A row that will be added, and its shard.
-pub(crate) struct Placed<T: Sharded> {
+pub(crate) struct PlacedRow<T: Sharded> {
     pub(crate) row: Stored<T>,
     pub(crate) model: usize,
     /// The size of its values in bytes.
@@ -29,7 +29,7 @@ pub(crate) struct Placed<T: Sharded> {
 
 impl UnitOfWork {
     pub(crate) fn add<N: Insert>(&mut self, new: N) -> Result<Stored<N::Model>> {
-        let Placed { mut row, model, bytes } = self.place(new)?;
+        let PlacedRow { mut row, model, bytes } = self.place(new)?;
         if N::Model::TABLE.id_kind == IdKind::Auto {
             let added = std::slice::from_mut(&mut row);
             in_verb_span(self, "add", Some(N::Model::TABLE), |session| {
@@ -136,7 +136,7 @@ impl UnitOfWork {
         let mut all = 0;
         while sizes.len() < BATCH_LIMITS.0 && all < BATCH_LIMITS.1 {
             let Some(new) = rows.next() else { return Ok(true) };
-            let Placed { row, bytes, .. } = self.place(new)?;
+            let PlacedRow { row, bytes, .. } = self.place(new)?;
             added.push(row);
             sizes.push(bytes);
             all += bytes;

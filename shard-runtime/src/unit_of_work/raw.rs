@@ -7,7 +7,7 @@ use crate::executor::ReadOptions;
 use crate::executor::VisitRow;
 use crate::planner::Layout;
 use crate::planner::LimitOffset;
-use crate::planner::Step;
+use crate::planner::PlanStep;
 use crate::planner::raw_sql;
 use crate::planner::sql::Statement;
 use crate::query::SqlCore;
@@ -97,7 +97,7 @@ impl UnitOfWork {
     }
 
     /// Checks that a statement may be used in this way, on a shard with a transaction.
-    fn check_sql(&self, step: &Step<'_>, wanted: Use) -> Result<()> {
+    fn check_sql(&self, step: &PlanStep<'_>, wanted: Use) -> Result<()> {
         if let Some(shard) = self.tx.cluster.layout().shards().by_index(step.shard) {
             self.tx.connection_of(shard)?.restore_settings_at_end();
         }
@@ -108,11 +108,11 @@ impl UnitOfWork {
 }
 
 /// Returns the SQL for each shard.
-fn steps<'c>(core: &'c SqlCore, shards: &ShardSet, layout: &Layout) -> Result<Vec<Step<'c>>> {
+fn steps<'c>(core: &'c SqlCore, shards: &ShardSet, layout: &Layout) -> Result<Vec<PlanStep<'c>>> {
     let params = core.params()?;
-    let step = |&shard: &usize| -> Result<Step<'c>> {
+    let step = |&shard: &usize| -> Result<PlanStep<'c>> {
         let sql = core.text_on(shard, layout)?;
-        Ok(Step { shard, statement: Statement { sql, params: params.clone() } })
+        Ok(PlanStep { shard, statement: Statement { sql, params: params.clone() } })
     };
     shards.indexes().iter().map(step).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::copied::{Copied, copied_columns, column_index};
 use super::entries::{Changes, id_value};
-use super::version::Version;
+use super::version::RowVersion;
 use super::{UnitOfWork, version};
 use crate::driver::ActualColumn;
 use crate::error::{Error, ErrorKind, Result};
@@ -104,7 +104,7 @@ impl UnitOfWork {
                 }
                 if from != to || version.is_some() {
                     let stored = session.locked_values(table, from, &id_value(&**row)?)?;
-                    let has_changed = |version: &Version| {
+                    let has_changed = |version: &RowVersion| {
                         stored.get(version.column) != Some(&Value::Integer(version.number))
                     };
                     if stored.is_empty() || version.as_ref().is_some_and(has_changed) {

@@ -17,7 +17,7 @@ use crate::value::IdKey;
 use crate::value::{Field, Value};
 
 /// The stored version of a row.
-pub(crate) struct Version {
+pub(crate) struct RowVersion {
     pub(crate) column: usize,
     pub(crate) number: i64,
     holds: Holds,
@@ -25,14 +25,14 @@ pub(crate) struct Version {
 }
 
 /// Returns the version of a row, if its model has one.
-pub(crate) fn of<T: Sharded>(row: &T) -> Result<Option<Version>> {
+pub(crate) fn of<T: Sharded>(row: &T) -> Result<Option<RowVersion>> {
     let Some((column, holds)) = T::VERSION else { return Ok(None) };
     let table = T::TABLE;
     let number = i64::from_value(row.value(table, column)?).map_err(|error| table.error_at(column, error))?;
-    Ok(Some(Version { column, number, holds, table }))
+    Ok(Some(RowVersion { column, number, holds, table }))
 }
 
-impl Version {
+impl RowVersion {
     /// Returns the version of the row after a change.
     pub(crate) fn next(&self) -> Result<i64> {
         let greatest = match self.holds {
@@ -75,7 +75,7 @@ impl UnitOfWork {
         &self,
         shard: usize,
         row: &Stored<T>,
-        version: Option<&Version>,
+        version: Option<&RowVersion>,
     ) -> Error {
         let Some(version) = version else { return gone::<T>(row.id(), row.shard()) };
         match self.stored_version(shard, row) {

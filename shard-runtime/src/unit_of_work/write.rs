@@ -12,7 +12,7 @@ use super::reference::affected;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql;
 use crate::planner::sql::{Param, TableSql};
-use crate::planner::{Layout, Plan, Step};
+use crate::planner::{Layout, Plan, PlanStep};
 use crate::query::{Assigned, BulkWrite, Collect, Returned, WriteCore, WriteRequest};
 use crate::row::Row;
 use crate::schema::Table;
@@ -68,7 +68,7 @@ impl UnitOfWork {
                 let is_wanted = returns == Returned::Rows && (position == 0 || !table.is_reference());
                 let written = match (is_wanted, &mut entries) {
                     (false, None) => {
-                        let Step { shard, statement } = step;
+                        let PlanStep { shard, statement } = step;
                         session.tx.execute_on(*shard, table, &statement.sql, &statement.params)
                     }
                     (_, entries) => {
@@ -176,7 +176,7 @@ impl UnitOfWork {
     /// Writes the rows of a step, and reads these columns of the written rows.
     fn execute_and_read(
         &mut self,
-        step: &Step<'_>,
+        step: &PlanStep<'_>,
         table: &'static Table,
         columns: &[usize],
         read: &mut dyn FnMut(&Row<'_>) -> Result<()>,

@@ -1,12 +1,12 @@
 //! Conditions: the `WHERE` clause of a predicate, and of a page.
 
-use super::{After, Dialect, Param, Writer};
+use super::{After, Dialect, Param, SqlWriter};
 use crate::error::{Error, Result};
 use crate::planner::route::too_deep;
 use crate::query::{Node, Predicate, WholeKey};
 use crate::value::{ColumnType, Value};
 
-impl<'q> Writer<'_, 'q> {
+impl<'q> SqlWriter<'_, 'q> {
     /// Writes the condition of a page.
     pub(super) fn conditions(
         &mut self,

@@ -7,7 +7,7 @@ use super::Outcome;
 use super::change::bar_of;
 use super::commands::value;
 use super::output::Answer;
-use super::progress::Lines;
+use super::progress::ProgressLines;
 use crate::cluster::{Builder, Cluster, Pace};
 use crate::error::Result;
 use crate::query::Models;
@@ -20,7 +20,7 @@ pub(super) fn run<M: Models>(
     let source = builder.clone().open::<M>()?;
     // It also opens the target of an interrupted copy.
     let target = Cluster::builder().config_file(file)?.create::<M>()?;
-    let mut lines = Lines::new(progress);
+    let mut lines = ProgressLines::new(progress);
     let report = source
         .copy_to(&target)
         .pace(pace)

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Outcome;
 use super::commands::value;
 use super::output::Answer;
-use super::progress::{Lines, bar, beside};
+use super::progress::{ProgressLines, bar, beside};
 use crate::cluster::{
     Builder, Change, ChangePlan, ChangeProgress, ChangeReport, ChangeStatus, Cluster, MovedKey, Pace, Switch,
 };
@@ -148,7 +148,7 @@ fn proceed(mut change: Change, pace: Pace, switch: Option<Switch>, progress: Pro
     let number = before.number;
     let (mut copied, mut report) = (0, None);
     if !["decided", "served"].contains(&before.state) {
-        let mut lines = Lines::new(&mut *progress);
+        let mut lines = ProgressLines::new(&mut *progress);
         change.copy(pace, |state| {
             copied = state.rows;
             lines.write(|| format!("change {number}: {}{state}", bar_of(state)));

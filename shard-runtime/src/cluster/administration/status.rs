@@ -245,7 +245,7 @@ impl Cluster {
                 let read = self.read_shard(shard, connection, shards.len() == 1);
                 read.map_err(|error| error.on_shard(shard.name()))
             };
-            let read: Result<Vec<Read>> = shards.iter().map(read).collect();
+            let read: Result<Vec<ShardContents>> = shards.iter().map(read).collect();
             connection.rollback()?;
             let read = read?;
             // Outside of a transaction: on a server a missing table would abort it.
@@ -256,7 +256,7 @@ impl Cluster {
             let migrated: Vec<Migrated> = migrated.collect::<Result<_>>()?;
             Ok((read, migrated, self.pending_on(database, connection)?))
         });
-        let status = |shard: &Shard, (tables, bytes): Read, error: Option<Error>| {
+        let status = |shard: &Shard, (tables, bytes): ShardContents, error: Option<Error>| {
             let spread = tables.iter().filter(|(is_spread, _)| *is_spread).map(|(_, table)| table.rows);
             let status = ShardStatus {
                 shard: shard.name().to_owned(),
@@ -277,7 +277,7 @@ impl Cluster {
             Err(error) => {
                 let each = |shard: &&Shard| {
                     let error = error.copied().on_shard(shard.name());
-                    status(shard, Read::default(), Some(error))
+                    status(shard, ShardContents::default(), Some(error))
                 };
                 let left_out = shards.iter().filter_map(|shard| {
                     let why = self.left_out(shard)?;
@@ -312,7 +312,7 @@ impl Cluster {
     }
 
     /// Returns the rows of each table, whether they are spread over the shards, and the bytes on disk.
-    fn read_shard(&self, shard: &Shard, connection: &dyn Connection, is_alone: bool) -> Result<Read> {
+    fn read_shard(&self, shard: &Shard, connection: &dyn Connection, is_alone: bool) -> Result<ShardContents> {
         let layout = self.layout();
         let location = layout.location(shard.index())?;
         let is_entries = |table: &Table| layout.lookups().iter().any(|lookup| lookup.entries.is(table));
@@ -390,7 +390,7 @@ pub(super) fn described(at: &str, names: &Namespace) -> String {
 }
 
 /// The rows of each table, whether they are spread over the shards, and the bytes on disk.
-type Read = (Vec<(bool, TableRows)>, Option<u64>);
+type ShardContents = (Vec<(bool, TableRows)>, Option<u64>);
 
 /// The migrations of a shard, with its index.
 type Migrated = (usize, ShardMigrations);

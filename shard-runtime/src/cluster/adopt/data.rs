@@ -11,7 +11,7 @@ use crate::schema::{ColumnDef, KeyColumns, Shard, Table};
 use crate::value::{ColumnType, Value};
 
 /// The table whose rows are read.
-pub(super) struct Rows<'r> {
+pub(super) struct TableReader<'r> {
     pub(super) connection: &'r dyn Connection,
     pub(super) location: &'r Location,
     pub(super) layout: &'r Layout,
@@ -41,16 +41,16 @@ impl Found {
 }
 
 /// The result of reading the rows.
-pub(super) struct Read {
+pub(super) struct RowsRead {
     pub(super) rows: u64,
     /// The highest id, if ids are integers.
     pub(super) highest: Option<i64>,
     pub(super) findings: Vec<AdoptionFinding>,
 }
 
-impl Rows<'_> {
-    pub(super) fn read(&self, compared: &Compared) -> Result<Read> {
-        let mut read = Read { rows: 0, highest: None, findings: Vec::new() };
+impl TableReader<'_> {
+    pub(super) fn read(&self, compared: &Compared) -> Result<RowsRead> {
+        let mut read = RowsRead { rows: 0, highest: None, findings: Vec::new() };
         let table = self.table;
         let exists = |column: &ColumnDef| {
             compared.actual.iter().any(|actual| actual.name.eq_ignore_ascii_case(column.name))
@@ -171,7 +171,7 @@ impl Rows<'_> {
     }
 
     /// Finds rows that refer to rows that do not exist.
-    fn orphans(&self, exists: &dyn Fn(&ColumnDef) -> bool, read: &mut Read) -> Result<()> {
+    fn orphans(&self, exists: &dyn Fn(&ColumnDef) -> bool, read: &mut RowsRead) -> Result<()> {
         let table = self.table;
         let parent = table.parent.map(|parent| (parent.column, parent.table));
         let references = table.references.iter().map(|reference| (reference.column, reference.table));
@@ -214,7 +214,7 @@ impl Rows<'_> {
     }
 
     /// Finds values that several rows share although the model declares them to be unique.
-    fn shared_values(&self, exists: &dyn Fn(&ColumnDef) -> bool, read: &mut Read) -> Result<()> {
+    fn shared_values(&self, exists: &dyn Fn(&ColumnDef) -> bool, read: &mut RowsRead) -> Result<()> {
         let table = self.table;
         let lookups = self.layout.lookups_of(table).map(|lookup| (vec![lookup.column], "`#[lookup]`"));
         let indexes = table.indexes.iter().filter(|index| index.unique);

@@ -2,7 +2,7 @@
 
 use super::actual;
 use super::columns::{self, Compared};
-use super::data::Rows;
+use super::data::TableReader;
 use super::report::{AdoptionFinding, AdoptionReport};
 use crate::cluster::administration::TableRows;
 use crate::cluster::arrange::{Arranged, Registered};
@@ -144,8 +144,8 @@ fn compare_all(
         compared.push((table, columns::compare(connection, location, table, report)?));
     }
     for (table, compared) in compared {
-        let rows = Rows { connection, location, layout, shard, table };
-        let read = rows.read(&compared).map_err(|error| error.in_table(table.name))?;
+        let reader = TableReader { connection, location, layout, shard, table };
+        let read = reader.read(&compared).map_err(|error| error.in_table(table.name))?;
         // The values come first: a column with NULLs cannot become NOT NULL.
         report.differences.extend(read.findings);
         report.differences.extend(compared.differences);

@@ -12,7 +12,7 @@ use super::links::{Endpoint, Links, Wait};
 use super::rows::Tables;
 use super::stored::StoredCopy;
 use super::target;
-use super::writer::Writer;
+use super::writer::TargetWriter;
 use crate::cluster::migrate::backfill;
 use crate::driver::Connection;
 use crate::error::Result;
@@ -193,9 +193,9 @@ impl Copier<'_> {
     }
 
     /// Returns a writer of a table's rows to the targets.
-    fn writer(&self, source: usize, table: &'static Table) -> Result<Writer<'_>> {
+    fn writer(&self, source: usize, table: &'static Table) -> Result<TargetWriter<'_>> {
         let connections = self.writers()?;
-        Writer::new(self.tables, self.targets.iter().copied().zip(connections), source, table)
+        TargetWriter::new(self.tables, self.targets.iter().copied().zip(connections), source, table)
     }
 
     /// Copies all rows that have changed on a source. Returns the entries that were handled.

@@ -21,7 +21,7 @@ use crate::cluster::migrate::MigrationLock;
 use crate::driver::{FENCED_STATE, KEY_LEFT};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::route;
-use crate::planner::sql::{LEFT_TRIGGER, Refused};
+use crate::planner::sql::{LEFT_TRIGGER, RefusedKeys};
 use crate::query::{Pin, Sharded};
 use crate::schema::{DecidesShard, Shard, ShardRole, Table, key_literal};
 use crate::transaction::Cluster;
@@ -290,10 +290,10 @@ fn refuse_rows(cluster: &Cluster, moved: &KeyToMove<'_>) -> Result<()> {
     let connection = links.at(endpoint)?;
     let group = format!("{}{SEPARATOR}", moved.record.group);
     let message = format!("{KEY_LEFT}; open the cluster again");
-    let refused = |table| Refused { table, group: &group, message: &message, code: FENCED_STATE };
+    let refused = |table| RefusedKeys { table, group: &group, message: &message, code: FENCED_STATE };
     let known = triggers(connection, endpoint.location, LEFT_TRIGGER)?;
-    let is_new = |refused: &Refused<'_>| !known.iter().any(|known| known.contains(&refused.trigger()));
-    let new: Vec<Refused<'_>> = moved.roots.iter().map(|table| refused(table)).filter(is_new).collect();
+    let is_new = |refused: &RefusedKeys<'_>| !known.iter().any(|known| known.contains(&refused.trigger()));
+    let new: Vec<RefusedKeys<'_>> = moved.roots.iter().map(|table| refused(table)).filter(is_new).collect();
     if new.is_empty() {
         return Ok(());
     }

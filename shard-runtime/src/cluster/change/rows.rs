@@ -35,7 +35,7 @@ pub(in crate::cluster) struct Tables<'c> {
 }
 
 /// Rows of one table: the columns, then those of the root's key.
-pub(in crate::cluster) struct Rows {
+pub(in crate::cluster) struct CopiedRows {
     rows: Vec<Vec<Value<'static>>>,
     id_at: usize,
 }
@@ -43,12 +43,12 @@ pub(in crate::cluster) struct Rows {
 /// A function that visits a row and its id. The row is its columns, then those of the root's key.
 type Visit<'v> = dyn FnMut(&[Value<'_>], &Value<'_>) -> Result<()> + 'v;
 
-impl Rows {
+impl CopiedRows {
     /// Reads copies of rows.
     fn copies(shape: &TableShape, connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<Self> {
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query(params)?;
-        let mut found = Rows { rows: Vec::new(), id_at: shape.id_at };
+        let mut found = CopiedRows { rows: Vec::new(), id_at: shape.id_at };
         while rows.advance()? {
             let row = shape.columns.iter().enumerate();
             let row = row.map(|(at, column)| Ok(column.carried(rows.value(at))?.into_owned()));
@@ -265,8 +265,8 @@ impl<'c> Tables<'c> {
         source: usize,
         table: &'static Table,
         after: (Option<&Value<'_>>, u32),
-    ) -> Result<Rows> {
-        let mut found = Rows { rows: Vec::new(), id_at: self.shape(source, table)?.id_at };
+    ) -> Result<CopiedRows> {
+        let mut found = CopiedRows { rows: Vec::new(), id_at: self.shape(source, table)?.id_at };
         self.visit_after(reader, source, table, after, &mut |row, _| found.add(row))?;
         Ok(found)
     }
@@ -278,8 +278,8 @@ impl<'c> Tables<'c> {
         source: usize,
         table: &'static Table,
         ids: &[Value<'static>],
-    ) -> Result<Rows> {
-        let mut found = Rows { rows: Vec::new(), id_at: self.shape(source, table)?.id_at };
+    ) -> Result<CopiedRows> {
+        let mut found = CopiedRows { rows: Vec::new(), id_at: self.shape(source, table)?.id_at };
         self.visit_listed(reader, source, table, ids, &mut |row, _| found.add(row))?;
         Ok(found)
     }
@@ -352,14 +352,14 @@ impl<'c> Tables<'c> {
         (source, target): (usize, usize),
         table: &'static Table,
         (after, to): (Option<&Value<'_>>, Option<&Value<'_>>),
-    ) -> Result<Rows> {
+    ) -> Result<CopiedRows> {
         let Some(endpoint) = self.targets.get(target) else { return Err(self.unknown()) };
         let shape = self.shape(source, table)?;
         let columns: Vec<String> = shape.columns.iter().map(|column| quoted(column.name())).collect();
         let (condition, params) = between(&shape.id, endpoint.location.dialect, after, to);
         let from = endpoint.location.names.table(table.name);
         let sql = format!("SELECT {} FROM {from}{condition} ORDER BY {}", columns.join(", "), shape.id);
-        Rows::copies(shape, connection, &sql, &params)
+        CopiedRows::copies(shape, connection, &sql, &params)
     }
 
     /// Reads the rows of a table on a target that have these ids, with the columns that a source has.
@@ -369,13 +369,13 @@ impl<'c> Tables<'c> {
         (source, target): (usize, usize),
         table: &'static Table,
         ids: &[Value<'static>],
-    ) -> Result<Rows> {
+    ) -> Result<CopiedRows> {
         let Some(endpoint) = self.targets.get(target) else { return Err(self.unknown()) };
         let shape = self.shape(source, table)?;
         let columns: Vec<String> = shape.columns.iter().map(|column| quoted(column.name())).collect();
         let (from, is_in) = (endpoint.location.names.table(table.name), endpoint.location.dialect.is_in(1));
         let sql = format!("SELECT {} FROM {from} WHERE {}{is_in}", columns.join(", "), shape.id);
-        Rows::copies(shape, connection, &sql, &[list(ids)])
+        CopiedRows::copies(shape, connection, &sql, &[list(ids)])
     }
 
     /// Returns whether a row and its copy have the same values.

@@ -152,7 +152,7 @@ impl Copier<'_> {
             return Ok(StoredCopy::Copied(None));
         };
         let Some(mut rows) = reader.copy_out(&sql)? else { return Ok(StoredCopy::Refused) };
-        let mut writers = Writers { copier: self, table, shape, open: Vec::new(), rows: 0 };
+        let mut writers = CopyWriters { copier: self, table, shape, open: Vec::new(), rows: 0 };
         match self.receivers(table) {
             [_] => {
                 while let Some(bytes) = rows.next()? {
@@ -189,7 +189,7 @@ impl Copier<'_> {
 }
 
 /// The open `COPY` statements into targets, at most one on each connection.
-struct Writers<'w> {
+struct CopyWriters<'w> {
     copier: &'w Copier<'w>,
     table: &'static Table,
     shape: &'w TableShape,
@@ -197,7 +197,7 @@ struct Writers<'w> {
     rows: u64,
 }
 
-impl<'w> Writers<'w> {
+impl<'w> CopyWriters<'w> {
     /// Returns the statement of a target; `None` if its connection supports none. It ends that of another target on the same
     /// connection.
     fn of(&mut self, target: usize) -> Result<Option<&mut (dyn StoredRowsWriter + 'w)>> {

@@ -209,7 +209,7 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         change: "control records that a copy is complete before its last rows are on disk",
-        from: "        copier.write(Wait::Durable, || Ok(()))?;\n",
+        from: "        copier.write(LockWait::Durable, || Ok(()))?;\n",
         to: "",
         attack: ("copying", "power_loss_at_any_moment_of_a_copy_of_one_table"),
     },
@@ -247,7 +247,7 @@ const MUTATIONS: [Mutation; 47] = [
         change: "a change does not copy the last changed rows behind the fence",
         from: "let entries = copier.catch_up(source, wait)?;\n                    if",
         to: "let entries = if wait_is(wait) { Vec::new() } else { copier.catch_up(source, wait)? };\n                    \
-             fn wait_is(wait: Wait) -> bool { matches!(wait, Wait::Until(_)) }\n                    if",
+             fn wait_is(wait: Wait) -> bool { matches!(wait, LockWait::Until(_)) }\n                    if",
         attack: ("changes", "r50_a_writer_that_is_open"),
     },
     Mutation {
@@ -270,8 +270,8 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         change: "a change is decided before its fence",
-        from: "            let wait = Wait::Until(Instant::now() + budget);\n            for source",
-        to: "            let wait = Wait::Until(Instant::now() + budget);\n            \
+        from: "            let wait = LockWait::Until(Instant::now() + budget);\n            for source",
+        to: "            let wait = LockWait::Until(Instant::now() + budget);\n            \
              let early = self.cluster.0.recorded.new_groups(&self.cluster.0.layout);\n            \
              self.cluster.0.control.decide_change(&self.record, &early)?;\n            for source",
         attack: ("changes", "r50_a_switch_is_tried_again"),

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Outcome;
 use super::change::bar_of;
 use super::commands::value;
-use super::output::Answer;
+use super::output::CommandAnswer;
 use super::progress::ProgressLines;
 use crate::cluster::{Builder, Cluster, Pace};
 use crate::error::Result;
@@ -16,7 +16,7 @@ pub(super) fn run<M: Models>(
     builder: &Builder,
     (file, pace): (&Path, Pace),
     progress: &mut (dyn Write + Send),
-) -> Result<Answer> {
+) -> Result<CommandAnswer> {
     let source = builder.clone().open::<M>()?;
     // It also opens the target of an interrupted copy.
     let target = Cluster::builder().config_file(file)?.create::<M>()?;
@@ -28,5 +28,5 @@ pub(super) fn run<M: Models>(
     let mut json = value(&report);
     json["to"] = file.to_string_lossy().into();
     let text = format!("{report}\nthe cluster of {} is complete\n", file.display());
-    Ok(Answer { outcome: Outcome::Fine, text, json })
+    Ok(CommandAnswer { outcome: Outcome::Fine, text, json })
 }

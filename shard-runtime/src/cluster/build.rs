@@ -236,13 +236,13 @@ impl Builder {
     /// Reads the configuration; no database is accessed. A model may name a shard that is not configured: a change may have
     /// retired it.
     #[cfg(feature = "admin")]
-    pub(super) fn described<M: Models>(&self) -> Result<Described> {
+    pub(super) fn described<M: Models>(&self) -> Result<DescribedCluster> {
         let folder = absolute(&self.folder)?;
         let (declared, control_source, control_names) =
             self.read_configuration(&Registered::of::<M>(), &folder)?;
         let Arranged { layout, sources, .. } = declared;
         let databases = self.databases(&sources);
-        Ok(Described { layout, sources, databases, control_source, control_names })
+        Ok(DescribedCluster { layout, sources, databases, control_source, control_names })
     }
 
     /// Returns the shards as they are configured, and the control database.
@@ -346,7 +346,7 @@ fn retired_among(mut retired: Vec<Retired>, databases: &[Database]) -> Vec<Retir
 
 /// A cluster as its configuration describes it.
 #[cfg(feature = "admin")]
-pub(super) struct Described {
+pub(super) struct DescribedCluster {
     pub(super) layout: Layout,
     pub(super) sources: Vec<Source>,
     pub(super) databases: Vec<Database>,

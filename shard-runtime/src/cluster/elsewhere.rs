@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::opening;
-use super::schema::{self, Compared};
+use super::schema::{self, ComparedPart};
 use crate::driver::{Connection, Driver, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Namespace;
@@ -75,7 +75,7 @@ pub(super) fn refuse_orphans(
             }
             // If `create` fails later, no control database may remain.
             let location = layout.location(shard.index())?;
-            let compared = schema::differences(&*connection, location, layout, shard, Compared::Existing);
+            let compared = schema::differences(&*connection, location, layout, shard, ComparedPart::Existing);
             differences.append(&mut compared.map_err(|error| error.on_shard(shard.name()))?);
             let tables: Vec<&str> = layout.tables().map(|table| table.name).collect();
             if let Err(error) = opening::refuse_rows(&*connection, &location.names, &tables) {

@@ -133,7 +133,7 @@ const RENAMED: &str = "if a field was renamed or removed, add a step with `renam
 
 /// The part of a shard's schema that is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compared {
+pub(super) enum ComparedPart {
     /// The columns of the tables that exist.
     Existing,
     /// All tables, with their indexes.
@@ -146,7 +146,7 @@ pub(super) fn differences(
     location: &Location,
     layout: &Layout,
     shard: &Shard,
-    compared: Compared,
+    compared: ComparedPart,
 ) -> Result<Vec<Difference>> {
     let mut found = Vec::new();
     // Read once, and only if a table differs.
@@ -154,8 +154,8 @@ pub(super) fn differences(
     let tables: Vec<&Table> = layout.tables().collect();
     let columns = connection.columns_of(&location.names, &names_of(&tables))?;
     let indexes = match compared {
-        Compared::All => connection.indexes_of(&location.names, &names_of(&tables))?,
-        Compared::Existing => Vec::new(),
+        ComparedPart::All => connection.indexes_of(&location.names, &names_of(&tables))?,
+        ComparedPart::Existing => Vec::new(),
     };
     for (number, (table, actual)) in tables.into_iter().zip(columns).enumerate() {
         let difference = |column, message, remedy, change| Difference {
@@ -167,7 +167,7 @@ pub(super) fn differences(
             change,
         };
         if actual.is_empty() {
-            if compared == Compared::All {
+            if compared == ComparedPart::All {
                 let remedy = "run `create` or `migrate` if the model is new, or restore the shard if it held the table";
                 found.push(difference(None, "no such table".to_owned(), remedy.to_owned(), SchemaChange::Other));
             }

@@ -1,7 +1,7 @@
 //! Finds rows on the wrong shard, and lookup entries that do not agree with the rows.
 
 use crate::error::Result;
-use crate::schema::Placed;
+use crate::schema::PlacedLookup;
 use crate::session::Session;
 use crate::transaction::Cluster;
 use crate::unit_of_work::{LookupProblem, VerifyReport, problems_of};
@@ -99,7 +99,7 @@ impl Cluster {
     /// Compares a lookup with its rows.
     pub(super) fn verify_lookup(
         &self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         repairs: bool,
         take: &mut dyn FnMut(LookupProblem),
     ) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Namespace, ShardFilter, SqlContext, TableSql};
 use crate::schema::DeclaredDefault;
 use crate::schema::Table;
-use crate::schema::{LookupDef, Placed};
+use crate::schema::{LookupDef, PlacedLookup};
 use crate::schema::{Shard, Shards};
 
 /// The shards, the models, and their constant SQL.
@@ -20,7 +20,7 @@ pub struct Layout {
     by_database: Vec<Vec<usize>>,
     models: Vec<Model>,
     references: Vec<usize>,
-    lookups: Vec<Placed>,
+    lookups: Vec<PlacedLookup>,
 }
 
 impl fmt::Debug for Layout {
@@ -106,7 +106,7 @@ impl Layout {
         let references = models.iter().enumerate().filter(is_reference).map(|(index, _)| index).collect();
         let lookups = lookups.into_iter().filter_map(|(table, LookupDef { column, entries })| {
             let model = models.iter().position(|model| model.table.is(entries))?;
-            Some(Placed { table, column, entries, model })
+            Some(PlacedLookup { table, column, entries, model })
         });
         let lookups = lookups.collect();
         let mut by_database: Vec<Vec<usize>> = Vec::new();
@@ -188,12 +188,12 @@ impl Layout {
     }
 
     /// Returns the lookups of all models.
-    pub(crate) fn lookups(&self) -> &[Placed] {
+    pub(crate) fn lookups(&self) -> &[PlacedLookup] {
         &self.lookups
     }
 
     /// Returns the lookups of one model.
-    pub(crate) fn lookups_of(&self, table: &'static Table) -> impl Iterator<Item = &Placed> {
+    pub(crate) fn lookups_of(&self, table: &'static Table) -> impl Iterator<Item = &PlacedLookup> {
         self.lookups.iter().filter(move |lookup| lookup.table.is(table))
     }
 

@@ -38,7 +38,7 @@ impl<P: Sharded> Shared<P> {
         match self.rows.entry((shard, id)) {
             Entry::Occupied(known) => Ok(known.get().clone()),
             Entry::Vacant(new) => {
-                let source = After { source: row.source, columns: first };
+                let source = ColumnsFrom { source: row.source, columns: first };
                 let columns = Row { source: &source, shard: row.shard, table: P::TABLE, columns: None };
                 Ok(new.insert(Stored::new(Arc::new(P::load(&columns)?), row.shard.clone())).clone())
             }
@@ -47,12 +47,12 @@ impl<P: Sharded> Shared<P> {
 }
 
 /// The columns of a row from an index on.
-struct After<'r> {
+struct ColumnsFrom<'r> {
     source: &'r dyn RowSource,
     columns: usize,
 }
 
-impl RowSource for After<'_> {
+impl RowSource for ColumnsFrom<'_> {
     fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
         self.source.value(self.columns + index)
     }

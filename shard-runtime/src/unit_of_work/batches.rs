@@ -17,7 +17,7 @@ use crate::schema::{IdKind, Table};
 use crate::value::{Value, mismatch};
 
 /// Prepares a statement with this text and runs a function with it, which returns how many rows were affected.
-pub(crate) type Run<'r> =
+pub(crate) type RunPrepared<'r> =
     dyn FnMut(&str, &mut dyn FnMut(&mut dyn Prepared) -> Result<u64>) -> Result<u64> + 'r;
 
 /// The largest number of rows in a statement with a list for each parameter.
@@ -30,7 +30,7 @@ pub(crate) fn send_rows_of(
     layout: &Layout,
     shard: usize,
     is_stopped: &dyn Fn() -> bool,
-    run: &mut Run<'_>,
+    run: &mut RunPrepared<'_>,
 ) -> Result<()> {
     let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
     let single = own.change(table, &batch.change);
@@ -152,7 +152,7 @@ struct Listing<'l> {
 
 impl Listing<'_> {
     /// Sends all rows. Returns the range of a statement that found fewer rows than it has; empty if there is none.
-    fn send_all(&mut self, run: &mut Run<'_>) -> Result<Range<usize>> {
+    fn send_all(&mut self, run: &mut RunPrepared<'_>) -> Result<Range<usize>> {
         let rows = self.batch.rows.len();
         for from in (0..rows).step_by(LISTED) {
             let to = rows.min(from + LISTED);
@@ -166,7 +166,7 @@ impl Listing<'_> {
 
     /// Sends a range of rows. Returns how many rows were found. The database does not report which row it refused. After
     /// a refusal each half is sent separately, until one row is left, which the error names.
-    fn send(&mut self, range: Range<usize>, run: &mut Run<'_>) -> Result<u64> {
+    fn send(&mut self, range: Range<usize>, run: &mut RunPrepared<'_>) -> Result<u64> {
         let (batch, layout, shard, counts) = (self.batch, self.layout, self.shard, self.counts);
         let table = layout.table(batch.model)?;
         let rows = batch.rows.get(range.clone()).unwrap_or_default();
@@ -240,7 +240,7 @@ fn about_row(
     shard: usize,
     batch: &Batch,
     row: &dyn AnyRow,
-    run: &mut Run<'_>,
+    run: &mut RunPrepared<'_>,
 ) -> Error {
     let Ok(table) = layout.table(batch.model) else { return error };
     let values = (0..table.columns.len()).map(|column| row.value(table, column));

@@ -13,7 +13,7 @@ use crate::planner::Layout;
 use crate::planner::sql::{Param, TableSql};
 use crate::query::{Sharded, values_of};
 use crate::schema::Table;
-use crate::schema::{Placed, lookup};
+use crate::schema::{PlacedLookup, lookup};
 use crate::schema::{Shard, ShardSet, Shards};
 use crate::value::{Field, Value};
 
@@ -57,7 +57,7 @@ impl Changes {
     /// Removes the entry of a value that a row on this shard no longer has.
     pub(crate) fn remove(
         &mut self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         value: &Value<'_>,
         shard: usize,
         all: &Shards,
@@ -72,7 +72,7 @@ impl Changes {
     /// Adds the entry of a value that a row on this shard has now.
     pub(crate) fn add(
         &mut self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         value: &Value<'_>,
         shard: usize,
         all: &Shards,
@@ -87,7 +87,7 @@ impl Changes {
     /// Replaces the entry of a row whose value or shard has changed.
     pub(crate) fn replace(
         &mut self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         before: (&Value<'_>, usize),
         after: (&Value<'_>, usize),
         all: &Shards,
@@ -174,7 +174,7 @@ impl UnitOfWork {
     pub(crate) fn entries_of<'r, T: Sharded>(
         &self,
         rows: impl IntoIterator<Item = (&'r T, usize)>,
-        change: impl Fn(&mut Changes, &Placed, &Value<'_>, usize, &Shards) -> Result<()>,
+        change: impl Fn(&mut Changes, &PlacedLookup, &Value<'_>, usize, &Shards) -> Result<()>,
     ) -> Result<Changes> {
         let (mut changes, all) = (Changes::default(), self.tx.cluster.layout().shards());
         if T::LOOKUPS.is_empty() {
@@ -298,8 +298,8 @@ impl UnitOfWork {
         }
         let layout = self.tx.cluster.shared_layout();
         let is_written =
-            |lookup: &&Placed| row.columns.is_none_or(|columns| columns.contains(&lookup.column));
-        let lookups: Vec<&Placed> = layout.lookups_of(table).filter(is_written).collect();
+            |lookup: &&PlacedLookup| row.columns.is_none_or(|columns| columns.contains(&lookup.column));
+        let lookups: Vec<&PlacedLookup> = layout.lookups_of(table).filter(is_written).collect();
         if lookups.is_empty() {
             return self.write_row(row, table, sql, params);
         }

@@ -5,7 +5,7 @@
 //! connection. A server names the columns and the tables, and runs no further statement in the transaction.
 
 use super::UnitOfWork;
-use super::batches::Run;
+use super::batches::RunPrepared;
 use crate::error::{Error, ErrorKind};
 use crate::planner::Layout;
 use crate::planner::sql::Param;
@@ -53,7 +53,7 @@ impl UnitOfWork {
 impl RefusedWrite<'_> {
     /// Adds detail to the error of a foreign key: the column and the missing row, or the table that still refers to a
     /// row. Returns other errors unchanged.
-    pub(crate) fn explain(&self, error: Error, run: &mut Run<'_>) -> Error {
+    pub(crate) fn explain(&self, error: Error, run: &mut RunPrepared<'_>) -> Error {
         match (error.kind(), &self.change) {
             (ErrorKind::ForeignKey, RefusedChange::Written(columns)) => self.missing(error, columns, run),
             (ErrorKind::ForeignKey, RefusedChange::Removed(id)) => self.referring(error, id.as_ref(), run),
@@ -61,7 +61,7 @@ impl RefusedWrite<'_> {
         }
     }
 
-    fn missing(&self, error: Error, columns: &[(usize, Option<Value<'_>>)], run: &mut Run<'_>) -> Error {
+    fn missing(&self, error: Error, columns: &[(usize, Option<Value<'_>>)], run: &mut RunPrepared<'_>) -> Error {
         let text = error.to_string();
         let parent = self.table.parent.map(|parent| (parent.column, parent.table));
         let referred = self.table.references.iter().map(|reference| (reference.column, reference.table));
@@ -90,7 +90,7 @@ impl RefusedWrite<'_> {
         error.reworded(message).at_column(column)
     }
 
-    fn referring(&self, error: Error, id: Option<&Value<'_>>, run: &mut Run<'_>) -> Error {
+    fn referring(&self, error: Error, id: Option<&Value<'_>>, run: &mut RunPrepared<'_>) -> Error {
         let text = error.to_string();
         let mut links: Vec<(&'static Table, usize)> = Vec::new();
         for other in self.layout.tables() {
@@ -131,7 +131,7 @@ impl RefusedWrite<'_> {
         table: &'static Table,
         column: usize,
         value: &Value<'_>,
-        run: &mut Run<'_>,
+        run: &mut RunPrepared<'_>,
     ) -> Option<bool> {
         let sql = self.layout.sql(self.layout.model(table).ok()?, self.shard).ok()?;
         let found = run(&sql.find(column), &mut |statement| {

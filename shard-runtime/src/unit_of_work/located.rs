@@ -10,7 +10,7 @@ use crate::planner::{Plan, questions};
 use crate::query::SelectList;
 use crate::query::{Operand, SelectCore, Targeted, Whereabouts};
 use crate::schema::ShardSet;
-use crate::schema::{Placed, lookup};
+use crate::schema::{PlacedLookup, lookup};
 use crate::transaction::DatabaseTransaction;
 use crate::value::IdKey;
 use crate::value::Value;
@@ -43,12 +43,12 @@ impl UnitOfWork {
         if questions.is_empty() {
             return Ok((core, None));
         }
-        let position = |lookup: &Placed| layout.lookups().iter().position(|other| other.model == lookup.model);
+        let position = |lookup: &PlacedLookup| layout.lookups().iter().position(|other| other.model == lookup.model);
         let queries = questions.into_iter();
         let queries = queries.filter_map(|question| Some((position(question.lookup)?, question.entries)));
         let mut read = EntriesRead { queries: queries.collect(), answers: Answers::new() };
         read.answers = self.read_entries(&read)?;
-        let find = |lookup: &Placed, operand: &Operand| {
+        let find = |lookup: &PlacedLookup, operand: &Operand| {
             let Some(value) = operand.entry(lookup) else { return Whereabouts::Unknown };
             match read.answers.get(&(lookup.model, IdKey::of(&value))).map(Vec::as_slice) {
                 // An entry that names an unknown shard gives no shard.

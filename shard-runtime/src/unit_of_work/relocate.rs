@@ -13,7 +13,7 @@ use crate::planner::sql::{Dialect, Param};
 use crate::query::Stored;
 use crate::query::{Sharded, values_of};
 use crate::schema::DecidesShard;
-use crate::schema::Placed;
+use crate::schema::PlacedLookup;
 use crate::schema::{IdKind, Table};
 use crate::schema::{Shard, ShardSet};
 use crate::transaction::Gate;
@@ -278,7 +278,7 @@ impl UnitOfWork {
         let (source, target) = (layout.sql(model, way.from)?, layout.sql(model, way.to)?);
         let select = source.copy_from(table, &columns, by);
         let insert = target.copy_to(&columns, counts.then_some(id_at));
-        let lookups: Vec<&Placed> = layout.lookups_of(table).collect();
+        let lookups: Vec<&PlacedLookup> = layout.lookups_of(table).collect();
         let mut moved = Moved { table, old: Vec::new(), new: Vec::new(), entries: Changes::default() };
         let mut runs = Vec::new();
         let from_shard = layout.shards().by_index(way.from).map_or("", Shard::name);

@@ -12,7 +12,7 @@ use crate::planner::sql::{Param, TableSql};
 use crate::planner::{AnyRow, RowChange, SetColumns};
 use crate::query::{Sharded, normalize, values_of};
 use crate::query::{Stored, WriteOutcome};
-use crate::schema::Placed;
+use crate::schema::PlacedLookup;
 use crate::schema::ShardSet;
 use crate::schema::{KeyColumns, Table};
 use crate::tasks::unwind::caught;
@@ -103,7 +103,7 @@ impl UnitOfWork {
     /// Returns whether a change of these columns of one row (`None`: of the whole row) is written at once, because it
     /// affects several shards.
     fn is_written_at_once(&self, table: &'static Table, columns: Option<&[usize]>) -> bool {
-        let is_written = |lookup: &Placed| columns.is_none_or(|columns| columns.contains(&lookup.column));
+        let is_written = |lookup: &PlacedLookup| columns.is_none_or(|columns| columns.contains(&lookup.column));
         table.is_reference() || self.tx.cluster.layout().lookups_of(table).any(is_written)
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::health::{Health, probe};
 use super::status::described;
 use crate::cluster::Builder;
-use crate::cluster::build::Described;
+use crate::cluster::build::DescribedCluster;
 use crate::cluster::schema_sql::{ShardSql, sql_of};
 use crate::cluster::url::Source;
 use crate::driver::{Driver, Mode, SqliteSource};
@@ -40,7 +40,7 @@ impl Builder {
     /// Does the same as [`Cluster::health`](crate::Cluster::health), for a cluster that may fail to open.
     pub(crate) fn health<M: Models>(&self, timeout: Duration) -> Result<Health> {
         let began = Instant::now();
-        let Described { layout, databases, control_source, control_names, .. } = self.described::<M>()?;
+        let DescribedCluster { layout, databases, control_source, control_names, .. } = self.described::<M>()?;
         let control: Arc<dyn Driver> = self.driver(&control_source).into();
         // Without the id the names of the shards are checked, but not whether they belong to one cluster.
         let cluster = cluster_id(&*control, &control_names, began + timeout / 2).ok();
@@ -52,7 +52,7 @@ impl Builder {
 
     /// Returns the shards, in their declared order.
     pub(crate) fn shard_locations<M: Models>(&self) -> Result<Vec<ShardLocation>> {
-        let Described { layout, databases, .. } = self.described::<M>()?;
+        let DescribedCluster { layout, databases, .. } = self.described::<M>()?;
         let location = |shard: &Shard| {
             let location = layout.location(shard.index())?;
             let at = databases.get(location.database).map_or_else(String::new, |found| found.driver.describe());
@@ -76,7 +76,7 @@ impl Builder {
     /// # Errors
     /// [`ErrorKind::Configuration`] if a database is not a file.
     pub(crate) fn copies_in<M: Models>(&self, folder: &Path) -> Result<Copies> {
-        let Described { layout, sources, control_source, .. } = self.described::<M>()?;
+        let DescribedCluster { layout, sources, control_source, .. } = self.described::<M>()?;
         let name_of = |source: &Source| match source {
             Source::Sqlite(SqliteSource::File(path)) => path.file_name().map(PathBuf::from),
             _ => None,
@@ -111,7 +111,7 @@ impl Builder {
 
     /// Returns the databases and the control database, to check their contents.
     pub(super) fn all_databases<M: Models>(&self) -> Result<(Layout, Vec<Database>, Arc<dyn Driver>)> {
-        let Described { layout, databases, control_source, .. } = self.described::<M>()?;
+        let DescribedCluster { layout, databases, control_source, .. } = self.described::<M>()?;
         Ok((layout, databases, self.driver(&control_source).into()))
     }
 }

@@ -12,7 +12,7 @@ use crate::planner::sql::{literal, quoted};
 use crate::schema::{IdKind, Table};
 
 /// The result of comparing the structure of a table.
-pub(super) struct Compared {
+pub(super) struct ComparedTable {
     /// Its columns; none if its rows cannot be read.
     pub(super) actual: Vec<ActualColumn>,
     /// The columns of the model whose values cannot be checked before the structure is corrected.
@@ -26,8 +26,8 @@ pub(super) fn compare(
     location: &Location,
     table: &'static Table,
     report: &mut AdoptionReport,
-) -> Result<Compared> {
-    let mut compared = Compared { actual: Vec::new(), unchecked: Vec::new(), differences: Vec::new() };
+) -> Result<ComparedTable> {
+    let mut compared = ComparedTable { actual: Vec::new(), unchecked: Vec::new(), differences: Vec::new() };
     let on = location.names.table(table.name);
     match actual::form(connection, location, table.name)? {
         Some(Form::Table { is_without_rowid }) if is_without_rowid && table.id_kind == IdKind::Auto => {

@@ -1,7 +1,7 @@
 //! Reads the rows of a table once. It finds values that are not of their fields' types, keys without a shard, orphans, and values
 //! that several rows share.
 
-use super::columns::Compared;
+use super::columns::ComparedTable;
 use super::report::AdoptionFinding;
 use crate::driver::Connection;
 use crate::error::{Error, Result};
@@ -49,7 +49,7 @@ pub(super) struct RowsRead {
 }
 
 impl TableReader<'_> {
-    pub(super) fn read(&self, compared: &Compared) -> Result<RowsRead> {
+    pub(super) fn read(&self, compared: &ComparedTable) -> Result<RowsRead> {
         let mut read = RowsRead { rows: 0, highest: None, findings: Vec::new() };
         let table = self.table;
         let exists = |column: &ColumnDef| {

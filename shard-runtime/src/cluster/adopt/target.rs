@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, quoted};
 use crate::planner::{Layout, Location};
 use crate::query::Models;
-use crate::schema::{Placed, Shard, Table};
+use crate::schema::{PlacedLookup, Shard, Table};
 use crate::transaction::CLUSTER;
 use crate::transaction::facts::{Facts, texts};
 use crate::transaction::recorded::AdoptedLayout;
@@ -88,7 +88,7 @@ impl Builder {
                 opening::check_found(&found, shard, &cluster)?;
                 let lines = facts.layout().lines;
                 let is_new = |table: &'static Table| lines.of_table(table.name).is_empty();
-                let is_unfilled = |lookup: &Placed| facts.is_unfilled(lookup.entries.name);
+                let is_unfilled = |lookup: &PlacedLookup| facts.is_unfilled(lookup.entries.name);
                 // Further tables are adopted later.
                 let is_whole = facts.is_made(shard.name())
                     && !layout.lookups().iter().any(is_unfilled)

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use super::capture::{self, Dirty};
-use super::links::{Endpoint, Links, Wait};
+use super::links::{Endpoint, Links, LockWait};
 use super::rows::Tables;
 use super::stored::StoredCopy;
 use super::target;
@@ -54,7 +54,7 @@ pub(in crate::cluster) struct CopyBatch {
 
 impl Copier<'_> {
     /// Runs a transaction on the targets, in which the attempt is locked.
-    pub(in crate::cluster) fn write<O>(&self, wait: Wait, mut run: impl FnMut() -> Result<O>) -> Result<O> {
+    pub(in crate::cluster) fn write<O>(&self, wait: LockWait, mut run: impl FnMut() -> Result<O>) -> Result<O> {
         self.links.transaction(&self.targets, wait, || {
             self.each_target(|connection, target| match self.attempt {
                 Attempt::Change(change, attempt) => {
@@ -88,7 +88,7 @@ impl Copier<'_> {
     ///
     /// The cursors are on disk when this returns: from then on, equal batch numbers mean the same batches.
     pub(in crate::cluster) fn align(&self, layout: &Layout) -> Result<()> {
-        self.write(Wait::Durable, || {
+        self.write(LockWait::Durable, || {
             for source in &self.sources {
                 let cursors = self.targets.iter().map(|target| self.cursor(*target, source.name));
                 let cursors = cursors.collect::<Result<Vec<_>>>()?;
@@ -122,7 +122,7 @@ impl Copier<'_> {
             // The snapshot of a copy to another cluster was begun with all others, by the connection of the source.
             Attempt::Copy(_) => None,
         };
-        self.write(Wait::Timeout, || {
+        self.write(LockWait::Timeout, || {
             let CopyCursor { batches, position } = self.cursor(first, from.name)?;
             let (mut at, mut after) = match position {
                 CopyPosition::Beginning => (0, None),
@@ -202,7 +202,7 @@ impl Copier<'_> {
     ///
     /// Entries and rows are read in one snapshot. The copies of all these rows are deleted before any is inserted: a unique value
     /// may have moved from one row to another.
-    pub(super) fn catch_up(&self, source: usize, wait: Wait) -> Result<Vec<Dirty>> {
+    pub(super) fn catch_up(&self, source: usize, wait: LockWait) -> Result<Vec<Dirty>> {
         let Some(&from) = self.sources.get(source) else { return Ok(Vec::new()) };
         let reader = self.links.at(from)?;
         if capture::is_clean(reader, from).map_err(|error| error.on_shard(from.name))? {

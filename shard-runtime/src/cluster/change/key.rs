@@ -14,7 +14,7 @@
 use std::time::{Duration, Instant};
 
 use super::lines;
-use super::links::{Links, Wait, endpoint};
+use super::links::{Links, LockWait, endpoint};
 use super::plan::read_rule;
 use crate::cluster::administration::serialized;
 use crate::cluster::migrate::MigrationLock;
@@ -120,7 +120,7 @@ impl Cluster {
 }
 
 /// The move, checked against the layout.
-struct Planned {
+struct PlannedMove {
     record: KeyMoveRecord,
     roots: Vec<&'static Table>,
     from: usize,
@@ -173,7 +173,7 @@ impl KeyMove<'_> {
         self.cluster.end_key_move()?;
         self.cluster.reload()?;
         let cluster = self.cluster.latest().clone();
-        let Planned { record, roots, from, to } = plan(&cluster, self.table, key, &self.shard)?;
+        let PlannedMove { record, roots, from, to } = plan(&cluster, self.table, key, &self.shard)?;
         let (name, epoch) = (record.from.clone(), record.epoch);
         if from == to {
             return Ok(MovedKey { from: name, to: record.to, rows: 0, ids: Vec::new(), epoch });
@@ -224,7 +224,7 @@ fn synced(cluster: &Cluster, shards: [usize; 2]) -> Result<()> {
 }
 
 /// Checks a move against the recorded layout.
-fn plan(cluster: &Cluster, table: &'static Table, key: &[Value<'static>], shard: &str) -> Result<Planned> {
+fn plan(cluster: &Cluster, table: &'static Table, key: &[Value<'static>], shard: &str) -> Result<PlannedMove> {
     let (layout, recorded) = (&cluster.0.layout, &cluster.0.recorded);
     layout.model(table)?;
     let shards = layout.shards();
@@ -280,7 +280,7 @@ fn plan(cluster: &Cluster, table: &'static Table, key: &[Value<'static>], shard:
         key: text,
         lines: after,
     };
-    Ok(Planned { record, roots, from, to: target.index() })
+    Ok(PlannedMove { record, roots, from, to: target.index() })
 }
 
 /// Makes triggers on the old shard that refuse rows of keys that have left it, if they do not exist.
@@ -297,7 +297,7 @@ fn refuse_rows(cluster: &Cluster, moved: &KeyToMove<'_>) -> Result<()> {
     if new.is_empty() {
         return Ok(());
     }
-    let made = links.transaction(&[endpoint], Wait::Timeout, || {
+    let made = links.transaction(&[endpoint], LockWait::Timeout, || {
         new.iter().try_for_each(|refused| {
             let sql = endpoint.location.dialect.refuse_left_sql(&endpoint.location.names, refused);
             let made = sql.iter().try_for_each(|sql| connection.lock(sql));

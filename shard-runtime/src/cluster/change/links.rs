@@ -97,7 +97,7 @@ impl Drop for AttachedSource<'_> {
 
 /// How a transaction waits for locks, and for the disk.
 #[derive(Clone, Copy)]
-pub(in crate::cluster) enum Wait {
+pub(in crate::cluster) enum LockWait {
     /// For as long as sessions wait.
     Timeout,
     /// For as long as sessions wait. Its commit, and all earlier ones on these databases, are on disk when it returns.
@@ -168,7 +168,7 @@ impl Links {
     pub(in crate::cluster) fn transaction<O>(
         &self,
         endpoints: &[Endpoint<'_>],
-        wait: Wait,
+        wait: LockWait,
         mut run: impl FnMut() -> Result<O>,
     ) -> Result<O> {
         let mut databases: Vec<(usize, bool)> = Vec::new();
@@ -178,8 +178,8 @@ impl Links {
             }
         }
         let until = match wait {
-            Wait::Timeout | Wait::Durable => Instant::now() + self.timeout,
-            Wait::Until(until) => until,
+            LockWait::Timeout | LockWait::Durable => Instant::now() + self.timeout,
+            LockWait::Until(until) => until,
         };
         let mut pause = SHORTEST_PAUSE;
         loop {
@@ -193,7 +193,7 @@ impl Links {
             if done.is_err() {
                 self.each(&databases, |connection| connection.rollback())?;
             }
-            if !matches!(wait, Wait::Timeout) {
+            if !matches!(wait, LockWait::Timeout) {
                 self.each(&databases, |connection| {
                     connection.restore_durability()?;
                     // A commit that has written nothing does not wait for those before it.
@@ -210,12 +210,12 @@ impl Links {
         }
     }
 
-    fn begin(&self, databases: &[(usize, bool)], wait: Wait) -> Result<()> {
+    fn begin(&self, databases: &[(usize, bool)], wait: LockWait) -> Result<()> {
         self.each(databases, |connection| {
             // Without waiting: a wait for a lock of another connection of this change would never end.
             match wait {
-                Wait::Timeout => connection.begin_without_waiting()?,
-                Wait::Durable | Wait::Until(_) => connection.begin_durable()?,
+                LockWait::Timeout => connection.begin_without_waiting()?,
+                LockWait::Durable | LockWait::Until(_) => connection.begin_durable()?,
             }
             connection.limit_lock_waits(LOCK_WAIT);
             Ok(())

@@ -53,7 +53,7 @@ pub use switch::Switch;
 pub use verify::ChangeReport;
 
 use copy::{Attempt, Copier};
-use links::{Endpoint, Links, Wait, endpoint};
+use links::{Endpoint, Links, LockWait, endpoint};
 use rows::Tables;
 use verify::Touched;
 
@@ -288,7 +288,7 @@ impl Change {
         let steps = RecordedSteps::common(steps.collect::<Result<_>>()?);
         for target in self.targets()? {
             let connection = links.at(target)?;
-            let entered = links.transaction(&[target], Wait::Durable, || {
+            let entered = links.transaction(&[target], LockWait::Durable, || {
                 match self.lock_current(connection, target, ChangeState::Copying)? {
                     Some(part) if part.change == change => {
                         refuse_serving(part, change, target.name)?;
@@ -307,7 +307,7 @@ impl Change {
         }
         for source in sources {
             let connection = links.at(source)?;
-            let entered = links.transaction(&[source], Wait::Durable, || {
+            let entered = links.transaction(&[source], LockWait::Durable, || {
                 apply_decided_in(control, layout, source.location.database, connection)?;
                 match self.lock_current(connection, source, ChangeState::Copying)? {
                     Some(part) if part.change == change => {
@@ -363,7 +363,7 @@ impl Change {
         for source in self.sources()? {
             let connection = links.at(source)?;
             let mut is_possible = false;
-            let result = links.transaction(&[source], Wait::Timeout, || {
+            let result = links.transaction(&[source], LockWait::Timeout, || {
                 for (at, table) in self.tables().iter().enumerate() {
                     rename(connection, source.location, table.name, &hidden_name(self.number(), at))
                         .map_err(|error| error.in_table(table.name))?;
@@ -421,7 +421,7 @@ impl Change {
             self.catch_up(copier, pace, &mut state, &mut progress)?;
             for target in &copier.targets {
                 let connection = copier.links.at(*target)?;
-                let made = copier.links.transaction(&[*target], Wait::Timeout, || {
+                let made = copier.links.transaction(&[*target], LockWait::Timeout, || {
                     claim_part(connection, target.location, self.attempt())?;
                     target::make_indexes(connection, *target)
                 });
@@ -457,7 +457,7 @@ impl Change {
         loop {
             let mut handled = 0;
             for source in 0..copier.sources.len() {
-                handled += copier.catch_up(source, Wait::Durable)?.len() as u64;
+                handled += copier.catch_up(source, LockWait::Durable)?.len() as u64;
             }
             state.caught_up(handled, copier.dirty()?);
             progress(state);
@@ -500,7 +500,7 @@ impl Change {
             let count = different.iter().map(|different| different.ids.len() as u64).sum();
             for _ in 0..10 {
                 for source in 0..copier.sources.len() {
-                    touched.add(source, copier.catch_up(source, Wait::Durable)?);
+                    touched.add(source, copier.catch_up(source, LockWait::Durable)?);
                 }
                 if different.is_empty() {
                     break;
@@ -547,7 +547,7 @@ impl Change {
         for is_all in [false, true] {
             for source in self.sources()? {
                 let connection = links.at(source)?;
-                let removed = links.transaction(&[source], Wait::Durable, || {
+                let removed = links.transaction(&[source], LockWait::Durable, || {
                     match self.lock_current(connection, source, ChangeState::Cancelling)? {
                         Some(part) if part.change == change => {
                             if matches!(part.role, Role::Fenced | Role::Hidden) {
@@ -570,7 +570,7 @@ impl Change {
         // A missing target needs no cleanup: it serves nothing.
         for (target, links) in self.existing(&self.record.targets, false)? {
             let connection = links.at(target)?;
-            let removed = links.transaction(&[target], Wait::Durable, || {
+            let removed = links.transaction(&[target], LockWait::Durable, || {
                 match self.lock_current(connection, target, ChangeState::Cancelling)? {
                     Some(part) if part.change == change => {
                         refuse_serving(part, change, target.name)?;

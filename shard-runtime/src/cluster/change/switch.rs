@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::copy::Copier;
-use super::links::{Endpoint, Wait};
+use super::links::{Endpoint, LockWait};
 use super::rows::Tables;
 use super::verify::Touched;
 use super::{Change, target};
@@ -101,7 +101,7 @@ impl Change {
         self.cluster.recover()?;
         let switched = self.with_copier(|copier| {
             self.approach(copier, budget, &mut touched)?;
-            let wait = Wait::Until(Instant::now() + budget);
+            let wait = LockWait::Until(Instant::now() + budget);
             for source in &copier.sources {
                 self.fence(copier, *source, wait).map_err(|error| error.on_shard(source.name))?;
             }
@@ -151,7 +151,7 @@ impl Change {
             let began = Instant::now();
             let mut is_idle = true;
             for source in 0..copier.sources.len() {
-                let entries = copier.catch_up(source, Wait::Durable)?;
+                let entries = copier.catch_up(source, LockWait::Durable)?;
                 is_idle &= entries.is_empty();
                 touched.add(source, entries);
             }
@@ -165,9 +165,9 @@ impl Change {
         Err(Error::new(ErrorKind::Busy, message))
     }
 
-    fn check_time(&self, wait: Wait) -> Result<()> {
+    fn check_time(&self, wait: LockWait) -> Result<()> {
         match wait {
-            Wait::Until(until) if Instant::now() >= until => {
+            LockWait::Until(until) if Instant::now() >= until => {
                 let message = "the switch has taken longer than its budget and was given up; try again, or give it more time";
                 Err(Error::new(ErrorKind::Busy, message))
             }
@@ -175,7 +175,7 @@ impl Change {
         }
     }
 
-    fn fence(&self, copier: &Copier<'_>, source: Endpoint<'_>, wait: Wait) -> Result<()> {
+    fn fence(&self, copier: &Copier<'_>, source: Endpoint<'_>, wait: LockWait) -> Result<()> {
         let connection = copier.links.at(source)?;
         let (change, attempt) = self.attempt();
         let tables: Vec<&str> = self.tables().iter().map(|table| table.name).collect();
@@ -231,7 +231,7 @@ impl Change {
     }
 
     /// Makes constraints, and makes the targets count ids above those of the sources. Then all copied rows are on disk.
-    fn complete(&self, copier: &Copier<'_>, target: Endpoint<'_>, wait: Wait) -> Result<()> {
+    fn complete(&self, copier: &Copier<'_>, target: Endpoint<'_>, wait: LockWait) -> Result<()> {
         let connection = copier.links.at(target)?;
         let mut counters = Vec::new();
         for table in self.tables().into_iter().filter(|table| table.id_kind == IdKind::Auto) {
@@ -251,7 +251,7 @@ impl Change {
         })
     }
 
-    fn hide(&self, copier: &Copier<'_>, source: Endpoint<'_>, wait: Wait) -> Result<()> {
+    fn hide(&self, copier: &Copier<'_>, source: Endpoint<'_>, wait: LockWait) -> Result<()> {
         let connection = copier.links.at(source)?;
         let (change, attempt) = self.attempt();
         let tables: Vec<&str> = self.tables().iter().map(|table| table.name).collect();

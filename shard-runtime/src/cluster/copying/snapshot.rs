@@ -1,6 +1,6 @@
 //! The snapshots of a cluster that is copied: one of each database, all of one moment. Uses `links` and recovery.
 
-use crate::cluster::change::links::{Endpoint, Links, Wait};
+use crate::cluster::change::links::{Endpoint, Links, LockWait};
 use crate::cluster::change::switch::with_lock_holders;
 use crate::driver::{Connection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +23,7 @@ pub(super) fn take(source: &Cluster, links: &Links, endpoints: &[Endpoint<'_>]) 
     }
     let lockers = Links::connect(source, endpoints.iter().copied())?;
     loop {
-        let applied = lockers.transaction(endpoints, Wait::Timeout, || {
+        let applied = lockers.transaction(endpoints, LockWait::Timeout, || {
             for endpoint in endpoints {
                 links.at(*endpoint)?.rollback()?;
             }

@@ -2,7 +2,7 @@
 //! completed. Uses `change::target` and `transaction::change`.
 
 use crate::cluster::change::copy::{Attempt, Copier};
-use crate::cluster::change::links::{Endpoint, Links, Wait};
+use crate::cluster::change::links::{Endpoint, Links, LockWait};
 use crate::cluster::change::rows::Tables;
 use crate::cluster::change::switch::{count_above, id_of, last_id};
 use crate::cluster::change::target;
@@ -49,7 +49,7 @@ pub(super) fn begin(
     let unfilled = lookups.map(|lookup| (Kind::Lookup, lookup.entries.name, UNFILLED.to_owned()));
     cluster.0.control.record(&unfilled.collect::<Vec<_>>())?;
     let tables: Vec<&str> = copier.tables.all().iter().map(|table| table.name).collect();
-    copier.links.transaction(&copier.targets, Wait::Durable, || {
+    copier.links.transaction(&copier.targets, LockWait::Durable, || {
         copier.each_target(|connection, target| {
             enter_copy(connection, target.location, record.attempt)?;
             guard(connection, target.location, &tables)
@@ -80,7 +80,7 @@ pub(super) fn complete(copier: &Copier<'_>) -> Result<()> {
     let Attempt::Copy(attempt) = copier.attempt else { return Ok(()) };
     copier.targets.iter().enumerate().try_for_each(|(at, &target)| {
         let connection = copier.links.at(target)?;
-        let done = copier.links.transaction(&[target], Wait::Timeout, || {
+        let done = copier.links.transaction(&[target], LockWait::Timeout, || {
             claim_copy(connection, target.location, attempt)?;
             let fed = counters.iter().filter(|(table, source, _)| copier.tables.is_fed(*source, at, table));
             for (table, _, last) in fed {

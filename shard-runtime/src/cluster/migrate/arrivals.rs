@@ -2,7 +2,7 @@
 //! from a shard on which the backfill has not run yet. A trigger records their ids before the first batch. Once every shard has
 //! run the backfill, it changes the recorded rows.
 
-use super::expand::Work;
+use super::expand::SchemaWork;
 use crate::driver::Connection;
 use crate::error::Result;
 use crate::planner::Location;
@@ -87,17 +87,17 @@ impl<'a> Arrivals<'a> {
     }
 
     /// Returns the SQL that begins the record.
-    pub(super) fn begin(&self) -> Work {
+    pub(super) fn begin(&self) -> SchemaWork {
         let (on, records, trigger) =
             (self.location.names.table(self.table.name), self.records(), self.trigger());
-        let Some(id) = self.table.columns.get(self.table.id) else { return Work::together(Vec::new()) };
+        let Some(id) = self.table.columns.get(self.table.id) else { return SchemaWork::together(Vec::new()) };
         let (column, kind) = (quoted(id.name), type_sql(id, self.location.dialect));
         let index = |name: &str| format!("CREATE INDEX {name} ON {records} (id)");
         let insert = format!("INSERT INTO {records} (id) VALUES (NEW.{column})");
         // The records have no unique id: on SQLite, an OR IGNORE of the statement that fires the trigger would apply in it, too.
         if !self.location.dialect.is_on_server() {
             let strict = self.location.dialect.strict();
-            return Work::together(vec![
+            return SchemaWork::together(vec![
                 format!("CREATE TABLE {records} (record INTEGER PRIMARY KEY, id {kind} NOT NULL){strict}"),
                 index(&quoted(&self.location.names.plain(&format!("{} id", self.name())))),
                 format!("CREATE TRIGGER {trigger} AFTER INSERT ON {on} BEGIN {insert}; END"),
@@ -105,7 +105,7 @@ impl<'a> Arrivals<'a> {
         }
         let function = self.function();
         let integer = self.location.dialect.column_type(ColumnType::Integer);
-        Work::together(vec![
+        SchemaWork::together(vec![
             format!(
                 "CREATE TABLE {records} (record {integer} GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id {kind} NOT NULL)"
             ),
@@ -123,10 +123,10 @@ impl<'a> Arrivals<'a> {
     }
 
     /// Returns the SQL that ends the record.
-    pub(super) fn end(&self) -> Work {
+    pub(super) fn end(&self) -> SchemaWork {
         let (on, records, trigger) =
             (self.location.names.table(self.table.name), self.records(), self.trigger());
-        Work::together(match self.location.dialect.is_on_server() {
+        SchemaWork::together(match self.location.dialect.is_on_server() {
             true => vec![
                 format!("DROP TRIGGER IF EXISTS {trigger} ON {on}"),
                 format!("DROP FUNCTION IF EXISTS {}()", self.function()),

@@ -75,9 +75,9 @@ pub(in crate::cluster) fn cursor_id(text: &str) -> Result<Option<Value<'static>>
 }
 
 /// The values of a row that is being changed.
-struct Values(Vec<Value<'static>>);
+struct RowValues(Vec<Value<'static>>);
 
-impl RowSource for Values {
+impl RowSource for RowValues {
     fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
         let value = self.0.get(index).map(Value::borrowed);
         value.ok_or_else(|| ValueError::new(format!("the row has no column {index}")))
@@ -91,7 +91,7 @@ fn read(
     columns: &[usize],
     sql: &str,
     next: Next<'_>,
-) -> Result<Vec<Values>> {
+) -> Result<Vec<RowValues>> {
     let mut statement = connection.prepare(sql).map_err(|error| remedy::of_sql(error, sql))?;
     let after = next.after.map(|id| Param::Value(id.borrowed()));
     let among = next.among.map(|ids| Param::List(ids.iter().map(Value::borrowed).collect()));
@@ -103,7 +103,7 @@ fn read(
             .iter()
             .enumerate()
             .map(|(position, &column)| table.value_of(column, rows.value(position)).map(Value::into_owned));
-        found.push(Values(values.collect::<Result<_>>()?));
+        found.push(RowValues(values.collect::<Result<_>>()?));
     }
     Ok(found)
 }
@@ -189,7 +189,7 @@ impl<T: Sharded, F: Fn(&mut T) + Send + Sync> BackfillRows for Backfill<T, F> {
         let rest = next.sql(location, table);
         let found =
             read(connection, table, &all, &format!("SELECT {} FROM {on}{rest}", names.join(", ")), next)?;
-        let id_of = |row: &Values| row.0.get(table.id).cloned();
+        let id_of = |row: &RowValues| row.0.get(table.id).cloned();
         for row in &found {
             let mut model = T::load(&Row { source: row, shard, table, columns: None })?;
             let before: Vec<Value<'static>> = values_of(&model)?.into_iter().map(Value::into_owned).collect();

@@ -16,7 +16,7 @@ use crate::value::{ColumnType, Value};
 
 /// SQL of one transaction, or of statements outside of one, on a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Work {
+pub(super) struct SchemaWork {
     pub(super) sql: Vec<String>,
     pub(super) how: How,
 }
@@ -32,9 +32,9 @@ pub(super) enum How {
     Alone,
 }
 
-impl Work {
+impl SchemaWork {
     pub(super) fn together(sql: Vec<String>) -> Self {
-        Work { sql, how: How::Together }
+        SchemaWork { sql, how: How::Together }
     }
 }
 
@@ -45,12 +45,12 @@ pub(super) fn pending(
     location: &Location,
     layout: &Layout,
     migrations: &Migrations,
-) -> Result<Vec<Work>> {
+) -> Result<Vec<SchemaWork>> {
     let mut works = Vec::new();
     for table in layout.tables() {
         let actual = connection.columns(&location.names, table.name)?;
         if actual.is_empty() {
-            works.push(Work::together(table_sql(table, location)));
+            works.push(SchemaWork::together(table_sql(table, location)));
             continue;
         }
         let on = location.names.table(table.name);
@@ -60,7 +60,7 @@ pub(super) fn pending(
                 continue;
             }
             let change = schema::add_column_sql(table, index, column, location);
-            works.push(Work::together(vec![format!("ALTER TABLE {on} {change}")]));
+            works.push(SchemaWork::together(vec![format!("ALTER TABLE {on} {change}")]));
         }
     }
     Ok(works)
@@ -102,7 +102,7 @@ pub(super) fn refused(
     shard: &Shard,
     migrations: &Migrations,
 ) -> Result<Vec<Difference>> {
-    let compared = schema::Compared::Existing;
+    let compared = schema::ComparedPart::Existing;
     let mut found = schema::differences(connection, location, layout, shard, compared)?;
     found.retain(|difference| {
         let Some(column) = difference.column() else { return true };
@@ -138,7 +138,7 @@ pub(super) fn defaulted(
     location: &Location,
     table: &Table,
     column: &str,
-) -> Result<Option<Work>> {
+) -> Result<Option<SchemaWork>> {
     let Location { names, dialect, .. } = location;
     let actual = connection.columns(names, table.name)?;
     let found = actual.into_iter().find(|actual| actual.name.eq_ignore_ascii_case(column));
@@ -174,7 +174,7 @@ pub(super) fn defaulted(
     if dialect.alters_columns() {
         let (on, column) = (names.table(table.name), quoted(column));
         let sql = format!("ALTER TABLE {on} ALTER COLUMN {column} SET DEFAULT {default}");
-        return Ok(Some(Work::together(vec![sql])));
+        return Ok(Some(SchemaWork::together(vec![sql])));
     }
     let edits = [Edit::Default(column.to_owned(), default)];
     rebuild::work(connection, location, table, &edits, Vec::new()).map(Some)

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::arrivals::{self, Arrivals};
 use super::backfill::{BackfillRows, Next, cursor_id, cursor_text};
-use super::expand::{self, How, Work};
+use super::expand::{self, How, SchemaWork};
 use super::plan;
-use super::rename::{Progress, Rename};
+use super::rename::{RenameProgress, Rename};
 use super::run::{Migration, MigrationProgress};
 use super::state::{self, StepState};
 use super::status::StepPhase;
@@ -184,7 +184,7 @@ impl<M> OnShard<'_, M> {
         &self,
         connection: &dyn Connection,
         state: &mut StepState,
-        work: &Work,
+        work: &SchemaWork,
         next: Option<StepState>,
     ) -> Result<()> {
         work.sql.iter().for_each(|sql| self.tell(state, Some(sql)));
@@ -261,7 +261,7 @@ impl<M> OnShard<'_, M> {
             let Action::Rename { table, column, from } = action else { continue };
             let rename = Rename::new(self.location, table, *column, from)?;
             let mut progress = rename.progress(connection)?;
-            if progress == Progress::Old {
+            if progress == RenameProgress::Old {
                 state.phase = StepPhase::Expand;
                 let begun = rename.begin(connection)?;
                 self.work(
@@ -270,16 +270,16 @@ impl<M> OnShard<'_, M> {
                     &begun,
                     Some(StepState { cursor: String::new(), ..state.clone() }),
                 )?;
-                progress = Progress::Copying;
+                progress = RenameProgress::Copying;
             }
-            if progress == Progress::Copying {
+            if progress == RenameProgress::Copying {
                 self.backfill(connection, state, &rename.copy(), (None, None), |read| read.clone())?;
                 for work in rename.finish() {
                     // The next action begins without a cursor.
                     self.work(connection, state, &work, None)?;
                 }
                 let cleared = StepState { cursor: String::new(), ..state.clone() };
-                self.work(connection, state, &Work::together(Vec::new()), Some(cleared))?;
+                self.work(connection, state, &SchemaWork::together(Vec::new()), Some(cleared))?;
             }
         }
         Ok(())
@@ -318,26 +318,26 @@ impl<M> OnShard<'_, M> {
                 Action::Rename { .. } | Action::Require { .. } => {}
                 Action::Finished => self.refuse_rows(connection, step)?,
             }
-            self.work(connection, state, &Work::together(Vec::new()), Some(next))?;
+            self.work(connection, state, &SchemaWork::together(Vec::new()), Some(next))?;
         }
         let phase =
             if step.actions.iter().any(Action::contracts) { StepPhase::Ready } else { StepPhase::Done };
         let done = StepState { phase, ..state.clone() };
-        self.work(connection, state, &Work::together(Vec::new()), Some(done))?;
+        self.work(connection, state, &SchemaWork::together(Vec::new()), Some(done))?;
         self.tell(state, None);
         Ok(())
     }
 
     /// Returns the work of an action's SQL: in a transaction, or outside of one.
-    fn raw(&self, sql: String) -> Work {
+    fn raw(&self, sql: String) -> SchemaWork {
         if !self.location.dialect.is_on_server() {
-            return Work::together(vec![sql]);
+            return SchemaWork::together(vec![sql]);
         }
         if super::create_table::has_word(&sql, "CONCURRENTLY") {
-            return Work { sql: vec![sql], how: How::Alone };
+            return SchemaWork { sql: vec![sql], how: How::Alone };
         }
         let schema = self.location.names.schema.as_deref().unwrap_or("public");
-        Work::together(vec![format!("SET LOCAL search_path = {}", quoted(schema)), sql])
+        SchemaWork::together(vec![format!("SET LOCAL search_path = {}", quoted(schema)), sql])
     }
 
     /// Refuses a step that an earlier release should have run, if there are rows.
@@ -363,8 +363,8 @@ impl<M> OnShard<'_, M> {
                 Action::Rename { table, column, from } => {
                     let rename = Rename::new(self.location, table, *column, from)?;
                     match rename.progress(connection)? {
-                        Progress::Both => vec![rename.contract(connection)?],
-                        Progress::Old | Progress::Copying | Progress::New => Vec::new(),
+                        RenameProgress::Both => vec![rename.contract(connection)?],
+                        RenameProgress::Old | RenameProgress::Copying | RenameProgress::New => Vec::new(),
                     }
                 }
                 Action::Require { table, column } => match table.columns.get(*column) {
@@ -385,7 +385,7 @@ impl<M> OnShard<'_, M> {
             }
         }
         let done = StepState { phase: StepPhase::Done, ..state.clone() };
-        self.work(connection, state, &Work::together(Vec::new()), Some(done))?;
+        self.work(connection, state, &SchemaWork::together(Vec::new()), Some(done))?;
         self.tell(state, None);
         Ok(())
     }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::arrivals::{self, Arrivals};
-use super::expand::{self, How, Work};
-use super::rename::{Progress, Rename};
+use super::expand::{self, How, SchemaWork};
+use super::rename::{RenameProgress, Rename};
 use super::state::{self, StepState};
 use super::status::StepPhase;
 use super::step::{Action, Migrations, Step};
@@ -231,9 +231,9 @@ fn refuse_other_steps(states: &[StepState], migrations: &Migrations) -> Result<(
     Ok(())
 }
 
-fn lines(works: Vec<Work>) -> Vec<String> {
+fn lines(works: Vec<SchemaWork>) -> Vec<String> {
     let mut lines = Vec::new();
-    for Work { sql, how } in works {
+    for SchemaWork { sql, how } in works {
         if how == How::Rebuild {
             lines.push("-- in one transaction, with foreign keys checked before its commit:".to_owned());
         }
@@ -261,10 +261,10 @@ fn describe(
             }
             let mut text = Vec::new();
             let progress = rename.progress(connection)?;
-            if progress == Progress::Old {
+            if progress == RenameProgress::Old {
                 text.extend(lines(vec![rename.begin(connection)?]));
             }
-            if matches!(progress, Progress::Old | Progress::Copying) {
+            if matches!(progress, RenameProgress::Old | RenameProgress::Copying) {
                 text.push(rename.copy().describe(location));
                 text.extend(lines(rename.finish()));
             }
@@ -291,7 +291,7 @@ fn describe_contract(
     Ok(match action {
         Action::Rename { table, column, from } => {
             let rename = Rename::new(location, table, *column, from)?;
-            match phase == StepPhase::Ready && rename.progress(connection)? == Progress::Both {
+            match phase == StepPhase::Ready && rename.progress(connection)? == RenameProgress::Both {
                 true => lines(vec![rename.contract(connection)?]),
                 false => vec![format!("-- {}: `{from}` is dropped", location.names.table(table.name))],
             }

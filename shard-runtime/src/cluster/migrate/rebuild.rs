@@ -1,7 +1,7 @@
 //! The rebuild that changes a column in SQLite: a new table gets the rows of the old one, and then its name.
 
 use super::create_table::{Edit, edited, has_word};
-use super::expand::{How, Work};
+use super::expand::{How, SchemaWork};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Location;
@@ -18,7 +18,7 @@ pub(super) fn work(
     table: &Table,
     edits: &[Edit],
     also: Vec<String>,
-) -> Result<Work> {
+) -> Result<SchemaWork> {
     let names = &location.names;
     let (plain, on) = (names.plain(table.name), names.table(table.name));
     let (new, new_plain) =
@@ -70,7 +70,7 @@ pub(super) fn work(
         }
     }
     statements.extend(also);
-    Ok(Work { sql: statements, how: How::Rebuild })
+    Ok(SchemaWork { sql: statements, how: How::Rebuild })
 }
 
 /// Returns the columns of an index.

@@ -6,7 +6,7 @@
 
 use super::backfill::CopyColumn;
 use super::create_table::Edit;
-use super::expand::Work;
+use super::expand::SchemaWork;
 use super::rebuild;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
@@ -24,7 +24,7 @@ pub(super) struct Rename<'r> {
 
 /// The progress of a rename, by the columns of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum RenameProgress {
     /// The table has only the old column.
     Old,
     /// The new column has its temporary name.
@@ -58,14 +58,14 @@ impl<'r> Rename<'r> {
         shortened(format!("{} copy", self.column.name), self.location.dialect)
     }
 
-    pub(super) fn progress(&self, connection: &dyn Connection) -> Result<Progress> {
+    pub(super) fn progress(&self, connection: &dyn Connection) -> Result<RenameProgress> {
         let columns = connection.columns(&self.location.names, self.table.name)?;
         let has = |name: &str| columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
         match (has(self.from), has(self.column.name), has(&self.copying())) {
-            (true, false, false) => Ok(Progress::Old),
-            (true, false, true) => Ok(Progress::Copying),
-            (true, true, _) => Ok(Progress::Both),
-            (false, true, _) => Ok(Progress::New),
+            (true, false, false) => Ok(RenameProgress::Old),
+            (true, false, true) => Ok(RenameProgress::Copying),
+            (true, true, _) => Ok(RenameProgress::Both),
+            (false, true, _) => Ok(RenameProgress::New),
             (false, false, _) => {
                 let message = format!(
                     "the column cannot be renamed: the table has neither `{}` nor `{}`",
@@ -81,7 +81,7 @@ impl<'r> Rename<'r> {
     }
 
     /// Returns the SQL that adds the new column under its temporary name, with the triggers.
-    pub(super) fn begin(&self, connection: &dyn Connection) -> Result<Work> {
+    pub(super) fn begin(&self, connection: &dyn Connection) -> Result<SchemaWork> {
         let (on, copying) = (self.on(), self.copying());
         let columns = connection.columns(&self.location.names, self.table.name)?;
         let wanted = self.location.dialect.column_type(self.column.kind);
@@ -101,14 +101,14 @@ impl<'r> Rename<'r> {
         sql.extend(self.triggers(&copying));
         // On a server the trigger sets the old column before NOT NULL is checked.
         if self.location.dialect.alters_columns() {
-            return Ok(Work::together(sql));
+            return Ok(SchemaWork::together(sql));
         }
         let old = columns.iter().find(|column| column.name.eq_ignore_ascii_case(self.from));
         match old.is_some_and(|old| !old.nullable) {
             true => {
                 rebuild::work(connection, self.location, self.table, &[Edit::Relax(self.from.to_owned())], sql)
             }
-            false => Ok(Work::together(sql)),
+            false => Ok(SchemaWork::together(sql)),
         }
     }
 
@@ -118,16 +118,16 @@ impl<'r> Rename<'r> {
     }
 
     /// Returns the SQL that gives the new column its name.
-    pub(super) fn finish(&self) -> Vec<Work> {
+    pub(super) fn finish(&self) -> Vec<SchemaWork> {
         let (on, column, copying) = (self.on(), quoted(self.column.name), quoted(&self.copying()));
         let (mut works, mut sql) = (Vec::new(), Vec::new());
         if self.location.dialect.alters_columns() && !self.column.nullable {
             let check = quoted(&shortened(format!("{} not null", self.column.name), self.location.dialect));
-            works.push(Work::together(vec![
+            works.push(SchemaWork::together(vec![
                 format!("ALTER TABLE {on} DROP CONSTRAINT IF EXISTS {check}"),
                 format!("ALTER TABLE {on} ADD CONSTRAINT {check} CHECK ({copying} IS NOT NULL) NOT VALID"),
             ]));
-            works.push(Work::together(vec![format!("ALTER TABLE {on} VALIDATE CONSTRAINT {check}")]));
+            works.push(SchemaWork::together(vec![format!("ALTER TABLE {on} VALIDATE CONSTRAINT {check}")]));
             // No scan: the constraint proves it. In the transaction of the new name: a release does not have the temporary one,
             // and would refuse a NOT NULL column of that name.
             sql.push(format!("ALTER TABLE {on} ALTER COLUMN {copying} SET NOT NULL"));
@@ -136,17 +136,17 @@ impl<'r> Rename<'r> {
         sql.extend(self.drop_triggers());
         sql.push(format!("ALTER TABLE {on} RENAME COLUMN {copying} TO {column}"));
         sql.extend(self.triggers(self.column.name));
-        works.push(Work::together(sql));
+        works.push(SchemaWork::together(sql));
         works
     }
 
     /// Returns the SQL of the contract.
-    pub(super) fn contract(&self, connection: &dyn Connection) -> Result<Work> {
+    pub(super) fn contract(&self, connection: &dyn Connection) -> Result<SchemaWork> {
         let (on, from) = (self.on(), self.from.to_owned());
         let mut sql = self.drop_triggers();
         if self.location.dialect.alters_columns() {
             sql.push(format!("ALTER TABLE {on} DROP COLUMN {}", quoted(&from)));
-            return Ok(Work::together(sql));
+            return Ok(SchemaWork::together(sql));
         }
         let mut edits = vec![Edit::Remove(from)];
         if !self.column.nullable {

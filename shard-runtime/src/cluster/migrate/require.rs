@@ -1,7 +1,7 @@
 //! A nullable column that becomes NOT NULL, or that is dropped.
 
 use super::create_table::Edit;
-use super::expand::Work;
+use super::expand::SchemaWork;
 use super::{rebuild, remedy};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
@@ -41,7 +41,7 @@ pub(super) fn contract(
     location: &Location,
     table: &Table,
     column: &ColumnDef,
-) -> Result<Vec<Work>> {
+) -> Result<Vec<SchemaWork>> {
     let (on, name) = (location.names.table(table.name), quoted(column.name));
     let actual = connection.columns(&location.names, table.name)?;
     let actual = actual.iter().find(|actual| actual.name.eq_ignore_ascii_case(column.name));
@@ -54,13 +54,13 @@ pub(super) fn contract(
     }
     let check = quoted(&shortened(format!("{} not null", column.name), location.dialect));
     Ok(vec![
-        Work::together(vec![
+        SchemaWork::together(vec![
             format!("ALTER TABLE {on} DROP CONSTRAINT IF EXISTS {check}"),
             format!("ALTER TABLE {on} ADD CONSTRAINT {check} CHECK ({name} IS NOT NULL) NOT VALID"),
         ]),
         // The table can be written while it reads the rows.
-        Work::together(vec![format!("ALTER TABLE {on} VALIDATE CONSTRAINT {check}")]),
-        Work::together(vec![
+        SchemaWork::together(vec![format!("ALTER TABLE {on} VALIDATE CONSTRAINT {check}")]),
+        SchemaWork::together(vec![
             // No scan: the constraint proves it.
             format!("ALTER TABLE {on} ALTER COLUMN {name} SET NOT NULL"),
             format!("ALTER TABLE {on} DROP CONSTRAINT {check}"),
@@ -74,14 +74,14 @@ pub(super) fn drop_column(
     location: &Location,
     table: &Table,
     column: &str,
-) -> Result<Vec<Work>> {
+) -> Result<Vec<SchemaWork>> {
     let actual = connection.columns(&location.names, table.name)?;
     if !actual.iter().any(|actual| actual.name.eq_ignore_ascii_case(column)) {
         return Ok(Vec::new());
     }
     if location.dialect.alters_columns() {
         let (on, name) = (location.names.table(table.name), quoted(column));
-        return Ok(vec![Work::together(vec![format!("ALTER TABLE {on} DROP COLUMN {name}")])]);
+        return Ok(vec![SchemaWork::together(vec![format!("ALTER TABLE {on} DROP COLUMN {name}")])]);
     }
     let edits = [Edit::Remove(column.to_owned())];
     Ok(vec![rebuild::work(connection, location, table, &edits, Vec::new())?])

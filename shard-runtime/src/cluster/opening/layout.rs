@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::identity::{Found, check_found, identity};
+use super::identity::{FoundIdentity, check_found, identity};
 use super::{Opening, refuse_rows};
 use crate::driver::{Connection, Mode};
 use crate::error::{Error, ErrorKind, Result};
@@ -89,7 +89,7 @@ impl Opening<'_> {
 
     /// Checks the identity of a shard, and compares what it records about changes with the control database, which records it
     /// first: that it is retired, the attempt of its part in a change, and the epoch in which the last key has left it.
-    pub(super) fn check_known(&self, found: &Found, shard: &Shard, dialect: Dialect) -> Result<()> {
+    pub(super) fn check_known(&self, found: &FoundIdentity, shard: &Shard, dialect: Dialect) -> Result<()> {
         let (name, left) = (shard.name(), found.left(dialect));
         let retired = found.retired_by(&self.control.cluster, name);
         if retired.is_none() {

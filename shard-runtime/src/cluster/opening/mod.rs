@@ -19,7 +19,7 @@ pub(super) use identity::{check_control, check_found, check_identity, check_name
 pub(super) use layout::recorded_shards;
 pub(super) use servers::{check_prepares, refuse_elsewhere};
 
-use super::schema::{self, Compared, Difference};
+use super::schema::{self, ComparedPart, Difference};
 use crate::driver::{Connection, Mode, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::own_tables;
@@ -149,7 +149,7 @@ impl Opening<'_> {
             if let Some(identity) = identity(connection, &location.names)?
                 && check_found(&identity, shard, &self.control.cluster).is_ok()
             {
-                let compared = Compared::Existing;
+                let compared = ComparedPart::Existing;
                 found.extend(schema::differences(connection, location, self.layout, shard, compared)?);
             }
         }
@@ -198,13 +198,13 @@ impl Opening<'_> {
             refuse_rows(connection, names, &unknown.collect::<Vec<_>>())?;
         }
         // An index on a column that the table lacks would fail with an error of the database.
-        let found = schema::differences(connection, location, layout, shard, Compared::Existing)?;
+        let found = schema::differences(connection, location, layout, shard, ComparedPart::Existing)?;
         if !found.is_empty() {
             return Ok(found);
         }
         let is_made = |table: &&Table| !self.adopts || layout.holds_entries(table);
         schema::create_tables(connection, location, &layout.tables().filter(is_made).collect::<Vec<_>>())?;
-        schema::differences(connection, location, layout, shard, Compared::All)
+        schema::differences(connection, location, layout, shard, ComparedPart::All)
     }
 
     /// Checks the identity, the layout and the tables of the shards of one database. If a spare shard fails, it is recorded as
@@ -254,7 +254,7 @@ impl Opening<'_> {
         self.declared.compare(lines.lines(), &lines.digest, mode)?;
         let differences = match self.migrates {
             true => Vec::new(),
-            false => schema::differences(connection, location, self.layout, shard, Compared::All)?,
+            false => schema::differences(connection, location, self.layout, shard, ComparedPart::All)?,
         };
         if let Some(copy) = found.layout.filter(|_| differences.is_empty()) {
             self.renew_copy(connection, location, &copy, &lines)?;

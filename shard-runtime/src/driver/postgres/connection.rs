@@ -13,7 +13,7 @@ use super::preparation::Preparation;
 use super::server_session::{ONE_TOO_MANY, PostgresConnection};
 use super::settings::{GUARD, ROLLING_BACK, State};
 use super::statement::PostgresStatement;
-use super::text::{Described, Text};
+use super::text::{DescribedStatement, Text};
 use crate::driver::{
     ActualColumn, ActualIndex, Connection, Cursor, Durability, Expected, Interrupter, LongWaits, Pipeline,
     Pipelined, Prepared, Preparing, StoredRows, StoredRowsWriter, TransactionMode,
@@ -23,7 +23,7 @@ use crate::planner::sql::{Namespace, Param};
 use crate::value::{Value, mismatch};
 
 impl PostgresConnection {
-    pub(super) fn prepared(&self, text: &Text) -> Result<Arc<Described>> {
+    pub(super) fn prepared(&self, text: &Text) -> Result<Arc<DescribedStatement>> {
         self.preparation(text)?.finish()
     }
 

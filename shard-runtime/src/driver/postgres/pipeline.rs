@@ -13,7 +13,7 @@ use super::errors::from_postgres;
 use super::preparation::Preparation;
 use super::rows::value_of;
 use super::server_session::PostgresConnection;
-use super::text::{Described, Text};
+use super::text::{DescribedStatement, Text};
 use super::values::{Encoded, encoded};
 use crate::driver::{Pipeline, PipelineAnswer};
 use crate::error::{Error, ErrorKind, Result};
@@ -91,7 +91,7 @@ impl<'c> PostgresPipeline<'c> {
 async fn run(
     client: &Client,
     sql: Arc<str>,
-    described: Arc<Described>,
+    described: Arc<DescribedStatement>,
     params: Vec<Encoded>,
 ) -> Result<Answered, tokio_postgres::Error> {
     let rows = match &described.statement {

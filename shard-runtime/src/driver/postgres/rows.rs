@@ -13,7 +13,7 @@ use tokio_postgres::{Row, RowStream};
 use super::errors::from_postgres;
 use super::server_session::PostgresConnection;
 use super::settings::IS_WHOLE;
-use super::text::{Described, Text};
+use super::text::{DescribedStatement, Text};
 use super::values::{Encoded, Raw};
 use crate::driver::Cursor;
 use crate::error::{Error, ErrorKind, Result, ValueError};
@@ -29,7 +29,7 @@ type Beginning<'c> =
 
 pub(super) struct PostgresRows<'c> {
     connection: &'c PostgresConnection,
-    described: Arc<Described>,
+    described: Arc<DescribedStatement>,
     text: Text,
     /// Kept in case the statement must be prepared again.
     params: Arc<[Encoded]>,
@@ -50,7 +50,7 @@ impl<'c> PostgresRows<'c> {
     /// Sends a statement without waiting for its answer.
     pub(super) fn begin(
         connection: &'c PostgresConnection,
-        described: Arc<Described>,
+        described: Arc<DescribedStatement>,
         text: Text,
         params: Arc<[Encoded]>,
     ) -> Self {

@@ -18,7 +18,7 @@ use super::executor::Executor;
 use super::hosts::Hosts;
 use super::route::Route;
 use super::settings::{GUARD, Settings, State};
-use super::text::{Described, Text};
+use super::text::{DescribedStatement, Text};
 use crate::driver::{Connection, Expected, LongWaits, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{literal, quoted};
@@ -27,7 +27,7 @@ mod checks;
 mod ending;
 mod failure;
 
-use checks::{Checks, Preparing};
+use checks::{Checks, PreparingChecks};
 
 /// The number of prepared statements that a connection keeps.
 pub(super) const STATEMENTS: usize = 256;
@@ -47,7 +47,7 @@ pub(super) struct PostgresConnection {
     pub(super) route: Route,
     /// Whether the server refused to begin a transaction that writes.
     pub(super) is_demoted: Arc<AtomicBool>,
-    pub(super) statements: RefCell<HashMap<Text, Arc<Described>>>,
+    pub(super) statements: RefCell<HashMap<Text, Arc<DescribedStatement>>>,
     pub(super) state: Cell<State>,
     pub(super) deadline: Cell<Option<Instant>>,
     pub(super) settings: Settings,
@@ -207,7 +207,7 @@ impl PostgresConnection {
             }
         };
         let mut ahead: Vec<String> = ahead.into_iter().collect();
-        let mut preparing = Preparing::new();
+        let mut preparing = PreparingChecks::new();
         if self.in_transaction() {
             if self.no_wait.get() {
                 // Inside the savepoint of the guard, which undoes it. The checks may wait for locks, too.
@@ -257,7 +257,7 @@ impl PostgresConnection {
     }
 
     /// Returns the SQL of a check. A pooler would pass prepared statements on to other clients.
-    fn check(&self, sql: &str, preparing: &mut Preparing) -> String {
+    fn check(&self, sql: &str, preparing: &mut PreparingChecks) -> String {
         match self.is_pooled() {
             true => sql.to_owned(),
             false => self.checks.sql_of(sql, preparing),
@@ -338,7 +338,7 @@ impl PostgresConnection {
     }
 
     /// Keeps a prepared statement.
-    pub(super) fn keep(&self, text: Text, described: Arc<Described>) {
+    pub(super) fn keep(&self, text: Text, described: Arc<DescribedStatement>) {
         let mut statements = self.statements.borrow_mut();
         if statements.len() >= STATEMENTS {
             statements.clear();

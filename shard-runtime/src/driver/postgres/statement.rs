@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::rows::PostgresRows;
 use super::server_cursor::ServerCursor;
 use super::server_session::PostgresConnection;
-use super::text::{Described, Text};
+use super::text::{DescribedStatement, Text};
 use super::values::encoded;
 use crate::driver::{Cursor, Prepared, StatementProperties};
 use crate::error::{Error, Result};
@@ -17,12 +17,12 @@ use crate::value::{Value, mismatch};
 
 pub(super) struct PostgresStatement<'c> {
     connection: &'c PostgresConnection,
-    described: Arc<Described>,
+    described: Arc<DescribedStatement>,
     text: Text,
 }
 
 impl<'c> PostgresStatement<'c> {
-    pub(super) fn new(connection: &'c PostgresConnection, described: Arc<Described>, text: Text) -> Self {
+    pub(super) fn new(connection: &'c PostgresConnection, described: Arc<DescribedStatement>, text: Text) -> Self {
         PostgresStatement { connection, described, text }
     }
 

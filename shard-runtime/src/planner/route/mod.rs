@@ -14,7 +14,7 @@ mod region;
 mod values;
 
 use chain::Chain;
-use reader::Reader;
+use reader::ConditionReader;
 use region::Region;
 pub(crate) use values::text_after;
 
@@ -163,7 +163,7 @@ pub(crate) fn reason(table: &'static Table, predicate: &Predicate, shards: &Shar
 }
 
 fn regions<'p>(chain: &Chain, predicate: &'p Predicate, shards: &Shards) -> Result<Vec<Region<'p>>> {
-    Reader::of(chain, shards).map_or(Ok(Vec::new()), |reader| reader.read(predicate.node(), false))
+    ConditionReader::of(chain, shards).map_or(Ok(Vec::new()), |reader| reader.read(predicate.node(), false))
 }
 
 /// Returns the error for conditions that are nested too deeply.

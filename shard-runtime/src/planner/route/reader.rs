@@ -19,7 +19,7 @@ use crate::value::Value;
 const EACH: usize = 16;
 
 /// Reads a condition on a model, or on one of its ancestors.
-pub(super) struct Reader<'s> {
+pub(super) struct ConditionReader<'s> {
     chain: &'s Chain,
     /// The number of levels above the model, and the table there.
     level: usize,
@@ -27,14 +27,14 @@ pub(super) struct Reader<'s> {
     shards: &'s Shards,
 }
 
-impl<'s> Reader<'s> {
+impl<'s> ConditionReader<'s> {
     /// Returns a reader of conditions on the model itself.
     pub(super) fn of(chain: &'s Chain, shards: &'s Shards) -> Option<Self> {
         Self::at(chain, 0, shards)
     }
 
     fn at(chain: &'s Chain, level: usize, shards: &'s Shards) -> Option<Self> {
-        Some(Reader { chain, level, table: chain.table(level)?, shards })
+        Some(ConditionReader { chain, level, table: chain.table(level)?, shards })
     }
 
     /// Returns alternatives, one of which holds wherever the condition can be true; if `negated`, wherever it can be false or
@@ -84,7 +84,7 @@ impl<'s> Reader<'s> {
             },
             Relation::Children(table) => {
                 let chain = Chain::of(table);
-                let Some(child) = Reader::of(&chain, self.shards) else { return Ok(self.anything()) };
+                let Some(child) = ConditionReader::of(&chain, self.shards) else { return Ok(self.anything()) };
                 let regions = child.read(inner, negated)?;
                 if negated {
                     return Ok(self.anything()); // there may be no child at all, on any shard of the parent
@@ -95,7 +95,7 @@ impl<'s> Reader<'s> {
             Relation::Reference(reference) => {
                 // Every shard holds the referenced row, so that only a contradiction restricts the shards.
                 let chain = Chain::of(reference.table);
-                let Some(reader) = Reader::of(&chain, self.shards) else { return Ok(self.anything()) };
+                let Some(reader) = ConditionReader::of(&chain, self.shards) else { return Ok(self.anything()) };
                 let is_contradiction = reader.read(inner, negated)?.is_empty() && !negated;
                 Ok(if is_contradiction { Vec::new() } else { self.anything() })
             }

@@ -5,7 +5,7 @@ use std::slice;
 
 use super::*;
 use crate::planner::RowChange;
-use crate::planner::sql::{self, After, NoFilter, Values};
+use crate::planner::sql::{self, After, NoFilter, EntryValues};
 use crate::query::{Cursor, Filter, OrderBy, Select, SelectList, Sharded as Model, count};
 use crate::schema::{Routed, Table};
 use crate::value::Value;
@@ -417,14 +417,14 @@ fn rows_are_written_and_read_by_these_texts() {
             ],
         ),
         (
-            |texts| texts.city.counted_values(texts.cities, texts.name, Values::First(9)),
+            |texts| texts.city.counted_values(texts.cities, texts.name, EntryValues::First(9)),
             [
                 r#"SELECT "name", count(*) FROM "cities" WHERE "name" IS NOT NULL GROUP BY "name" ORDER BY "name" LIMIT 9"#,
                 "=",
             ],
         ),
         (
-            |texts| texts.code.entries(texts.codes, Values::After(9)),
+            |texts| texts.code.entries(texts.codes, EntryValues::After(9)),
             [
                 r#"SELECT "value", "shard" FROM "sharded_lookup_cities_code" WHERE "value" > ?1 ORDER BY "value" LIMIT 9"#,
                 "=",

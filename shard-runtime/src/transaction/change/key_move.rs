@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use super::follow::{PAUSE, Switching};
-use super::in_control::{Work, is_running, replace_lines};
+use super::in_control::{ControlWork, is_running, replace_lines};
 use super::{ChangeRecord, CopyRecord, lock_part};
 use crate::driver::{Connection, Expected, KEY_LEFT, KEYS_LEFT, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
@@ -175,7 +175,7 @@ impl Control {
     }
 }
 
-fn forget(work: &Work<'_>, moved: &KeyMoveRecord) -> Result<()> {
+fn forget(work: &ControlWork<'_>, moved: &KeyMoveRecord) -> Result<()> {
     moved.facts().iter().try_for_each(|(name, _)| work.forget(Kind::KeyMove, name))
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::PoisonError;
 
-use super::search::Found;
+use super::search::SearchResult;
 use crate::driver::{Connection, LeaseOwner, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
@@ -30,7 +30,7 @@ impl Cluster {
     /// - The databases' errors, with the shard's name.
     pub fn recover(&self) -> Result<Recovered> {
         let mut finished = if self.0.control.decides() { self.recover_files()? } else { Vec::new() };
-        let Found { mut committed, left } = self.recover_servers()?;
+        let SearchResult { mut committed, left } = self.recover_servers()?;
         finished.append(&mut committed);
         let mut all = self.0.recovered.lock().unwrap_or_else(PoisonError::into_inner);
         for transaction in finished {

@@ -58,7 +58,7 @@ impl Searches {
 
 /// The result of a search.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct SearchResult {
     /// The committed transactions among those that had participants to finish.
     pub(crate) committed: Vec<String>,
     /// The reason why each remaining participant stays prepared.
@@ -184,7 +184,7 @@ impl Cluster {
 
     /// Finishes the parts that are prepared on all servers, as far as their outcome is known, and collects old rows of
     /// the servers' decision logs.
-    pub(crate) fn recover_servers(&self) -> Result<Found> {
+    pub(crate) fn recover_servers(&self) -> Result<SearchResult> {
         let on_server = |database: usize, error: Error| error.on_shard(self.database_name(database));
         // Read before any server is searched: a participant is prepared before its row exists.
         let mut old = Vec::new();
@@ -198,7 +198,7 @@ impl Cluster {
                 Err(error) => return Err(on_server(database, error)),
             }
         }
-        let mut found = Found::default();
+        let mut found = SearchResult::default();
         for database in self.servers() {
             let searched = self.on_connection(&LeaseOwner::default(), database, |connection| {
                 self.finish_decided(database, connection, Effort::Full)
@@ -256,7 +256,7 @@ impl Cluster {
         database: usize,
         connection: &dyn Connection,
         effort: Effort<'_>,
-    ) -> Result<Found> {
+    ) -> Result<SearchResult> {
         let participants = self.all_places(database);
         let parts = match effort {
             Effort::Full => commit::prepared(connection, self.id(), &participants)?,
@@ -264,7 +264,7 @@ impl Cluster {
         };
         let known = self.0.unfinished.on(database);
         let mut deciders = Deciders { cluster: self, effort, connections: Vec::new() };
-        let mut found = Found::default();
+        let mut found = SearchResult::default();
         for part in parts {
             let known = known.iter().find(|(other, _)| *other == part).map(|(_, commits)| Ok(*commits));
             let commits = known.unwrap_or_else(|| deciders.has_committed(&part, database, connection));

@@ -8,7 +8,7 @@ use futures_util::future::try_join;
 use tokio::time::timeout;
 
 use super::PostgresConnection;
-use super::checks::Preparing;
+use super::checks::PreparingChecks;
 use crate::driver::postgres::errors::{from_postgres, is_another};
 use crate::driver::postgres::settings::{IS_WHOLE, State};
 use crate::error::{Error, ErrorKind, Result};
@@ -37,7 +37,7 @@ impl PostgresConnection {
         self.forget_types();
         // A schema may have been replaced since the transaction first used it.
         let checked_shards = self.expected.borrow();
-        let mut preparing = Preparing::new();
+        let mut preparing = PreparingChecks::new();
         let checks = checked_shards.iter().map(|expected| self.check(&expected.sql, &mut preparing));
         let mut ahead: Vec<String> = checks.collect();
         if ahead.is_empty() {

@@ -494,10 +494,10 @@ pub(crate) trait Prepared {
     fn insert(&mut self, values: &[Value<'_>]) -> Result<i64>;
 
     /// Begins a statement that returns rows.
-    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>>;
+    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn RowCursor + 's>>;
 
     /// Begins a SELECT whose rows are read while other statements of the same connection run.
-    fn query_beside_others<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
+    fn query_beside_others<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn RowCursor + 's>> {
         self.query(params)
     }
 }
@@ -551,7 +551,7 @@ pub(crate) trait Answer: Stream + RowSource {}
 impl<S: Stream + RowSource> Answer for S {}
 
 /// The rows of a running statement.
-pub(crate) trait Cursor: Answer {
+pub(crate) trait RowCursor: Answer {
     /// Returns the number of columns.
     fn width(&self) -> usize;
 

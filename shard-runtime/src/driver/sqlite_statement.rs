@@ -7,7 +7,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Rows, ffi};
 
 use super::sqlite_errors::from_sqlite;
-use super::{Cursor, Prepared, StatementProperties};
+use super::{RowCursor, Prepared, StatementProperties};
 use crate::error::{Result, ValueError};
 use crate::planner::sql::Param;
 use crate::row::{RowSource, Stream};
@@ -84,7 +84,7 @@ impl Prepared for SqliteStatement<'_> {
         Ok(self.connection.last_insert_rowid())
     }
 
-    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
+    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn RowCursor + 's>> {
         self.bind(params)?;
         Ok(Box::new(self.cursor()))
     }
@@ -94,7 +94,7 @@ pub(super) struct SqliteCursor<'s> {
     rows: Rows<'s>,
 }
 
-impl Cursor for SqliteCursor<'_> {
+impl RowCursor for SqliteCursor<'_> {
     fn width(&self) -> usize {
         self.rows.as_ref().map_or(0, |statement| statement.column_count())
     }

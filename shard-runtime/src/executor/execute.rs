@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::fan_out::RemoteRows;
 use super::reader_threads::ReaderThreads;
 use super::rows::{Later, ShardRows, compare};
-use crate::driver::{Cursor, Prepared, Preparing};
+use crate::driver::{RowCursor, Prepared, Preparing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::merge;
 use crate::planner::{LimitOffset, MergeBy, PlanStep};
@@ -347,7 +347,7 @@ impl Transactions {
             else {
                 continue;
             };
-            let cursor: Box<dyn Cursor + '_> = match (progress.remote.take(), statement) {
+            let cursor: Box<dyn RowCursor + '_> = match (progress.remote.take(), statement) {
                 (Some(remote), _) => Box::new(remote),
                 (None, Some(statement)) => {
                     progress.watch = Some(self.watch(step, shard, options.table));

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::execute::{ReadOptions, PlanStepState};
-use crate::driver::{Connection, Cursor, Interrupter};
+use crate::driver::{Connection, RowCursor, Interrupter};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::PlanStep;
 use crate::planner::sql::{Namespace, Param};
@@ -83,7 +83,7 @@ enum Cell {
 impl Chunk {
     /// Adds the current row of a cursor. A row that cannot be decoded is added as its values, so that its reader gets the
     /// same error or panic.
-    fn push_row(&mut self, cursor: &dyn Cursor, loading: Option<&Loading>) {
+    fn push_row(&mut self, cursor: &dyn RowCursor, loading: Option<&Loading>) {
         self.width = cursor.width().max(1);
         let load = |Loading { load, table, shard, .. }: &Loading| {
             let row = Row { source: cursor, shard, table, columns: None };
@@ -425,7 +425,7 @@ impl Stream for RemoteRows {
     }
 }
 
-impl Cursor for RemoteRows {
+impl RowCursor for RemoteRows {
     fn width(&self) -> usize {
         self.chunk.width
     }

@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 use crate::collation::Collation;
-use crate::driver::{Cursor, Prepared};
+use crate::driver::{RowCursor, Prepared};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::MergeBy;
 use crate::planner::sql::Param;
@@ -15,7 +15,7 @@ use crate::value::Value;
 
 /// The rows of one shard's statement, counted.
 pub(crate) struct ShardRows<'s> {
-    pub(crate) cursor: Box<dyn Cursor + 's>,
+    pub(crate) cursor: Box<dyn RowCursor + 's>,
     pub(crate) tx: &'s Transactions,
     pub(crate) shard: &'s Shard,
     pub(crate) table: Option<&'static Table>,
@@ -49,7 +49,7 @@ impl<'s> ShardRows<'s> {
         tx: &'s Transactions,
         shard: &'s Shard,
         table: Option<&'static Table>,
-        cursor: Box<dyn Cursor + 's>,
+        cursor: Box<dyn RowCursor + 's>,
     ) -> Self {
         ShardRows { cursor, tx, shard, table, read: 0, failed: None, respelled: Vec::new() }
     }
@@ -101,7 +101,7 @@ impl RowSource for ShardRows<'_> {
 
 /// The rows of a statement that begins when its first row is read.
 pub(super) struct Later<'a, 's> {
-    pub(super) begun: Option<Box<dyn Cursor + 'a>>,
+    pub(super) begun: Option<Box<dyn RowCursor + 'a>>,
     pub(super) pending: Option<(&'a mut Box<dyn Prepared + 's>, &'a [Param<'a>])>,
 }
 
@@ -123,7 +123,7 @@ impl RowSource for Later<'_, '_> {
     }
 }
 
-impl Cursor for Later<'_, '_> {
+impl RowCursor for Later<'_, '_> {
     fn width(&self) -> usize {
         self.begun.as_ref().map_or(0, |cursor| cursor.width())
     }

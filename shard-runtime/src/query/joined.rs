@@ -12,17 +12,17 @@ use crate::schema::Table;
 use crate::value::{IdKey, Value};
 
 /// The parents or referenced rows of a join. Each is decoded once and shared.
-pub(crate) struct Shared<P: Sharded> {
+pub(crate) struct JoinedModels<P: Sharded> {
     rows: HashMap<(usize, IdKey), Stored<P>>,
 }
 
-impl<P: Sharded> Default for Shared<P> {
+impl<P: Sharded> Default for JoinedModels<P> {
     fn default() -> Self {
-        Shared { rows: HashMap::new() }
+        JoinedModels { rows: HashMap::new() }
     }
 }
 
-impl<P: Sharded> Shared<P> {
+impl<P: Sharded> JoinedModels<P> {
     /// Returns the parent of a row of `table` in a joined row. The row's columns begin at index `first`; the parent's follow
     /// them.
     pub(crate) fn of(&mut self, row: &Row<'_>, table: &Table, first: usize) -> Result<Stored<P>> {

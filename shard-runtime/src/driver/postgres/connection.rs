@@ -11,11 +11,11 @@ use super::errors::from_postgres;
 use super::pipeline::{self, PostgresPipeline};
 use super::preparation::Preparation;
 use super::server_session::{ONE_TOO_MANY, PostgresConnection};
-use super::settings::{GUARD, ROLLING_BACK, State};
+use super::settings::{GUARD, ROLLING_BACK, ServerTransaction};
 use super::statement::PostgresStatement;
 use super::text::{DescribedStatement, Text};
 use crate::driver::{
-    ActualColumn, ActualIndex, Connection, Cursor, Durability, Expected, Interrupter, LongWaits, Pipeline,
+    ActualColumn, ActualIndex, Connection, RowCursor, Durability, Expected, Interrupter, LongWaits, Pipeline,
     Pipelined, Prepared, Preparing, StoredRows, StoredRowsWriter, TransactionMode,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -49,7 +49,7 @@ impl PostgresConnection {
         sql: &str,
         names: &Namespace,
         tables: &[&str],
-        mut visit: impl FnMut(usize, &dyn Cursor) -> Result<()>,
+        mut visit: impl FnMut(usize, &dyn RowCursor) -> Result<()>,
     ) -> Result<()> {
         let list = tables.iter().map(|table| Value::Text(names.table(table).into())).collect();
         let mut statement = self.prepare(sql)?;
@@ -65,14 +65,14 @@ impl PostgresConnection {
     }
 }
 
-fn text_in(row: &dyn Cursor, position: usize) -> Result<String> {
+fn text_in(row: &dyn RowCursor, position: usize) -> Result<String> {
     match row.value(position)? {
         Value::Text(text) => Ok(text.into_owned()),
         other => Err(mismatch("text", &other).into()),
     }
 }
 
-fn is_true(row: &dyn Cursor, position: usize) -> Result<bool> {
+fn is_true(row: &dyn RowCursor, position: usize) -> Result<bool> {
     Ok(row.value(position)? == Value::Boolean(true))
 }
 
@@ -177,31 +177,31 @@ impl Connection for PostgresConnection {
         self.forget_searched();
         // Releasing the guard would also release a savepoint of the session inside it.
         let ahead = match self.state.get() {
-            State::Open(TransactionMode::Write, true) => {
-                self.state.set(State::Open(TransactionMode::Write, false));
+            ServerTransaction::Open(TransactionMode::Write, true) => {
+                self.state.set(ServerTransaction::Open(TransactionMode::Write, false));
                 format!("RELEASE SAVEPOINT {GUARD}; ")
             }
-            State::First(TransactionMode::Write) => {
-                self.state.set(State::Open(TransactionMode::Write, false));
+            ServerTransaction::First(TransactionMode::Write) => {
+                self.state.set(ServerTransaction::Open(TransactionMode::Write, false));
                 String::new()
             }
-            State::First(TransactionMode::Read) => {
-                self.state.set(State::Open(TransactionMode::Read, true));
+            ServerTransaction::First(TransactionMode::Read) => {
+                self.state.set(ServerTransaction::Open(TransactionMode::Read, true));
                 format!("SAVEPOINT {GUARD}; ")
             }
-            State::Wanted(_) => {
+            ServerTransaction::Wanted(_) => {
                 let begun = self.executor.wait(self.with_due_statements(&Text::own(""), async { Ok(()) }));
                 begun.map_err(|error| self.failed(from_postgres(error)))?;
                 return self.run(sql);
             }
-            State::Idle | State::Broken | State::Open(..) => String::new(),
+            ServerTransaction::Idle | ServerTransaction::Broken | ServerTransaction::Open(..) => String::new(),
         };
         let sql = format!("{ahead}{sql}");
         match self.executor.wait_until(self.deadline.get(), self.client.batch_execute(&sql)) {
             Ok(done) => done.map_err(|error| self.failed(from_postgres(error))),
             Err(stopped) => {
                 // It is unknown how far the server has come.
-                self.state.set(State::Broken);
+                self.state.set(ServerTransaction::Broken);
                 Err(stopped)
             }
         }
@@ -240,12 +240,12 @@ impl Connection for PostgresConnection {
 
     fn begin(&self, transaction: TransactionMode) -> Result<()> {
         match self.state.get() {
-            State::Idle => {
+            ServerTransaction::Idle => {
                 self.expected.borrow_mut().clear();
                 self.checked_shards.set(0);
                 self.forget_searched();
                 self.lock_limit.set(None);
-                self.state.set(State::Wanted(transaction));
+                self.state.set(ServerTransaction::Wanted(transaction));
                 // A statement that only reads does not wait for locks of transactions.
                 if transaction == TransactionMode::Write {
                     self.executor.when_blocked(self.blocked.borrow().clone());
@@ -253,7 +253,7 @@ impl Connection for PostgresConnection {
                 Ok(())
             }
             // The connection was lost after it was checked out.
-            State::Broken => self.check_whole(),
+            ServerTransaction::Broken => self.check_whole(),
             state => {
                 let message = format!("cannot begin a transaction: the connection is {state:?}");
                 Err(Error::new(ErrorKind::Database, message))
@@ -275,13 +275,13 @@ impl Connection for PostgresConnection {
     fn commit(&self) -> Result<()> {
         self.executor.when_blocked(None);
         match self.state.get() {
-            State::Idle | State::Wanted(_) => self.state.set(State::Idle),
-            State::First(TransactionMode::Write) | State::Open(TransactionMode::Write, _) | State::Broken => {
+            ServerTransaction::Idle | ServerTransaction::Wanted(_) => self.state.set(ServerTransaction::Idle),
+            ServerTransaction::First(TransactionMode::Write) | ServerTransaction::Open(TransactionMode::Write, _) | ServerTransaction::Broken => {
                 return self.end("COMMIT");
             }
             // The end of a transaction that only read needs no wait.
-            State::First(TransactionMode::Read) | State::Open(TransactionMode::Read, _) => {
-                self.state.set(State::Idle);
+            ServerTransaction::First(TransactionMode::Read) | ServerTransaction::Open(TransactionMode::Read, _) => {
+                self.state.set(ServerTransaction::Idle);
                 self.forget_types();
                 let ends: Vec<String> = self.restoring().into_iter().chain(["COMMIT".to_owned()]).collect();
                 let _ = self.executor.begin(pin!(self.client.batch_execute(&ends.join("; "))));
@@ -292,7 +292,7 @@ impl Connection for PostgresConnection {
 
     fn prepare_commit(&self, name: &str) -> Result<()> {
         self.executor.when_blocked(None);
-        if let State::Wanted(_) = self.state.get() {
+        if let ServerTransaction::Wanted(_) = self.state.get() {
             self.run("")?;
         }
         self.end(&format!("PREPARE TRANSACTION '{name}'")).map_err(|error| match error.kind() {
@@ -310,18 +310,18 @@ impl Connection for PostgresConnection {
     fn rollback(&self) -> Result<()> {
         self.executor.when_blocked(None);
         self.forget_types();
-        match self.state.replace(State::Idle) {
-            State::Idle | State::Wanted(_) => Ok(()),
-            State::First(TransactionMode::Read) | State::Open(TransactionMode::Read, _) => {
+        match self.state.replace(ServerTransaction::Idle) {
+            ServerTransaction::Idle | ServerTransaction::Wanted(_) => Ok(()),
+            ServerTransaction::First(TransactionMode::Read) | ServerTransaction::Open(TransactionMode::Read, _) => {
                 let _ = self.executor.begin(pin!(self.client.batch_execute(&self.rolling_back())));
                 Ok(())
             }
-            State::First(TransactionMode::Write) | State::Open(TransactionMode::Write, _) => {
+            ServerTransaction::First(TransactionMode::Write) | ServerTransaction::Open(TransactionMode::Write, _) => {
                 let undone = self.run_within(ROLLING_BACK, &self.rolling_back());
-                undone.inspect_err(|_| self.state.set(State::Broken))
+                undone.inspect_err(|_| self.state.set(ServerTransaction::Broken))
             }
-            State::Broken => {
-                self.state.set(State::Broken);
+            ServerTransaction::Broken => {
+                self.state.set(ServerTransaction::Broken);
                 Ok(())
             }
         }
@@ -351,12 +351,12 @@ impl Connection for PostgresConnection {
     }
 
     fn in_transaction(&self) -> bool {
-        matches!(self.state.get(), State::Wanted(_) | State::First(_) | State::Open(..))
+        matches!(self.state.get(), ServerTransaction::Wanted(_) | ServerTransaction::First(_) | ServerTransaction::Open(..))
             && !self.client.is_closed()
     }
 
     fn is_usable(&self) -> bool {
-        if self.state.get() == State::Broken {
+        if self.state.get() == ServerTransaction::Broken {
             return false;
         }
         self.read_messages();
@@ -364,7 +364,7 @@ impl Connection for PostgresConnection {
     }
 
     fn has_lost_its_server(&self) -> bool {
-        self.state.get() == State::Broken || self.client.is_closed()
+        self.state.get() == ServerTransaction::Broken || self.client.is_closed()
     }
 
     fn columns_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualColumn>>> {

@@ -18,13 +18,13 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) struct Hosts {
     /// The settings of the URL without its hosts.
     settings: Config,
-    hosts: Vec<Address>,
+    hosts: Vec<HostAddress>,
     /// The host that served last: the next connection tries it first.
     last: AtomicUsize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address {
+pub(super) struct HostAddress {
     host: Host,
     /// The address of `hostaddr=`, which is connected to instead of the name.
     address: Option<IpAddr>,
@@ -33,7 +33,7 @@ pub(super) struct Address {
 
 #[cfg(unix)]
 /// Returns the hosts of a URL with their ports.
-pub(super) fn targets(config: &Config) -> Vec<Address> {
+pub(super) fn targets(config: &Config) -> Vec<HostAddress> {
     let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let port = |position: usize| ports.get(position).or_else(|| ports.first()).copied().unwrap_or(5432);
     (0..hosts.len().max(addresses.len()))
@@ -42,12 +42,12 @@ pub(super) fn targets(config: &Config) -> Vec<Address> {
             let named = hosts.get(position).cloned();
             let host = named
                 .unwrap_or_else(|| Host::Tcp(address.map(|address| address.to_string()).unwrap_or_default()));
-            Address { host, address, port: port(position) }
+            HostAddress { host, address, port: port(position) }
         })
         .collect()
 }
 
-impl Address {
+impl HostAddress {
     /// Returns the host's name, or the folder of its socket.
     pub(super) fn name(&self) -> String {
         match &self.host {
@@ -127,7 +127,7 @@ impl Hosts {
             LoadBalanceHosts::Random => random(),
             _ => self.last.load(Ordering::Relaxed),
         };
-        let mut failed: Vec<(&Address, Error)> = Vec::new();
+        let mut failed: Vec<(&HostAddress, Error)> = Vec::new();
         for tried in 0..self.hosts.len() {
             let position = first.wrapping_add(tried) % self.hosts.len();
             let Some(target) = self.hosts.get(position) else { continue };
@@ -146,7 +146,7 @@ impl Hosts {
 
     async fn connect_to(
         &self,
-        target: &Address,
+        target: &HostAddress,
         encryptor: &Encryptor,
         options: Option<&str>,
         until: Instant,
@@ -170,7 +170,7 @@ impl Hosts {
     }
 
     /// Returns the settings with one host, at this address.
-    fn config(&self, target: &Address, route: &Route, options: Option<&str>) -> Config {
+    fn config(&self, target: &HostAddress, route: &Route, options: Option<&str>) -> Config {
         let mut config = self.settings.clone();
         if let Some(added) = options {
             let own = config.get_options().map_or_else(String::new, |options| format!("{options} "));
@@ -194,7 +194,7 @@ fn share(now: Instant, end: Instant, parts: usize) -> Instant {
 
 /// Merges the errors of all hosts into one, with the kind that is most useful for a retry. An unreachable server may
 /// return; a refused login is refused again.
-fn together(failed: Vec<(&Address, Error)>) -> Error {
+fn together(failed: Vec<(&HostAddress, Error)>) -> Error {
     let rank = |error: &Error| match error.kind() {
         ErrorKind::ReadOnly => 0,
         ErrorKind::Busy => 1,

@@ -15,7 +15,7 @@ use super::server_session::PostgresConnection;
 use super::settings::IS_WHOLE;
 use super::text::{DescribedStatement, Text};
 use super::values::{Encoded, Raw};
-use crate::driver::Cursor;
+use crate::driver::RowCursor;
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::row::RowSource;
 use crate::row::Stream;
@@ -227,7 +227,7 @@ pub(super) fn value_of(row: Option<&Row>, index: usize) -> Result<Value<'_>, Val
     }
 }
 
-impl Cursor for PostgresRows<'_> {
+impl RowCursor for PostgresRows<'_> {
     fn width(&self) -> usize {
         self.described.columns.len()
     }

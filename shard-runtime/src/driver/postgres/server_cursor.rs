@@ -13,7 +13,7 @@ use super::rows::{PostgresRows, value_of};
 use super::server_session::PostgresConnection;
 use super::text::{DescribedStatement, Text};
 use super::values::Encoded;
-use crate::driver::{Connection, Cursor};
+use crate::driver::{Connection, RowCursor};
 use crate::error::{Result, ValueError};
 use crate::row::RowSource;
 use crate::row::Stream;
@@ -110,7 +110,7 @@ impl RowSource for ServerCursor<'_> {
     }
 }
 
-impl Cursor for ServerCursor<'_> {
+impl RowCursor for ServerCursor<'_> {
     fn width(&self) -> usize {
         self.columns.len()
     }

@@ -17,7 +17,7 @@ use super::errors::{ANOTHER_PROCESS, from_postgres, is_another, was_answered};
 use super::executor::Executor;
 use super::hosts::Hosts;
 use super::route::Route;
-use super::settings::{GUARD, Settings, State};
+use super::settings::{GUARD, Settings, ServerTransaction};
 use super::text::{DescribedStatement, Text};
 use crate::driver::{Connection, Expected, LongWaits, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
@@ -48,7 +48,7 @@ pub(super) struct PostgresConnection {
     /// Whether the server refused to begin a transaction that writes.
     pub(super) is_demoted: Arc<AtomicBool>,
     pub(super) statements: RefCell<HashMap<Text, Arc<DescribedStatement>>>,
-    pub(super) state: Cell<State>,
+    pub(super) state: Cell<ServerTransaction>,
     pub(super) deadline: Cell<Option<Instant>>,
     pub(super) settings: Settings,
     /// The process id of the backend; `None` if each transaction can have another backend.
@@ -102,7 +102,7 @@ impl PostgresConnection {
             route,
             is_demoted: Arc::default(),
             statements: RefCell::default(),
-            state: Cell::new(State::Idle),
+            state: Cell::new(ServerTransaction::Idle),
             deadline: Cell::new(Some(end)),
             settings,
             backend: None,
@@ -164,7 +164,7 @@ impl PostgresConnection {
 
     /// Returns whether the next statement runs outside of a transaction.
     pub(super) fn is_alone(&self) -> bool {
-        self.state.get() == State::Idle
+        self.state.get() == ServerTransaction::Idle
     }
 
     pub(super) fn executor(&self) -> &Executor {
@@ -181,11 +181,11 @@ impl PostgresConnection {
         text: &Text,
         work: impl Future<Output = Result<O, tokio_postgres::Error>> + Send + 'c,
     ) -> impl Future<Output = Result<O, tokio_postgres::Error>> + Send + 'c {
-        let mut looks = matches!(self.state.get(), State::Wanted(_));
+        let mut looks = matches!(self.state.get(), ServerTransaction::Wanted(_));
         let ahead = match self.state.get() {
-            State::Idle | State::Broken | State::Open(TransactionMode::Read, _) => None,
-            State::Wanted(transaction) => {
-                self.state.set(State::First(transaction));
+            ServerTransaction::Idle | ServerTransaction::Broken | ServerTransaction::Open(TransactionMode::Read, _) => None,
+            ServerTransaction::Wanted(transaction) => {
+                self.state.set(ServerTransaction::First(transaction));
                 let begin = match transaction {
                     TransactionMode::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
                     TransactionMode::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
@@ -196,12 +196,12 @@ impl PostgresConnection {
                 };
                 Some(format!("{begin}{}; {limit}", self.begins_with()))
             }
-            State::First(transaction) => {
-                self.state.set(State::Open(transaction, true));
+            ServerTransaction::First(transaction) => {
+                self.state.set(ServerTransaction::Open(transaction, true));
                 Some(format!("{}SAVEPOINT {GUARD}", self.lock_limit_to_set()))
             }
-            State::Open(TransactionMode::Write, guarded) => {
-                self.state.set(State::Open(TransactionMode::Write, true));
+            ServerTransaction::Open(TransactionMode::Write, guarded) => {
+                self.state.set(ServerTransaction::Open(TransactionMode::Write, true));
                 let before = if guarded { format!("RELEASE SAVEPOINT {GUARD}; ") } else { String::new() };
                 Some(format!("{before}{}SAVEPOINT {GUARD}", self.lock_limit_to_set()))
             }
@@ -219,7 +219,7 @@ impl PostgresConnection {
             looks |= !new.is_empty();
             let writes = matches!(
                 self.state.get(),
-                State::First(TransactionMode::Write) | State::Open(TransactionMode::Write, _)
+                ServerTransaction::First(TransactionMode::Write) | ServerTransaction::Open(TransactionMode::Write, _)
             );
             for expected in new {
                 let lock = expected.lock.as_ref().filter(|_| writes);

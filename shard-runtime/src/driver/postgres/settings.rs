@@ -21,7 +21,7 @@ pub(super) const ROLLING_BACK: Duration = Duration::from_secs(1);
 pub(super) const IS_WHOLE: &str = "SELECT";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum ServerTransaction {
     /// No transaction.
     Idle,
     /// A transaction that will begin along with its first statement.

@@ -7,7 +7,7 @@ use super::server_cursor::ServerCursor;
 use super::server_session::PostgresConnection;
 use super::text::{DescribedStatement, Text};
 use super::values::encoded;
-use crate::driver::{Cursor, Prepared, StatementProperties};
+use crate::driver::{RowCursor, Prepared, StatementProperties};
 use crate::error::{Error, Result};
 use crate::planner::raw_sql;
 use crate::planner::sql::Param;
@@ -59,11 +59,11 @@ impl Prepared for PostgresStatement<'_> {
         rows.end().map(|_| id)
     }
 
-    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
+    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn RowCursor + 's>> {
         Ok(Box::new(self.begin(params)?))
     }
 
-    fn query_beside_others<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
+    fn query_beside_others<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn RowCursor + 's>> {
         let encoded = encoded(params, &self.described.params)?;
         Ok(Box::new(ServerCursor::new(self.connection, &self.described, &self.text, encoded)))
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::super::{Committed, Searches, Unfinished};
 use crate::driver::{
-    ActualColumn, ActualIndex, Connection, Cursor, Driver, Durability, Interrupter, Mode, Pool, Prepared,
+    ActualColumn, ActualIndex, Connection, RowCursor, Driver, Durability, Interrupter, Mode, Pool, Prepared,
     StatementProperties, SqliteSettings, TransactionMode,
 };
 use crate::error::{Error, ErrorKind, Result, ValueError};
@@ -237,7 +237,7 @@ impl Prepared for FakeStatement<'_> {
         self.connection.step(step).map(|()| 1)
     }
 
-    fn query<'s>(&'s mut self, _: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
+    fn query<'s>(&'s mut self, _: &[Param<'_>]) -> Result<Box<dyn RowCursor + 's>> {
         let text = |text: &str| Some(Value::Text(text.to_owned().into()));
         let row = match self.sql.as_str() {
             sql if sql.contains("randomblob") || sql.contains("sharded_cluster") => text("id"),
@@ -271,7 +271,7 @@ impl RowSource for OneRow {
     }
 }
 
-impl Cursor for OneRow {
+impl RowCursor for OneRow {
     fn width(&self) -> usize {
         1
     }

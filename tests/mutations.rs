@@ -329,7 +329,7 @@ fn workspace() -> &'static Path {
 #[test]
 fn every_mutation_can_be_made() {
     for mutation in MUTATIONS {
-        place(workspace(), &mutation);
+        file_of(workspace(), &mutation);
     }
 }
 
@@ -346,7 +346,7 @@ fn every_mutation_is_noticed() {
     let wanted = std::env::var("SHARDED_MUTATION").unwrap_or_default();
     let mut unnoticed = Vec::new();
     for mutation in MUTATIONS.iter().filter(|mutation| mutation.change.contains(&wanted)) {
-        let (file, original) = place(copy.path(), mutation);
+        let (file, original) = file_of(copy.path(), mutation);
         fs::write(&file, original.replace(mutation.from, mutation.to)).unwrap();
         let (test, filter) = mutation.attack;
         let built = cargo(copy.path(), &target, "some", &["--test", test, "--no-run"]);
@@ -374,7 +374,7 @@ fn every_mutation_is_noticed() {
 }
 
 /// The file of the runtime that a mutation changes, and its text.
-fn place(workspace: &Path, mutation: &Mutation) -> (PathBuf, String) {
+fn file_of(workspace: &Path, mutation: &Mutation) -> (PathBuf, String) {
     let mut found = Vec::new();
     let mut folders = vec![workspace.join("shard-runtime/src")];
     while let Some(folder) = folders.pop() {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::model::Continent;
 use crate::location::Location;
+use crate::model::Continent;
 
 /// The folder of the data that comes with the example.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data");

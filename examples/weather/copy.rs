@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use shard_runtime::{Cluster, Insert, Parent, Query, Session, Sharded, Stored};
 
 use crate::failure::{Failure, Result};
-use crate::model::{City, NewObservation, Observation};
 use crate::location::Location;
+use crate::model::{City, NewObservation, Observation};
 use crate::text::thousands;
 
 /// How many rows are read before they are sent.

@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use shard_runtime::{ErrorKind, Insert, Session, Sharded};
 
 use crate::failure::{Failure, Result};
-use crate::model::{City, Continent, NEW_YORK, Observation};
 use crate::location::Location;
+use crate::model::{City, Continent, NEW_YORK, Observation};
 use crate::source::Source;
 use crate::text::thousands;
 

@@ -19,8 +19,8 @@ mod csv_file;
 mod explain;
 mod failure;
 mod import;
-mod model;
 mod location;
+mod model;
 mod report;
 mod source;
 mod text;
@@ -31,8 +31,8 @@ use std::process::ExitCode;
 use arguments::{Arguments, Command};
 use clap::Parser;
 use failure::{Failure, Result};
-use model::Continent;
 use location::Location;
+use model::Continent;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -79,9 +79,15 @@ fn health<M: Models>(builder: &Builder, timeout: Duration) -> Result<CommandAnsw
 fn shards<M: Models>(builder: &Builder) -> Result<CommandAnswer> {
     let locations = builder.shard_locations::<M>()?;
     let row = |location: &crate::cluster::ShardLocation| {
-        vec![location.shard.clone(), location.database.to_string(), location.dialect.to_owned(), location.location.clone()]
+        vec![
+            location.shard.clone(),
+            location.database.to_string(),
+            location.dialect.to_owned(),
+            location.location.clone(),
+        ]
     };
-    let text = table(&["shard", "database", "system", "location"], &locations.iter().map(row).collect::<Vec<_>>());
+    let text =
+        table(&["shard", "database", "system", "location"], &locations.iter().map(row).collect::<Vec<_>>());
     let each = locations.iter().map(|location| {
         json!({"shard": location.shard, "database": location.database, "system": location.dialect, "location": location.location})
     });
@@ -142,7 +148,11 @@ fn backup(cluster: &Cluster, folder: &Path, progress: Progress<'_>) -> Result<Co
     Ok(CommandAnswer { outcome: Outcome::Fine, text, json: json!({ "folder": folder.to_string_lossy() }) })
 }
 
-fn check_restore<M: Models>(builder: &Builder, folder: &Path, progress: Progress<'_>) -> Result<CommandAnswer> {
+fn check_restore<M: Models>(
+    builder: &Builder,
+    folder: &Path,
+    progress: Progress<'_>,
+) -> Result<CommandAnswer> {
     let checked = beside(
         progress,
         || check_copies::<M>(builder, folder),
@@ -188,7 +198,11 @@ fn migrate<M: Models>(
             })?
         }
     };
-    Ok(CommandAnswer { outcome: outcome(!status.has_failed()), text: status.to_string(), json: value(&status) })
+    Ok(CommandAnswer {
+        outcome: outcome(!status.has_failed()),
+        text: status.to_string(),
+        json: value(&status),
+    })
 }
 
 fn adopt<M: Models>(builder: &Builder, plans: bool, progress: Progress<'_>) -> Result<CommandAnswer> {

@@ -379,8 +379,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 fn identity_check(layout: &Layout, databases: usize, cluster: &str) -> Result<Box<Check>> {
     // Shards in one file are replaced together, so that checking the first is enough.
     let named = |shard: &Shard| Ok((shard.clone(), layout.location(shard.index())?.names.clone()));
-    let is_checked =
-        |shard: &&Shard| layout.location(shard.index()).is_ok_and(|location| !location.dialect.is_on_server());
+    let is_checked = |shard: &&Shard| {
+        layout.location(shard.index()).is_ok_and(|location| !location.dialect.is_on_server())
+    };
     let first = |database| layout.shards_in(database).next().filter(is_checked);
     let shards = (0..databases).map(|database| first(database).map(named).transpose());
     let shards: Vec<Option<(Shard, Namespace)>> = shards.collect::<Result<_>>()?;

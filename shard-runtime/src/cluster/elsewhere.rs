@@ -15,13 +15,17 @@ use crate::transaction::{CLUSTER, Database};
 /// does. Earlier releases made the tables there.
 pub(super) fn refuse_elsewhere(databases: &[Database], layout: &Layout, timeout: Duration) -> Result<()> {
     for (index, database) in databases.iter().enumerate() {
-        let locations =
-            || layout.shards_in(index).filter_map(|shard| Some((shard, layout.location(shard.index()).ok()?)));
-        let Some((shard, Location { names, .. })) = locations().find(|(_, location)| location.is_default_schema) else {
+        let locations = || {
+            layout.shards_in(index).filter_map(|shard| Some((shard, layout.location(shard.index()).ok()?)))
+        };
+        let Some((shard, Location { names, .. })) =
+            locations().find(|(_, location)| location.is_default_schema)
+        else {
             continue;
         };
         let Ok(connection) = database.driver.connect_waiting(Mode::Open, timeout) else { continue };
-        let named: Vec<&str> = locations().filter_map(|(_, location)| location.names.schema.as_deref()).collect();
+        let named: Vec<&str> =
+            locations().filter_map(|(_, location)| location.names.schema.as_deref()).collect();
         opening::refuse_elsewhere(&*connection, names, &named)
             .map_err(|error| error.on_shard(shard.name()))?;
     }

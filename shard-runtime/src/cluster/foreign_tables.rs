@@ -75,7 +75,8 @@ impl Cluster {
     pub fn foreign_tables_sql(&self) -> Result<ForeignTablesSql> {
         let cluster = self.latest();
         let layout = cluster.layout();
-        let mut statements = vec![ForeignTableStatement::Plain("CREATE EXTENSION IF NOT EXISTS postgres_fdw".to_owned())];
+        let mut statements =
+            vec![ForeignTableStatement::Plain("CREATE EXTENSION IF NOT EXISTS postgres_fdw".to_owned())];
         let mut schemas = Vec::with_capacity(layout.shards().len());
         for shard in layout.shards().iter() {
             let location = layout.location(shard.index())?;

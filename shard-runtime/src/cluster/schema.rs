@@ -13,7 +13,11 @@ use crate::planner::{Layout, Location};
 use crate::schema::{ColumnDef, Shard, Table};
 
 /// Creates models' tables and their indexes if they do not exist.
-pub(super) fn create_tables(connection: &dyn Connection, location: &Location, tables: &[&Table]) -> Result<()> {
+pub(super) fn create_tables(
+    connection: &dyn Connection,
+    location: &Location,
+    tables: &[&Table],
+) -> Result<()> {
     let Location { names, dialect, .. } = location;
     for table in tables {
         let made = connection.run(&create_table_sql(names, table, *dialect));
@@ -169,7 +173,12 @@ pub(super) fn differences(
         if actual.is_empty() {
             if compared == ComparedPart::All {
                 let remedy = "run `create` or `migrate` if the model is new, or restore the shard if it held the table";
-                found.push(difference(None, "no such table".to_owned(), remedy.to_owned(), SchemaChange::Other));
+                found.push(difference(
+                    None,
+                    "no such table".to_owned(),
+                    remedy.to_owned(),
+                    SchemaChange::Other,
+                ));
             }
             continue;
         }
@@ -218,7 +227,9 @@ pub(super) fn differences(
         }
         if let Some(indexes) = indexes.get(number) {
             let missing = described_missing_indexes(location, table, indexes);
-            found.extend(missing.map(|(message, remedy)| difference(None, message, remedy, SchemaChange::Other)));
+            found.extend(
+                missing.map(|(message, remedy)| difference(None, message, remedy, SchemaChange::Other)),
+            );
         }
     }
     Ok(found)
@@ -227,16 +238,24 @@ pub(super) fn differences(
 /// Removes differences that a program can run with during a migration, and names the migration that has dropped a column.
 fn tolerate(columns: &mut Vec<ColumnDifference>, tolerated: &Tolerated, table: &Table) {
     columns.retain(|difference| match difference.change {
-        SchemaChange::SetsNotNull | SchemaChange::Extra => !tolerated.is_filled(table.name, &difference.column),
+        SchemaChange::SetsNotNull | SchemaChange::Extra => {
+            !tolerated.is_filled(table.name, &difference.column)
+        }
         SchemaChange::DropsNotNull => !tolerated.is_required(table.name, &difference.column),
-        SchemaChange::AddsColumn | SchemaChange::AddsNotNull | SchemaChange::Retypes | SchemaChange::Other => true,
+        SchemaChange::AddsColumn
+        | SchemaChange::AddsNotNull
+        | SchemaChange::Retypes
+        | SchemaChange::Other => true,
     });
     let mut is_older = false;
     for difference in &mut *columns {
         let done = match difference.change {
             SchemaChange::AddsColumn | SchemaChange::AddsNotNull => "dropped the column",
             SchemaChange::Extra => "made the column NOT NULL, and the model has no such field",
-            SchemaChange::SetsNotNull | SchemaChange::DropsNotNull | SchemaChange::Retypes | SchemaChange::Other => continue,
+            SchemaChange::SetsNotNull
+            | SchemaChange::DropsNotNull
+            | SchemaChange::Retypes
+            | SchemaChange::Other => continue,
         };
         if let Some(step) = tolerated.contracted_by(table.name, &difference.column) {
             difference.message = format!("{step} of the migrations has {done}");
@@ -245,7 +264,8 @@ fn tolerate(columns: &mut Vec<ColumnDifference>, tolerated: &Tolerated, table: &
         }
     }
     // A column that a newer release requires must not be added to the models of this one.
-    let required = columns.iter_mut().filter(|difference| is_older && difference.change == SchemaChange::Extra);
+    let required =
+        columns.iter_mut().filter(|difference| is_older && difference.change == SchemaChange::Extra);
     required.for_each(|difference| difference.remedy = Remedy::NewerRelease);
     if let Some(grant) = &tolerated.grant {
         let explained = [SchemaChange::SetsNotNull, SchemaChange::DropsNotNull, SchemaChange::Extra];
@@ -368,7 +388,12 @@ pub(super) fn compare_columns(
 }
 
 /// Returns the SQL that adds a column. SQLite adds no foreign key that is NOT NULL.
-fn missing_column(table: &Table, index: usize, column: &ColumnDef, location: &Location) -> (Remedy, SchemaChange) {
+fn missing_column(
+    table: &Table,
+    index: usize,
+    column: &ColumnDef,
+    location: &Location,
+) -> (Remedy, SchemaChange) {
     let is_parent = table.parent.is_some_and(|parent| parent.column == index);
     let refers = is_parent || table.references.iter().any(|reference| reference.column == index);
     if index == table.id || is_parent || (refers && !column.nullable) {

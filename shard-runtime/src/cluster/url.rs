@@ -348,9 +348,7 @@ mod tests {
         ] {
             let parsed = ParsedUrl::parse(url, folder).unwrap_or_else(|error| panic!("{url}: {error}"));
             #[allow(irrefutable_let_patterns)]
-            let Source::Sqlite(SqliteSource::File(found)) = parsed.source else {
-                panic!("{url} is no file")
-            };
+            let Source::Sqlite(SqliteSource::File(found)) = parsed.source else { panic!("{url} is no file") };
             assert_eq!((found.as_path(), parsed.names.prefix.as_str()), (Path::new(path), prefix), "{url}");
         }
         for url in ["sqlite::memory:", "sqlite://:memory:", "sqlite::memory:?prefix=a_"] {

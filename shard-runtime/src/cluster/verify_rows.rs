@@ -5,7 +5,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
 use crate::error::{Error, Result};
-use crate::planner::sql::{Param, Values};
+use crate::planner::sql::{EntryValues, Param};
 use crate::schema::ShardSet;
 use crate::schema::{IdKind, KeyColumns, Table};
 use crate::session::Session;
@@ -101,7 +101,7 @@ impl Cluster {
         if ahead.is_at_end {
             return Ok(());
         }
-        let which = if ahead.last.is_some() { Values::After(batch) } else { Values::First(batch) };
+        let which = if ahead.last.is_some() { EntryValues::After(batch) } else { EntryValues::First(batch) };
         let rows = self.transaction(|session| {
             let params: Vec<Param<'_>> =
                 ahead.last.iter().map(|last| Param::Value(last.borrowed())).collect();
@@ -200,7 +200,7 @@ impl Session {
         let mut rows = Vec::new();
         for &shard in all.indexes() {
             let params = [Param::List(ids.iter().map(Value::borrowed).collect())];
-            rows.extend(self.key_rows(table, shard, Values::Listed, &params)?);
+            rows.extend(self.key_rows(table, shard, EntryValues::Listed, &params)?);
         }
         rows.sort_by(|a, b| a.id.order(&b.id).then(a.shard.cmp(&b.shard)));
         let same = rows.chunk_by(|a, b| a.id.order(&b.id).is_eq());
@@ -212,7 +212,7 @@ impl Session {
         &mut self,
         table: &'static Table,
         shard: usize,
-        which: Values,
+        which: EntryValues,
         params: &[Param<'_>],
     ) -> Result<Vec<KeyRow>> {
         let layout = self.work.tx.cluster.shared_layout();

@@ -338,7 +338,12 @@ impl<C, W: Clone> Checkouts<C, W> {
 
     /// Returns the idle connections of a database whose server was lost, for the caller to close, and signals to waiters.
     /// Returns nothing if the loss was counted already: `losses` is older than the last one.
-    pub(super) fn lose(&mut self, database: usize, losses: u64, now: Instant) -> (Vec<C>, Vec<WaiterSignal<C, W>>) {
+    pub(super) fn lose(
+        &mut self,
+        database: usize,
+        losses: u64,
+        now: Instant,
+    ) -> (Vec<C>, Vec<WaiterSignal<C, W>>) {
         let Some(own) = self.databases.get_mut(database).filter(|own| own.losses == losses) else {
             return (Vec::new(), Vec::new());
         };

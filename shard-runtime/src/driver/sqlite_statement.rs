@@ -7,7 +7,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Rows, ffi};
 
 use super::sqlite_errors::from_sqlite;
-use super::{RowCursor, Prepared, StatementProperties};
+use super::{Prepared, RowCursor, StatementProperties};
 use crate::error::{Result, ValueError};
 use crate::planner::sql::Param;
 use crate::row::{RowSource, Stream};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::fan_out::RemoteRows;
 use super::reader_threads::ReaderThreads;
 use super::rows::{Later, ShardRows, compare};
-use crate::driver::{RowCursor, Prepared, Preparing};
+use crate::driver::{Prepared, Preparing, RowCursor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::merge;
 use crate::planner::{LimitOffset, MergeBy, PlanStep};
@@ -394,8 +394,9 @@ impl Transactions {
 
     /// Returns how each statement that runs here shares its connection.
     fn on_shared_connections(&self, steps: &[&PlanStep<'_>], progress: &[PlanStepState]) -> Vec<Sharing> {
-        let database =
-            |step: &PlanStep<'_>| self.cluster.layout().location(step.shard).ok().map(|location| location.database);
+        let database = |step: &PlanStep<'_>| {
+            self.cluster.layout().location(step.shard).ok().map(|location| location.database)
+        };
         let runs_here = |(_, progress): &(&&PlanStep<'_>, &PlanStepState)| progress.remote.is_none();
         let mut count: HashMap<usize, usize> = HashMap::new();
         for (step, _) in steps.iter().zip(progress).filter(runs_here) {
@@ -422,7 +423,9 @@ impl Transactions {
         progress: &[PlanStepState],
     ) -> Result<Vec<Option<Box<dyn Prepared + 's>>>> {
         let sharing = self.on_shared_connections(steps, progress);
-        let begin = |((step, progress), sharing): ((&&PlanStep<'_>, &PlanStepState), Sharing)| match progress.remote {
+        let begin = |((step, progress), sharing): ((&&PlanStep<'_>, &PlanStepState), Sharing)| match progress
+            .remote
+        {
             Some(_) => None,
             None => Some(self.ready(step.shard).and_then(|(shard, connection)| {
                 let names = &self.cluster.layout().location(step.shard)?.names;

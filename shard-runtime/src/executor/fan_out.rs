@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::execute::{ReadOptions, PlanStepState};
-use crate::driver::{Connection, RowCursor, Interrupter};
+use super::execute::{PlanStepState, ReadOptions};
+use crate::driver::{Connection, Interrupter, RowCursor};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::PlanStep;
 use crate::planner::sql::{Namespace, Param};
@@ -210,8 +210,9 @@ impl Transactions {
         options: ReadOptions<'_>,
         progress: &mut [PlanStepState],
     ) -> Option<FanOut> {
-        let database =
-            |step: &PlanStep<'_>| self.cluster.layout().location(step.shard).ok().map(|location| location.database);
+        let database = |step: &PlanStep<'_>| {
+            self.cluster.layout().location(step.shard).ok().map(|location| location.database)
+        };
         let databases: Vec<Option<usize>> = steps.iter().map(|step| database(step)).collect();
         let is_alone =
             |database: &usize| databases.iter().flatten().filter(|other| *other == database).count() == 1;
@@ -277,8 +278,12 @@ impl Transactions {
         let span = watch.span();
         let ReadOptions { table, named, .. } = options;
         let loading = Loading::of(options, &shard);
-        let names =
-            self.cluster.layout().location(step.shard).map(|location| location.names.clone()).unwrap_or_default();
+        let names = self
+            .cluster
+            .layout()
+            .location(step.shard)
+            .map(|location| location.names.clone())
+            .unwrap_or_default();
         let job = move |connection: &dyn Connection| {
             let mut busy = Duration::ZERO;
             span.enclose(|| {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use super::execute::{ReadOptions, PlanStepState};
+use super::execute::{PlanStepState, ReadOptions};
 use super::fan_out::{Loading, Message, RemoteRows, send_rows};
 use crate::driver::{LeaseOwner, PooledConnection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};

@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 use crate::collation::Collation;
-use crate::driver::{RowCursor, Prepared};
+use crate::driver::{Prepared, RowCursor};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::MergeBy;
 use crate::planner::sql::Param;

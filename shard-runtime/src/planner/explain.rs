@@ -54,7 +54,8 @@ impl serde::Serialize for Explain {
 
         let statements: Vec<SerializedStatement<'_>> =
             self.statements().map(|(shard, sql)| SerializedStatement(shard, sql)).collect();
-        let lookups: Vec<SerializedStatement<'_>> = self.lookups().map(|(shard, sql)| SerializedStatement(shard, sql)).collect();
+        let lookups: Vec<SerializedStatement<'_>> =
+            self.lookups().map(|(shard, sql)| SerializedStatement(shard, sql)).collect();
         let mut explain = serializer.serialize_struct("Explain", 7)?;
         explain.serialize_field("shards", self.shards().as_slice())?;
         explain.serialize_field("reason", self.reason())?;

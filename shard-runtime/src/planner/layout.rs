@@ -76,7 +76,10 @@ impl Layout {
                     return Err(table.error_at(index, wrong(table, message).with_source(error)));
                 }
             }
-            let sql = locations.iter().map(|location| TableSql::new(table, &location.names, location.dialect)).collect();
+            let sql = locations
+                .iter()
+                .map(|location| TableSql::new(table, &location.names, location.dialect))
+                .collect();
             models.push(Model { table, sql });
         }
         for (shard, location) in shards.iter().zip(&locations) {

@@ -30,7 +30,7 @@ pub(crate) use create::{
     DeclaredIndex, create_sql, create_table_sql, indexes, rest_sql, shortened, type_sql,
 };
 pub(crate) use dialect::Dialect;
-pub(crate) use entries::Values;
+pub(crate) use entries::EntryValues;
 pub(crate) use moved_key::{LEFT_TRIGGER, RefusedKeys};
 pub(crate) use namespace::Namespace;
 pub(crate) use paging::After;
@@ -161,7 +161,8 @@ pub(crate) fn select<'q>(
     match lock {
         Lock::Nothing | Lock::Rows => writer.conditions(predicate, after)?,
         Lock::InnerRows => {
-            let mut locked = SqlWriter::start(site, format!("WITH {from} AS (SELECT * FROM {}", site.sql.name));
+            let mut locked =
+                SqlWriter::start(site, format!("WITH {from} AS (SELECT * FROM {}", site.sql.name));
             locked.conditions(predicate, after)?;
             locked.order_by(&[by_id(site.table)]);
             locked.sql.push_str(&format!(" FOR UPDATE OF {from}) {}", writer.sql));

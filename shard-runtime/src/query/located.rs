@@ -110,7 +110,12 @@ impl Context {
     }
 
     /// Returns the lookup of a column if comparisons with it may become FALSE here, and so narrow the shards.
-    fn lookup<'l>(self, lookups: &'l [PlacedLookup], table: &'static Table, column: usize) -> Option<&'l PlacedLookup> {
+    fn lookup<'l>(
+        self,
+        lookups: &'l [PlacedLookup],
+        table: &'static Table,
+        column: usize,
+    ) -> Option<&'l PlacedLookup> {
         let is_nullable = table.columns.get(column).is_none_or(|column| column.nullable);
         if !self.selects || (is_nullable && !self.is_null_false) {
             return None;

@@ -188,7 +188,11 @@ impl<M: Sharded> Joined<M> {
     fn after(columns: &mut usize, reference: Option<&ReferenceDef>) -> Self {
         let first = *columns;
         *columns += M::TABLE.columns.len();
-        Joined { rows: JoinedModels::default(), link: reference.map_or(first, |reference| reference.column), first }
+        Joined {
+            rows: JoinedModels::default(),
+            link: reference.map_or(first, |reference| reference.column),
+            first,
+        }
     }
 }
 

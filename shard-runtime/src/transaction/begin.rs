@@ -44,9 +44,11 @@ impl Transactions {
     /// to its file.
     pub(crate) fn is_at_hand(&mut self, shard: usize) -> bool {
         let Ok(location) = self.cluster.layout().location(shard) else { return false };
-        let transaction = self.databases.get_mut(location.database).filter(|_| !location.dialect.answers_later());
-        transaction
-            .is_some_and(|transaction| transaction.reserve_idle(&self.cluster, &self.owner, location.database))
+        let transaction =
+            self.databases.get_mut(location.database).filter(|_| !location.dialect.answers_later());
+        transaction.is_some_and(|transaction| {
+            transaction.reserve_idle(&self.cluster, &self.owner, location.database)
+        })
     }
 
     /// Makes statements on these shards fail instead of waiting for a lock, until
@@ -146,7 +148,9 @@ impl Transactions {
         let Some(connection) = transaction.and_then(DatabaseTransaction::connection) else { return Ok(()) };
         let name = layout.shards().by_index(shard).map_or("", Shard::name);
         models.iter().try_for_each(|&model| {
-            let Some(lock) = location.dialect.lock_table(&layout.sql(model, shard)?.name) else { return Ok(()) };
+            let Some(lock) = location.dialect.lock_table(&layout.sql(model, shard)?.name) else {
+                return Ok(());
+            };
             connection.lock(&lock).map_err(|error| error.on_shard(name))
         })
     }

@@ -77,8 +77,10 @@ impl Transactions {
     pub(crate) fn any_shard(&self) -> Option<&Shard> {
         let layout = self.cluster.layout();
         let in_play = |shard: &&Shard| {
-            let transaction =
-                layout.location(shard.index()).ok().and_then(|location| self.databases.get(location.database));
+            let transaction = layout
+                .location(shard.index())
+                .ok()
+                .and_then(|location| self.databases.get(location.database));
             transaction.is_some_and(DatabaseTransaction::is_in_a_transaction)
         };
         let shards = layout.shards();

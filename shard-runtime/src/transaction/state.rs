@@ -217,7 +217,8 @@ impl fmt::Debug for Cluster {
         let layout = &self.0.layout;
         let databases = self.0.databases.iter().enumerate().flat_map(|(index, database)| {
             layout.shards_in(index).map(move |shard| {
-                let schema = layout.location(shard.index()).ok().and_then(|location| location.names.schema.as_deref());
+                let schema =
+                    layout.location(shard.index()).ok().and_then(|location| location.names.schema.as_deref());
                 let schema = schema.map_or_else(String::new, |schema| format!("?schema={schema}"));
                 (shard.name(), format!("{}{schema}", database.driver.describe()))
             })

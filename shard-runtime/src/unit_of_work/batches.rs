@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::entries::about_entry;
-use super::foreign_keys::{RefusedWrite, RefusedChange};
+use super::foreign_keys::{RefusedChange, RefusedWrite};
 use super::pending::Batch;
 use crate::driver::Prepared;
 use crate::error::{Error, ErrorKind, Result};

@@ -61,7 +61,12 @@ impl RefusedWrite<'_> {
         }
     }
 
-    fn missing(&self, error: Error, columns: &[(usize, Option<Value<'_>>)], run: &mut RunPrepared<'_>) -> Error {
+    fn missing(
+        &self,
+        error: Error,
+        columns: &[(usize, Option<Value<'_>>)],
+        run: &mut RunPrepared<'_>,
+    ) -> Error {
         let text = error.to_string();
         let parent = self.table.parent.map(|parent| (parent.column, parent.table));
         let referred = self.table.references.iter().map(|reference| (reference.column, reference.table));
@@ -102,7 +107,8 @@ impl RefusedWrite<'_> {
         match (self.names_keys(), id) {
             (true, _) => links.retain(|(other, _)| {
                 let location = self.layout.location(self.shard);
-                location.is_ok_and(|location| text.contains(&format!("\"{}\"", location.names.plain(other.name))))
+                location
+                    .is_ok_and(|location| text.contains(&format!("\"{}\"", location.names.plain(other.name))))
             }),
             (false, Some(id)) => {
                 links.retain(|(other, column)| self.has_row(other, *column, id, run) == Some(true))

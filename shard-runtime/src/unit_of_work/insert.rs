@@ -194,7 +194,8 @@ fn push_row<T: Sharded>(shard_batches: &mut Vec<ShardBatch>, row: &Stored<T>, mo
             position
         }
     };
-    if let Some(batch) = shard_batches.get_mut(position).and_then(|shard_batch| shard_batch.batches.first_mut())
+    if let Some(batch) =
+        shard_batches.get_mut(position).and_then(|shard_batch| shard_batch.batches.first_mut())
     {
         batch.push(Arc::clone(row.row()) as _, bytes);
     }

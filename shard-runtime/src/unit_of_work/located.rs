@@ -43,7 +43,8 @@ impl UnitOfWork {
         if questions.is_empty() {
             return Ok((core, None));
         }
-        let position = |lookup: &PlacedLookup| layout.lookups().iter().position(|other| other.model == lookup.model);
+        let position =
+            |lookup: &PlacedLookup| layout.lookups().iter().position(|other| other.model == lookup.model);
         let queries = questions.into_iter();
         let queries = queries.filter_map(|question| Some((position(question.lookup)?, question.entries)));
         let mut read = EntriesRead { queries: queries.collect(), answers: Answers::new() };

@@ -4,7 +4,7 @@ use super::UnitOfWork;
 use super::entries::Changes;
 use super::report::{LookupProblem, LookupProblemKind};
 use crate::error::{Error, Result};
-use crate::planner::sql::{Param, EntryValues};
+use crate::planner::sql::{EntryValues, Param};
 use crate::schema::PlacedLookup;
 use crate::schema::Table;
 use crate::schema::{Shard, ShardSet, Shards};
@@ -53,7 +53,8 @@ impl UnitOfWork {
         lookup: &PlacedLookup,
         after: Option<&Value<'static>>,
     ) -> Result<LookupBatch> {
-        let which = if after.is_some() { EntryValues::After(BATCH_SIZE) } else { EntryValues::First(BATCH_SIZE) };
+        let which =
+            if after.is_some() { EntryValues::After(BATCH_SIZE) } else { EntryValues::First(BATCH_SIZE) };
         let params: Vec<Param<'_>> = after.iter().map(|value| Param::Value(value.borrowed())).collect();
         let mut facts = Vec::new();
         let mut up_to: Option<Value<'static>> = None;
@@ -120,7 +121,11 @@ impl UnitOfWork {
     }
 
     /// Returns the shard's name in the entry of a value, if the entry exists on the shard where sessions look for it.
-    pub(crate) fn entry_of(&mut self, lookup: &PlacedLookup, value: &Value<'static>) -> Result<Option<String>> {
+    pub(crate) fn entry_of(
+        &mut self,
+        lookup: &PlacedLookup,
+        value: &Value<'static>,
+    ) -> Result<Option<String>> {
         let home = lookup.home(value, self.tx.cluster.layout().shards())?;
         let params = [Param::List(vec![value.borrowed()])];
         let found = self.entries_with(lookup, home, EntryValues::Listed, &params)?;
@@ -181,7 +186,8 @@ impl UnitOfWork {
         after: Option<&Value<'static>>,
     ) -> Result<Option<Value<'static>>> {
         let layout = self.tx.cluster.shared_layout();
-        let which = if after.is_some() { EntryValues::After(BATCH_SIZE) } else { EntryValues::First(BATCH_SIZE) };
+        let which =
+            if after.is_some() { EntryValues::After(BATCH_SIZE) } else { EntryValues::First(BATCH_SIZE) };
         let params: Vec<Param<'_>> = after.iter().map(|value| Param::Value(value.borrowed())).collect();
         let found = self.entries_with(lookup, shard, which, &params)?;
         let last = found.last().map(|(value, _)| value.clone());

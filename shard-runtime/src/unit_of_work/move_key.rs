@@ -68,7 +68,8 @@ impl UnitOfWork {
         let layout = self.tx.cluster.shared_layout();
         let of = |shard: usize| {
             let location = layout.location(shard)?;
-            let connection = self.tx.databases.get(location.database).and_then(DatabaseTransaction::connection);
+            let connection =
+                self.tx.databases.get(location.database).and_then(DatabaseTransaction::connection);
             let lost = || Error::new(ErrorKind::ConnectionLost, "the connection of the session was lost");
             Ok::<_, Error>((location, connection.ok_or_else(lost)?))
         };

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::copied::{Copied, copied_columns, column_index};
+use super::copied::{Copied, column_index, copied_columns};
 use super::entries::{Changes, id_value};
 use super::version::RowVersion;
 use super::{UnitOfWork, version};

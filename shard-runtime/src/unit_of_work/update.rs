@@ -103,7 +103,8 @@ impl UnitOfWork {
     /// Returns whether a change of these columns of one row (`None`: of the whole row) is written at once, because it
     /// affects several shards.
     fn is_written_at_once(&self, table: &'static Table, columns: Option<&[usize]>) -> bool {
-        let is_written = |lookup: &PlacedLookup| columns.is_none_or(|columns| columns.contains(&lookup.column));
+        let is_written =
+            |lookup: &PlacedLookup| columns.is_none_or(|columns| columns.contains(&lookup.column));
         table.is_reference() || self.tx.cluster.layout().lookups_of(table).any(is_written)
     }
 

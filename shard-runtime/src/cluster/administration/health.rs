@@ -151,9 +151,15 @@ pub(crate) fn probe(
     for (index, database) in databases.iter().enumerate() {
         let named = |shard: &Shard| Some((shard.clone(), layout.location(shard.index()).ok()?.names.clone()));
         let shards = layout.shards_in(index).filter_map(named).collect();
-        targets.push(ProbedDatabase { driver: Arc::clone(&database.driver), contents: Contents::Shards(shards) });
+        targets.push(ProbedDatabase {
+            driver: Arc::clone(&database.driver),
+            contents: Contents::Shards(shards),
+        });
     }
-    targets.push(ProbedDatabase { driver: Arc::clone(control), contents: Contents::Control(control_names.clone()) });
+    targets.push(ProbedDatabase {
+        driver: Arc::clone(control),
+        contents: Contents::Control(control_names.clone()),
+    });
     for (target, is_running) in targets.into_iter().zip(probes) {
         let members = target.contents.members();
         if is_running.swap(true, Ordering::AcqRel) {

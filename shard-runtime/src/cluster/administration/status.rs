@@ -312,7 +312,12 @@ impl Cluster {
     }
 
     /// Returns the rows of each table, whether they are spread over the shards, and the bytes on disk.
-    fn read_shard(&self, shard: &Shard, connection: &dyn Connection, is_alone: bool) -> Result<ShardContents> {
+    fn read_shard(
+        &self,
+        shard: &Shard,
+        connection: &dyn Connection,
+        is_alone: bool,
+    ) -> Result<ShardContents> {
         let layout = self.layout();
         let location = layout.location(shard.index())?;
         let is_entries = |table: &Table| layout.lookups().iter().any(|lookup| lookup.entries.is(table));

@@ -40,7 +40,8 @@ impl Builder {
     /// Does the same as [`Cluster::health`](crate::Cluster::health), for a cluster that may fail to open.
     pub(crate) fn health<M: Models>(&self, timeout: Duration) -> Result<Health> {
         let began = Instant::now();
-        let DescribedCluster { layout, databases, control_source, control_names, .. } = self.described::<M>()?;
+        let DescribedCluster { layout, databases, control_source, control_names, .. } =
+            self.described::<M>()?;
         let control: Arc<dyn Driver> = self.driver(&control_source).into();
         // Without the id the names of the shards are checked, but not whether they belong to one cluster.
         let cluster = cluster_id(&*control, &control_names, began + timeout / 2).ok();
@@ -55,7 +56,8 @@ impl Builder {
         let DescribedCluster { layout, databases, .. } = self.described::<M>()?;
         let location = |shard: &Shard| {
             let location = layout.location(shard.index())?;
-            let at = databases.get(location.database).map_or_else(String::new, |found| found.driver.describe());
+            let at =
+                databases.get(location.database).map_or_else(String::new, |found| found.driver.describe());
             Ok(ShardLocation {
                 shard: shard.name().to_owned(),
                 location: described(&at, &location.names),

@@ -3,7 +3,7 @@
 use super::actual::{self, Form, Generated};
 use super::report::{AdoptionFinding, AdoptionReport};
 use crate::cluster::migrate::{Edit, rebuild_sql};
-use crate::cluster::schema::{self, SchemaChange, ColumnDifference, Remedy};
+use crate::cluster::schema::{self, ColumnDifference, Remedy, SchemaChange};
 use crate::cluster::schema_sql::table_sql;
 use crate::driver::{ActualColumn, Connection};
 use crate::error::Result;

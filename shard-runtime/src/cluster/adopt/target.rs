@@ -1,7 +1,7 @@
 //! The database of an adoption: the comparison of its tables, and the check that it may become a shard.
 
 use super::actual;
-use super::columns::{self, Compared};
+use super::columns::{self, ComparedTable};
 use super::data::TableReader;
 use super::report::{AdoptionFinding, AdoptionReport};
 use crate::cluster::administration::TableRows;
@@ -103,7 +103,11 @@ impl Builder {
 }
 
 /// Finds rights that the role lacks on the schema. Returns whether it can see the tables there.
-fn can_look_inside(connection: &dyn Connection, location: &Location, report: &mut AdoptionReport) -> Result<bool> {
+fn can_look_inside(
+    connection: &dyn Connection,
+    location: &Location,
+    report: &mut AdoptionReport,
+) -> Result<bool> {
     let Some(lacking) = actual::lacking_on_schema(connection, location)? else { return Ok(true) };
     let (rights, role) = (lacking.rights, quoted(&lacking.role));
     let schema = location.names.schema.clone().unwrap_or_default();
@@ -139,7 +143,7 @@ fn compare_all(
     shard: &Shard,
     report: &mut AdoptionReport,
 ) -> Result<()> {
-    let mut compared: Vec<(&'static Table, Compared)> = Vec::new();
+    let mut compared: Vec<(&'static Table, ComparedTable)> = Vec::new();
     for table in layout.tables().filter(|table| !layout.holds_entries(table)) {
         compared.push((table, columns::compare(connection, location, table, report)?));
     }

@@ -54,7 +54,11 @@ pub(in crate::cluster) struct CopyBatch {
 
 impl Copier<'_> {
     /// Runs a transaction on the targets, in which the attempt is locked.
-    pub(in crate::cluster) fn write<O>(&self, wait: LockWait, mut run: impl FnMut() -> Result<O>) -> Result<O> {
+    pub(in crate::cluster) fn write<O>(
+        &self,
+        wait: LockWait,
+        mut run: impl FnMut() -> Result<O>,
+    ) -> Result<O> {
         self.links.transaction(&self.targets, wait, || {
             self.each_target(|connection, target| match self.attempt {
                 Attempt::Change(change, attempt) => {
@@ -431,7 +435,10 @@ mod tests {
         // The last two are of releases that recorded a cursor on one target only.
         for text in [None, Some(beginning.as_str()), Some("orders\u{1f}01"), Some("done")] {
             assert!(
-                matches!(CopyCursor::read(text), CopyCursor { batches: 0, position: CopyPosition::Beginning }),
+                matches!(
+                    CopyCursor::read(text),
+                    CopyCursor { batches: 0, position: CopyPosition::Beginning }
+                ),
                 "{text:?}"
             );
         }

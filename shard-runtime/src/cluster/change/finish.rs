@@ -22,7 +22,8 @@ impl Change {
         // A missing source has nothing to remove.
         for (source, links) in self.existing(&self.record.sources, true)? {
             let connection = links.at(source)?;
-            let removed = links.transaction(&[source], LockWait::Durable, || capture::remove(connection, source));
+            let removed =
+                links.transaction(&[source], LockWait::Durable, || capture::remove(connection, source));
             removed.map_err(|error| error.on_shard(source.name))?;
         }
         let links = Links::connect(&self.cluster, self.targets()?)?;

@@ -224,7 +224,12 @@ fn synced(cluster: &Cluster, shards: [usize; 2]) -> Result<()> {
 }
 
 /// Checks a move against the recorded layout.
-fn plan(cluster: &Cluster, table: &'static Table, key: &[Value<'static>], shard: &str) -> Result<PlannedMove> {
+fn plan(
+    cluster: &Cluster,
+    table: &'static Table,
+    key: &[Value<'static>],
+    shard: &str,
+) -> Result<PlannedMove> {
     let (layout, recorded) = (&cluster.0.layout, &cluster.0.recorded);
     layout.model(table)?;
     let shards = layout.shards();

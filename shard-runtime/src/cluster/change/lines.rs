@@ -137,7 +137,8 @@ pub(super) fn check(
     sources: &[String],
     targets: &[String],
 ) -> Result<(), String> {
-    let names = |line: &str, shards: &[String]| shards.iter().any(|shard| shard == ParsedLine::parse(line).shard);
+    let names =
+        |line: &str, shards: &[String]| shards.iter().any(|shard| shard == ParsedLine::parse(line).shard);
     if let Some(line) = after.iter().find(|line| names(line, sources)) {
         return Err(format!("the line `{line}` names a source of the change"));
     }

@@ -283,7 +283,9 @@ pub(super) fn endpoint<'c>(cluster: &'c Cluster, name: &'c str, is_source: bool)
     }
     let location = layout.location(layout.shards().require(name)?.index())?;
     match cluster.0.databases.get(location.database) {
-        Some(database) => Ok(Endpoint { name, location, is_source, is_apart: false, driver: &*database.driver }),
+        Some(database) => {
+            Ok(Endpoint { name, location, is_source, is_apart: false, driver: &*database.driver })
+        }
         None => Err(Error::new(ErrorKind::UnknownShard, "the shard has no database").on_shard(name)),
     }
 }

@@ -45,7 +45,12 @@ type Visit<'v> = dyn FnMut(&[Value<'_>], &Value<'_>) -> Result<()> + 'v;
 
 impl CopiedRows {
     /// Reads copies of rows.
-    fn copies(shape: &TableShape, connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<Self> {
+    fn copies(
+        shape: &TableShape,
+        connection: &dyn Connection,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Self> {
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query(params)?;
         let mut found = CopiedRows { rows: Vec::new(), id_at: shape.id_at };

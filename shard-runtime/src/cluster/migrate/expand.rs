@@ -110,7 +110,9 @@ pub(super) fn refused(
         let index = table.columns.iter().position(|declared| declared.name == column);
         let is_expected = match difference.change() {
             schema::SchemaChange::AddsColumn => true,
-            schema::SchemaChange::AddsNotNull => index.is_some_and(|index| is_renamed(migrations, table, index)),
+            schema::SchemaChange::AddsNotNull => {
+                index.is_some_and(|index| is_renamed(migrations, table, index))
+            }
             // A column that is renamed is nullable until the contract.
             schema::SchemaChange::SetsNotNull
                 if index.is_some_and(|index| is_renamed(migrations, table, index)) =>

@@ -8,7 +8,11 @@ use crate::planner::{Layout, Location};
 
 /// Returns the SQL that makes the missing indexes of existing tables. On PostgreSQL the table can be written meanwhile. An
 /// invalid index, which an interrupted migration has left, is dropped before.
-pub(super) fn pending(connection: &dyn Connection, location: &Location, layout: &Layout) -> Result<Vec<SchemaWork>> {
+pub(super) fn pending(
+    connection: &dyn Connection,
+    location: &Location,
+    layout: &Layout,
+) -> Result<Vec<SchemaWork>> {
     let Location { names, dialect, .. } = location;
     let mut works = Vec::new();
     for table in layout.tables() {

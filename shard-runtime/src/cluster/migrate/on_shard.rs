@@ -7,7 +7,7 @@ use super::arrivals::{self, Arrivals};
 use super::backfill::{BackfillRows, Next, cursor_id, cursor_text};
 use super::expand::{self, How, SchemaWork};
 use super::plan;
-use super::rename::{RenameProgress, Rename};
+use super::rename::{Rename, RenameProgress};
 use super::run::{Migration, MigrationProgress};
 use super::state::{self, StepState};
 use super::status::StepPhase;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::arrivals::{self, Arrivals};
 use super::expand::{self, How, SchemaWork};
-use super::rename::{RenameProgress, Rename};
+use super::rename::{Rename, RenameProgress};
 use super::state::{self, StepState};
 use super::status::StepPhase;
 use super::step::{Action, Migrations, Step};
@@ -272,7 +272,10 @@ fn describe(
         }
         Action::Require { table, column } => {
             let column = table.columns.get(*column).map_or("", |column| column.name);
-            vec![format!("-- {}: `{column}` is to be filled by every program", location.names.table(table.name))]
+            vec![format!(
+                "-- {}: `{column}` is to be filled by every program",
+                location.names.table(table.name)
+            )]
         }
         Action::Drop { table, column } => {
             lines(expand::defaulted(connection, location, table, column)?.into_iter().collect())

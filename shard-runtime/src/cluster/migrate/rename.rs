@@ -36,7 +36,12 @@ pub(super) enum RenameProgress {
 }
 
 impl<'r> Rename<'r> {
-    pub(super) fn new(location: &'r Location, table: &'static Table, column: usize, from: &'r str) -> Result<Self> {
+    pub(super) fn new(
+        location: &'r Location,
+        table: &'static Table,
+        column: usize,
+        from: &'r str,
+    ) -> Result<Self> {
         let is_reference = table.references.iter().any(|reference| reference.column == column);
         let is_parent = table.parent.is_some_and(|parent| parent.column == column);
         let wrong = |message: &str| Error::new(ErrorKind::Configuration, message).in_table(table.name);
@@ -105,9 +110,13 @@ impl<'r> Rename<'r> {
         }
         let old = columns.iter().find(|column| column.name.eq_ignore_ascii_case(self.from));
         match old.is_some_and(|old| !old.nullable) {
-            true => {
-                rebuild::work(connection, self.location, self.table, &[Edit::Relax(self.from.to_owned())], sql)
-            }
+            true => rebuild::work(
+                connection,
+                self.location,
+                self.table,
+                &[Edit::Relax(self.from.to_owned())],
+                sql,
+            ),
             false => Ok(SchemaWork::together(sql)),
         }
     }

@@ -173,7 +173,12 @@ pub(super) fn write(connection: &dyn Connection, location: &Location, state: &St
     insert(connection, location, state, update).map(drop)
 }
 
-fn insert(connection: &dyn Connection, location: &Location, state: &StepState, on_conflict: &str) -> Result<u64> {
+fn insert(
+    connection: &dyn Connection,
+    location: &Location,
+    state: &StepState,
+    on_conflict: &str,
+) -> Result<u64> {
     let Location { names, dialect, .. } = location;
     let sql = format!(
         "INSERT INTO {} (step, name, phase, action, cursor, rows, error, does) VALUES ({}) ON CONFLICT (step) {on_conflict}",

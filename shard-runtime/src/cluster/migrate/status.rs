@@ -128,7 +128,11 @@ impl ShardMigrations {
     }
 
     /// Reads the steps that a shard has recorded.
-    pub(in crate::cluster) fn read(connection: &dyn Connection, location: &Location, shard: &str) -> Result<Self> {
+    pub(in crate::cluster) fn read(
+        connection: &dyn Connection,
+        location: &Location,
+        shard: &str,
+    ) -> Result<Self> {
         Ok(ShardMigrations::of(shard, state::read(connection, location)?))
     }
 }

@@ -117,7 +117,10 @@ impl FoundIdentity {
 }
 
 /// Returns the recorded identity of a database; `None` if it is not a shard.
-pub(in super::super) fn identity(connection: &dyn Connection, names: &Namespace) -> Result<Option<FoundIdentity>> {
+pub(in super::super) fn identity(
+    connection: &dyn Connection,
+    names: &Namespace,
+) -> Result<Option<FoundIdentity>> {
     let (table, state) = (names.table(own_tables::SHARD), names.table(facts::TABLE));
     let own = |kind: Kind| {
         format!("coalesce((SELECT value FROM {state} WHERE kind = '{}' AND name = ''), '')", kind.name())
@@ -152,5 +155,12 @@ pub(in super::super) fn identity(connection: &dyn Connection, names: &Namespace)
     let text = |index: usize| row.get(index).cloned().unwrap_or_default();
     let layout = Some(text(2)).filter(|digest| !digest.is_empty());
     let part = Part::parse(&text(3));
-    Ok(Some(FoundIdentity { cluster: text(0), shard: text(1), layout, part, left: text(4), version: text(5) }))
+    Ok(Some(FoundIdentity {
+        cluster: text(0),
+        shard: text(1),
+        layout,
+        part,
+        left: text(4),
+        version: text(5),
+    }))
 }

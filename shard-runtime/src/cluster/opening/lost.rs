@@ -9,7 +9,8 @@ use crate::transaction::schemas::check_schema;
 impl Opening<'_> {
     fn at(&self, shard: &Shard, database: usize) -> String {
         let at = self.databases.get(database).map_or_else(String::new, |database| database.driver.describe());
-        let schema = self.layout.location(shard.index()).ok().and_then(|location| location.names.schema.as_deref());
+        let schema =
+            self.layout.location(shard.index()).ok().and_then(|location| location.names.schema.as_deref());
         schema.map_or_else(|| at.clone(), |schema| format!("{at}?schema={schema}"))
     }
 

@@ -100,7 +100,8 @@ impl Opening<'_> {
                 let _ = connection.rollback();
             })?;
         }
-        let names = shards().filter_map(|shard| layout.location(shard.index()).ok()).map(|location| &location.names);
+        let names =
+            shards().filter_map(|shard| layout.location(shard.index()).ok()).map(|location| &location.names);
         let made = make_schemas(connection, names);
         let made = made
             .and_then(|()| apply_decided_in(self.control, layout, database, connection))

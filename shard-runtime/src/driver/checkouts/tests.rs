@@ -44,7 +44,11 @@ impl Sim {
         (owner, id)
     }
 
-    fn check_in(&mut self, database: usize, (owner, connection): (LeaseOwner, u32)) -> Vec<Signal<u32, u32>> {
+    fn check_in(
+        &mut self,
+        database: usize,
+        (owner, connection): (LeaseOwner, u32),
+    ) -> Vec<WaiterSignal<u32, u32>> {
         self.checkouts.check_in(&owner, database, Some(connection), self.now)
     }
 }

@@ -15,8 +15,8 @@ use super::settings::{GUARD, ROLLING_BACK, ServerTransaction};
 use super::statement::PostgresStatement;
 use super::text::{DescribedStatement, Text};
 use crate::driver::{
-    ActualColumn, ActualIndex, Connection, RowCursor, Durability, Expected, Interrupter, LongWaits, Pipeline,
-    Pipelined, Prepared, Preparing, StoredRows, StoredRowsWriter, TransactionMode,
+    ActualColumn, ActualIndex, Connection, Durability, Expected, Interrupter, LongWaits, Pipeline, Pipelined,
+    Prepared, Preparing, RowCursor, StoredRows, StoredRowsWriter, TransactionMode,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, Param};
@@ -194,7 +194,9 @@ impl Connection for PostgresConnection {
                 begun.map_err(|error| self.failed(from_postgres(error)))?;
                 return self.run(sql);
             }
-            ServerTransaction::Idle | ServerTransaction::Broken | ServerTransaction::Open(..) => String::new(),
+            ServerTransaction::Idle | ServerTransaction::Broken | ServerTransaction::Open(..) => {
+                String::new()
+            }
         };
         let sql = format!("{ahead}{sql}");
         match self.executor.wait_until(self.deadline.get(), self.client.batch_execute(&sql)) {
@@ -276,11 +278,14 @@ impl Connection for PostgresConnection {
         self.executor.when_blocked(None);
         match self.state.get() {
             ServerTransaction::Idle | ServerTransaction::Wanted(_) => self.state.set(ServerTransaction::Idle),
-            ServerTransaction::First(TransactionMode::Write) | ServerTransaction::Open(TransactionMode::Write, _) | ServerTransaction::Broken => {
+            ServerTransaction::First(TransactionMode::Write)
+            | ServerTransaction::Open(TransactionMode::Write, _)
+            | ServerTransaction::Broken => {
                 return self.end("COMMIT");
             }
             // The end of a transaction that only read needs no wait.
-            ServerTransaction::First(TransactionMode::Read) | ServerTransaction::Open(TransactionMode::Read, _) => {
+            ServerTransaction::First(TransactionMode::Read)
+            | ServerTransaction::Open(TransactionMode::Read, _) => {
                 self.state.set(ServerTransaction::Idle);
                 self.forget_types();
                 let ends: Vec<String> = self.restoring().into_iter().chain(["COMMIT".to_owned()]).collect();
@@ -312,11 +317,13 @@ impl Connection for PostgresConnection {
         self.forget_types();
         match self.state.replace(ServerTransaction::Idle) {
             ServerTransaction::Idle | ServerTransaction::Wanted(_) => Ok(()),
-            ServerTransaction::First(TransactionMode::Read) | ServerTransaction::Open(TransactionMode::Read, _) => {
+            ServerTransaction::First(TransactionMode::Read)
+            | ServerTransaction::Open(TransactionMode::Read, _) => {
                 let _ = self.executor.begin(pin!(self.client.batch_execute(&self.rolling_back())));
                 Ok(())
             }
-            ServerTransaction::First(TransactionMode::Write) | ServerTransaction::Open(TransactionMode::Write, _) => {
+            ServerTransaction::First(TransactionMode::Write)
+            | ServerTransaction::Open(TransactionMode::Write, _) => {
                 let undone = self.run_within(ROLLING_BACK, &self.rolling_back());
                 undone.inspect_err(|_| self.state.set(ServerTransaction::Broken))
             }
@@ -351,8 +358,10 @@ impl Connection for PostgresConnection {
     }
 
     fn in_transaction(&self) -> bool {
-        matches!(self.state.get(), ServerTransaction::Wanted(_) | ServerTransaction::First(_) | ServerTransaction::Open(..))
-            && !self.client.is_closed()
+        matches!(
+            self.state.get(),
+            ServerTransaction::Wanted(_) | ServerTransaction::First(_) | ServerTransaction::Open(..)
+        ) && !self.client.is_closed()
     }
 
     fn is_usable(&self) -> bool {

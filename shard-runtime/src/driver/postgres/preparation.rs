@@ -12,7 +12,8 @@ use super::server_session::PostgresConnection;
 use super::text::{DescribedStatement, Text};
 use crate::error::{Error, ErrorKind, Result};
 
-type Request<'c> = Pin<Box<dyn Future<Output = Result<DescribedStatement, tokio_postgres::Error>> + Send + 'c>>;
+type Request<'c> =
+    Pin<Box<dyn Future<Output = Result<DescribedStatement, tokio_postgres::Error>> + Send + 'c>>;
 
 pub(super) struct Preparation<'c> {
     connection: &'c PostgresConnection,
@@ -86,7 +87,11 @@ impl<'c> Preparation<'c> {
 
 /// Reads the parameters and columns of a statement, and closes it on the server. If each transaction can have another
 /// backend, its name could collide with another client's.
-async fn describe(client: &Client, sql: &str, is_alone: bool) -> Result<DescribedStatement, tokio_postgres::Error> {
+async fn describe(
+    client: &Client,
+    sql: &str,
+    is_alone: bool,
+) -> Result<DescribedStatement, tokio_postgres::Error> {
     let described = match is_alone {
         false => client.prepare(sql).await,
         true => {
@@ -95,7 +100,8 @@ async fn describe(client: &Client, sql: &str, is_alone: bool) -> Result<Describe
         }
     };
     // A dropped statement is closed before the transaction ends.
-    let described = described.map(|statement| DescribedStatement { statement: None, ..DescribedStatement::named(statement) });
+    let described = described
+        .map(|statement| DescribedStatement { statement: None, ..DescribedStatement::named(statement) });
     if is_alone {
         client.clear_type_cache();
         client.batch_execute("COMMIT").await?;

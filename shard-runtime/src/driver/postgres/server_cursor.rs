@@ -46,7 +46,8 @@ impl<'c> ServerCursor<'c> {
     ) -> Self {
         let name = connection.name_cursor();
         let declare = text.with_sql(&format!("DECLARE {name} NO SCROLL CURSOR FOR {}", text.sql));
-        let unnamed = DescribedStatement { statement: None, params: described.params.clone(), columns: Vec::new() };
+        let unnamed =
+            DescribedStatement { statement: None, params: described.params.clone(), columns: Vec::new() };
         ServerCursor {
             connection,
             columns: described.columns.clone(),

@@ -17,7 +17,7 @@ use super::errors::{ANOTHER_PROCESS, from_postgres, is_another, was_answered};
 use super::executor::Executor;
 use super::hosts::Hosts;
 use super::route::Route;
-use super::settings::{GUARD, Settings, ServerTransaction};
+use super::settings::{GUARD, ServerTransaction, Settings};
 use super::text::{DescribedStatement, Text};
 use crate::driver::{Connection, Expected, LongWaits, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
@@ -183,7 +183,9 @@ impl PostgresConnection {
     ) -> impl Future<Output = Result<O, tokio_postgres::Error>> + Send + 'c {
         let mut looks = matches!(self.state.get(), ServerTransaction::Wanted(_));
         let ahead = match self.state.get() {
-            ServerTransaction::Idle | ServerTransaction::Broken | ServerTransaction::Open(TransactionMode::Read, _) => None,
+            ServerTransaction::Idle
+            | ServerTransaction::Broken
+            | ServerTransaction::Open(TransactionMode::Read, _) => None,
             ServerTransaction::Wanted(transaction) => {
                 self.state.set(ServerTransaction::First(transaction));
                 let begin = match transaction {
@@ -219,7 +221,8 @@ impl PostgresConnection {
             looks |= !new.is_empty();
             let writes = matches!(
                 self.state.get(),
-                ServerTransaction::First(TransactionMode::Write) | ServerTransaction::Open(TransactionMode::Write, _)
+                ServerTransaction::First(TransactionMode::Write)
+                    | ServerTransaction::Open(TransactionMode::Write, _)
             );
             for expected in new {
                 let lock = expected.lock.as_ref().filter(|_| writes);

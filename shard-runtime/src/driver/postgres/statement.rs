@@ -7,7 +7,7 @@ use super::server_cursor::ServerCursor;
 use super::server_session::PostgresConnection;
 use super::text::{DescribedStatement, Text};
 use super::values::encoded;
-use crate::driver::{RowCursor, Prepared, StatementProperties};
+use crate::driver::{Prepared, RowCursor, StatementProperties};
 use crate::error::{Error, Result};
 use crate::planner::raw_sql;
 use crate::planner::sql::Param;
@@ -22,7 +22,11 @@ pub(super) struct PostgresStatement<'c> {
 }
 
 impl<'c> PostgresStatement<'c> {
-    pub(super) fn new(connection: &'c PostgresConnection, described: Arc<DescribedStatement>, text: Text) -> Self {
+    pub(super) fn new(
+        connection: &'c PostgresConnection,
+        described: Arc<DescribedStatement>,
+        text: Text,
+    ) -> Self {
         PostgresStatement { connection, described, text }
     }
 

@@ -84,7 +84,9 @@ impl<'s> ConditionReader<'s> {
             },
             Relation::Children(table) => {
                 let chain = Chain::of(table);
-                let Some(child) = ConditionReader::of(&chain, self.shards) else { return Ok(self.anything()) };
+                let Some(child) = ConditionReader::of(&chain, self.shards) else {
+                    return Ok(self.anything());
+                };
                 let regions = child.read(inner, negated)?;
                 if negated {
                     return Ok(self.anything()); // there may be no child at all, on any shard of the parent
@@ -95,7 +97,9 @@ impl<'s> ConditionReader<'s> {
             Relation::Reference(reference) => {
                 // Every shard holds the referenced row, so that only a contradiction restricts the shards.
                 let chain = Chain::of(reference.table);
-                let Some(reader) = ConditionReader::of(&chain, self.shards) else { return Ok(self.anything()) };
+                let Some(reader) = ConditionReader::of(&chain, self.shards) else {
+                    return Ok(self.anything());
+                };
                 let is_contradiction = reader.read(inner, negated)?.is_empty() && !negated;
                 Ok(if is_contradiction { Vec::new() } else { self.anything() })
             }

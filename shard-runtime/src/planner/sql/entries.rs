@@ -77,7 +77,13 @@ impl TableSql {
 impl TableSql {
     /// Selects the values that determine the shard of rows: their ids, whether the parent exists (1 or 0), and the
     /// columns of the key.
-    pub(crate) fn keys(&self, table: &Table, key: &[usize], parent: Option<&str>, which: EntryValues) -> String {
+    pub(crate) fn keys(
+        &self,
+        table: &Table,
+        key: &[usize],
+        parent: Option<&str>,
+        which: EntryValues,
+    ) -> String {
         let id = name(table, table.id);
         let has_parent = match (parent, table.parent) {
             (Some(name_of_parent), Some(parent)) => {

@@ -5,7 +5,7 @@ use std::slice;
 
 use super::*;
 use crate::planner::RowChange;
-use crate::planner::sql::{self, After, NoFilter, EntryValues};
+use crate::planner::sql::{self, After, EntryValues, NoFilter};
 use crate::query::{Cursor, Filter, OrderBy, Select, SelectList, Sharded as Model, count};
 use crate::schema::{Routed, Table};
 use crate::value::Value;

@@ -131,7 +131,11 @@ pub(crate) fn drop_triggers(connection: &dyn Connection, location: &Location, be
 }
 
 /// Returns the names of all triggers of a shard with this beginning.
-pub(crate) fn triggers(connection: &dyn Connection, location: &Location, beginning: &str) -> Result<Vec<String>> {
+pub(crate) fn triggers(
+    connection: &dyn Connection,
+    location: &Location,
+    beginning: &str,
+) -> Result<Vec<String>> {
     let sql = location.dialect.triggers_sql(&location.names, beginning);
     Ok(facts::texts(connection, &sql, &[])?.into_iter().flatten().collect())
 }

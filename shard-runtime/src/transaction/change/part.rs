@@ -108,7 +108,9 @@ pub(crate) fn claim_part(
 /// Records the part of a shard; `None` removes it.
 pub(crate) fn write_part(connection: &dyn Connection, location: &Location, part: Option<Part>) -> Result<()> {
     match part {
-        Some(part) => facts::record_own(connection, &location.names, location.dialect, Kind::Change, &part.text()),
+        Some(part) => {
+            facts::record_own(connection, &location.names, location.dialect, Kind::Change, &part.text())
+        }
         None => facts::forget(connection, &location.names, location.dialect, Kind::Change, ""),
     }
 }

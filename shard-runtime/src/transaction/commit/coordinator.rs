@@ -210,7 +210,8 @@ impl<'t> Coordinator<'t> {
         self.parts = self.participants.prepared().iter().map(part).collect();
         let jobs = self.parts.iter().map(|(database, part)| {
             let name = part.name();
-            let job: CommitJob = Box::new(move |connection: &dyn Connection| connection.prepare_commit(&name));
+            let job: CommitJob =
+                Box::new(move |connection: &dyn Connection| connection.prepare_commit(&name));
             (*database, job)
         });
         for (database, prepared) in self.at_once(jobs.collect(), true) {

@@ -1,7 +1,7 @@
 //! Finishes the parts of a global transaction that are prepared on servers. Owns the retry on a new connection; uses the
 //! coordinator's parts and `prepared`.
 
-use super::coordinator::{Coordinator, CommitJob};
+use super::coordinator::{CommitJob, Coordinator};
 use crate::driver::Connection;
 use crate::error::Result;
 

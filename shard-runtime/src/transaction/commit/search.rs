@@ -384,7 +384,8 @@ impl Deciders<'_> {
         connection: &dyn Connection,
     ) -> Result<bool> {
         let cluster = self.cluster;
-        let location = cluster.layout().location(cluster.layout().shards().at_place(part.decider)?.index())?;
+        let location =
+            cluster.layout().location(cluster.layout().shards().at_place(part.decider)?.index())?;
         let (decider, names) = (location.database, &location.names);
         let waits = self.effort == Effort::Full;
         match self.cluster.dialect(decider).prepares_transactions() {

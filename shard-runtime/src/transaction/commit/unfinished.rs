@@ -86,7 +86,8 @@ impl Unfinished {
     /// finished.
     pub(crate) fn finished(&self, part: &PreparedPart) -> Option<String> {
         let mut state = self.lock();
-        let has_part = |transaction: &UnfinishedTransaction| transaction.parts.iter().any(|(_, other)| other == part);
+        let has_part =
+            |transaction: &UnfinishedTransaction| transaction.parts.iter().any(|(_, other)| other == part);
         let position = state.transactions.iter().position(has_part)?;
         let transaction = state.transactions.get_mut(position)?;
         transaction.parts.retain(|(_, other)| other != part);

@@ -51,7 +51,8 @@ impl PostgresConnection {
             ServerTransaction::Idle | ServerTransaction::Wanted(_) => Ok(()),
             ServerTransaction::First(transaction) => {
                 self.lock_limit.set(self.lock_limit.get().map(|(limit, _)| (limit, false)));
-                self.run_promptly("ROLLBACK").inspect(|()| self.state.set(ServerTransaction::Wanted(transaction)))
+                self.run_promptly("ROLLBACK")
+                    .inspect(|()| self.state.set(ServerTransaction::Wanted(transaction)))
             }
             ServerTransaction::Open(_, true) => self.run_promptly(&format!("ROLLBACK TO SAVEPOINT {GUARD}")),
             ServerTransaction::Open(_, false) => Err(()),
@@ -89,7 +90,9 @@ impl PostgresConnection {
         let transaction = match self.state.get() {
             ServerTransaction::First(transaction) | ServerTransaction::Open(transaction, _) => transaction,
             // The pipeline has failed, and is undone.
-            ServerTransaction::Idle | ServerTransaction::Wanted(_) | ServerTransaction::Broken => return Ok(()),
+            ServerTransaction::Idle | ServerTransaction::Wanted(_) | ServerTransaction::Broken => {
+                return Ok(());
+            }
         };
         self.undone.set(self.undone.get() + 1);
         self.forget_searched();
@@ -97,7 +100,8 @@ impl PostgresConnection {
             true => {
                 self.checked_shards.set(0);
                 self.lock_limit.set(self.lock_limit.get().map(|(limit, _)| (limit, false)));
-                self.run_promptly("ROLLBACK").inspect(|()| self.state.set(ServerTransaction::Wanted(transaction)))
+                self.run_promptly("ROLLBACK")
+                    .inspect(|()| self.state.set(ServerTransaction::Wanted(transaction)))
             }
             false => {
                 self.checked_shards.set(self.checked_before.get());
@@ -141,8 +145,11 @@ impl PostgresConnection {
     /// Marks the connection as broken if an error shows that its server is gone or has become read-only. Returns the
     /// error.
     pub(super) fn broken_if_lost(&self, error: Error) -> Error {
-        let only_reads =
-            matches!(self.state.get(), ServerTransaction::First(TransactionMode::Read) | ServerTransaction::Open(TransactionMode::Read, _));
+        let only_reads = matches!(
+            self.state.get(),
+            ServerTransaction::First(TransactionMode::Read)
+                | ServerTransaction::Open(TransactionMode::Read, _)
+        );
         let error = match error.kind() {
             _ if self.is_demoted.swap(false, Ordering::Relaxed) => demoted(error),
             // In a transaction that only reads, the statement is wrong. The target of a copy refuses writes itself.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::super::{Committed, Searches, Unfinished};
 use crate::driver::{
-    ActualColumn, ActualIndex, Connection, RowCursor, Driver, Durability, Interrupter, Mode, Pool, Prepared,
-    StatementProperties, SqliteSettings, TransactionMode,
+    ActualColumn, ActualIndex, Connection, Driver, Durability, Interrupter, Mode, Pool, Prepared, RowCursor,
+    SqliteSettings, StatementProperties, TransactionMode,
 };
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::sql::{Dialect, Namespace, Param};
@@ -293,7 +293,8 @@ fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
     };
     let locations = names.iter().enumerate().map(location).collect();
     let layout =
-        Layout::new(Shards::named(names.iter().copied()).unwrap(), locations, Vec::new(), Vec::new()).unwrap();
+        Layout::new(Shards::named(names.iter().copied()).unwrap(), locations, Vec::new(), Vec::new())
+            .unwrap();
     let databases: Vec<Database> =
         names.iter().map(|&name| Database { driver: Arc::new(driver(name, dialect(name))) }).collect();
     let has_files = names.iter().any(|name| name.starts_with('f'));

@@ -73,8 +73,8 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         change: "a decision that no process reads is not overwritten",
-        from: "let Some(place) = control.unread_transaction()? else",
-        to: "let Some(place) = control.unread_transaction()?.filter(|_| false) else",
+        from: "let Some(position) = control.unread_transaction()? else",
+        to: "let Some(position) = control.unread_transaction()?.filter(|_| false) else",
         attack: ("torture", "no_process_reads"),
     },
     Mutation {
@@ -185,8 +185,8 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         change: "no gate separates relocations from bulk writes",
-        from: "if !place.dialect.locks_rows() {",
-        to: "if !place.dialect.locks_rows() || !models.is_empty() {",
+        from: "if !location.dialect.locks_rows() {",
+        to: "if !location.dialect.locks_rows() || !models.is_empty() {",
         attack: ("isolation", "serial_order_on_servers"),
     },
     Mutation {
@@ -209,7 +209,7 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         change: "control records that a copy is complete before its last rows are on disk",
-        from: "        copier.write(Wait::Durable, || Ok(()))?;\n",
+        from: "        copier.write(LockWait::Durable, || Ok(()))?;\n",
         to: "",
         attack: ("copying", "power_loss_at_any_moment_of_a_copy_of_one_table"),
     },
@@ -239,7 +239,7 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         change: "a change makes no fence",
-        from: "            make_fence(connection, source.place, &tables, change)?;",
+        from: "            make_fence(connection, source.location, &tables, change)?;",
         to: "            let _ = (&tables, change, make_fence);",
         attack: ("changes", "r51_other_programs_are_refused"),
     },
@@ -247,7 +247,7 @@ const MUTATIONS: [Mutation; 47] = [
         change: "a change does not copy the last changed rows behind the fence",
         from: "let entries = copier.catch_up(source, wait)?;\n                    if",
         to: "let entries = if wait_is(wait) { Vec::new() } else { copier.catch_up(source, wait)? };\n                    \
-             fn wait_is(wait: Wait) -> bool { matches!(wait, Wait::Until(_)) }\n                    if",
+             fn wait_is(wait: Wait) -> bool { matches!(wait, LockWait::Until(_)) }\n                    if",
         attack: ("changes", "r50_a_writer_that_is_open"),
     },
     Mutation {
@@ -264,24 +264,24 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         change: "the tables of a shard that was moved keep their names",
-        from: "            hide(connection, source.place, &tables, (source.name, change))?;",
+        from: "            hide(connection, source.location, &tables, (source.name, change))?;",
         to: "            let _ = (&tables, change, hide);",
         attack: ("changes", "r49_a_handle_that_does_not_know"),
     },
     Mutation {
         change: "a change is decided before its fence",
-        from: "            let wait = Wait::Until(Instant::now() + budget);\n            for source",
-        to: "            let wait = Wait::Until(Instant::now() + budget);\n            \
+        from: "            let wait = LockWait::Until(Instant::now() + budget);\n            for source",
+        to: "            let wait = LockWait::Until(Instant::now() + budget);\n            \
              let early = self.cluster.0.recorded.new_groups(&self.cluster.0.layout);\n            \
              self.cluster.0.control.decide_change(&self.record, &early)?;\n            for source",
         attack: ("changes", "r50_a_switch_is_tried_again"),
     },
     Mutation {
         change: "entries up to the last one read are deleted",
-        from: "\"DELETE FROM {} WHERE entry{}\",\n        endpoint.place.names.table(DIRTY),\n        \
-               endpoint.place.dialect.is_in(1)",
+        from: "\"DELETE FROM {} WHERE entry{}\",\n        endpoint.location.names.table(DIRTY),\n        \
+               endpoint.location.dialect.is_in(1)",
         to: "\"DELETE FROM {} WHERE entry <= (SELECT max(read) FROM unnest({}) AS entries (read))\",\n        \
-             endpoint.place.names.table(DIRTY),\n        endpoint.place.dialect.param(1)",
+             endpoint.location.names.table(DIRTY),\n        endpoint.location.dialect.param(1)",
         attack: ("changes", "r50_entries_that_are_committed_late"),
     },
     Mutation {
@@ -298,8 +298,8 @@ const MUTATIONS: [Mutation; 47] = [
     },
     Mutation {
         change: "rows are copied without a claim on the target",
-        from: "claim_part(connection, target.place, (change, attempt)).map(drop)",
-        to: "claim_part(connection, target.place, (change, attempt)).map(drop).or_else(|_| Ok::<(), crate::error::Error>(()))",
+        from: "claim_part(connection, target.location, (change, attempt)).map(drop)",
+        to: "claim_part(connection, target.location, (change, attempt)).map(drop).or_else(|_| Ok::<(), crate::error::Error>(()))",
         attack: ("changes", "r50_a_mover_that_was_overtaken"),
     },
     Mutation {
@@ -329,7 +329,7 @@ fn workspace() -> &'static Path {
 #[test]
 fn every_mutation_can_be_made() {
     for mutation in MUTATIONS {
-        place(workspace(), &mutation);
+        file_of(workspace(), &mutation);
     }
 }
 
@@ -346,7 +346,7 @@ fn every_mutation_is_noticed() {
     let wanted = std::env::var("SHARDED_MUTATION").unwrap_or_default();
     let mut unnoticed = Vec::new();
     for mutation in MUTATIONS.iter().filter(|mutation| mutation.change.contains(&wanted)) {
-        let (file, original) = place(copy.path(), mutation);
+        let (file, original) = file_of(copy.path(), mutation);
         fs::write(&file, original.replace(mutation.from, mutation.to)).unwrap();
         let (test, filter) = mutation.attack;
         let built = cargo(copy.path(), &target, "some", &["--test", test, "--no-run"]);
@@ -374,7 +374,7 @@ fn every_mutation_is_noticed() {
 }
 
 /// The file of the runtime that a mutation changes, and its text.
-fn place(workspace: &Path, mutation: &Mutation) -> (PathBuf, String) {
+fn file_of(workspace: &Path, mutation: &Mutation) -> (PathBuf, String) {
     let mut found = Vec::new();
     let mut folders = vec![workspace.join("shard-runtime/src")];
     while let Some(folder) = folders.pop() {

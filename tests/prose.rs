@@ -55,8 +55,8 @@ fn kind(name: &str) -> Kind {
 
 /// The comment of a line of Rust. The slashes of a URL begin none.
 fn comment(line: &str) -> &str {
-    let begins = line.match_indices("//").find(|(place, _)| !line[..*place].ends_with(':'));
-    begins.map_or("", |(place, _)| &line[place..])
+    let begins = line.match_indices("//").find(|(position, _)| !line[..*position].ends_with(':'));
+    begins.map_or("", |(position, _)| &line[position..])
 }
 
 /// The parts of the name of a function that a line declares.

@@ -59,20 +59,20 @@ fn server() -> &'static Server {
 }
 
 /// Two shards, in databases of their own of the server at this URL, each in a schema.
-struct Place {
+struct World {
     url: String,
     number: u64,
 }
 
-impl Place {
+impl World {
     fn new(url: &str) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let place = Place { url: url.to_owned(), number: COUNT.fetch_add(1, Ordering::Relaxed) };
+        let world = World { url: url.to_owned(), number: COUNT.fetch_add(1, Ordering::Relaxed) };
         let client = Client::connect(url);
         for shard in ["a", "b"] {
-            client.run(&format!("CREATE DATABASE {}", place.schema(shard)));
+            client.run(&format!("CREATE DATABASE {}", world.schema(shard)));
         }
-        place
+        world
     }
 
     fn schema(&self, shard: &str) -> String {
@@ -104,8 +104,8 @@ impl Place {
     }
 }
 
-fn filled(place: &Place) -> Cluster {
-    let cluster = place.builder().create::<(Company, Measure)>().unwrap();
+fn filled(world: &World) -> Cluster {
+    let cluster = world.builder().create::<(Company, Measure)>().unwrap();
     let mut session = cluster.session();
     session.add_all([company(1, "a"), company(2, "a"), company(3, "b")]).unwrap();
     session.commit().unwrap();
@@ -131,16 +131,16 @@ fn rename(session: &mut Session, id: i64, home: &str) -> shard_runtime::Result<u
 }
 
 /// How many statements with this text run on the server at this moment.
-fn running(place: &Place, text: &str) -> String {
-    place.client("a").text(&format!(
+fn running(world: &World, text: &str) -> String {
+    world.client("a").text(&format!(
         "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() \
          AND query LIKE '%{text}%'"
     ))
 }
 
 /// Ends the library's connections to a shard, as an administrator does.
-fn cut_connections(place: &Place) {
-    place.client("a").rows(
+fn cut_connections(world: &World) {
+    world.client("a").rows(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'sharded' \
          AND pid <> pg_backend_pid()",
     );
@@ -149,8 +149,8 @@ fn cut_connections(place: &Place) {
 #[test]
 fn a_server_that_was_started_again_is_connected_to_anew() {
     let mut server = Server::start();
-    let place = Place::new(&server.url());
-    let cluster = filled(&place);
+    let world = World::new(&server.url());
+    let cluster = filled(&world);
     let mut session = cluster.session();
     assert_eq!(ids(&mut session), [1, 2, 3]);
     session.commit().unwrap();
@@ -163,7 +163,7 @@ fn a_server_that_was_started_again_is_connected_to_anew() {
     // While it is away it is an error with the shard's name.
     server.stop();
     let error = assert_error(session.all(Company::select().on_shard("b")), ErrorKind::ConnectionLost, "b");
-    assert!(!format!("{error:?}").contains(&place.url), "{error:?}");
+    assert!(!format!("{error:?}").contains(&world.url), "{error:?}");
     session.rollback();
     server.start_again();
     assert_eq!(ids(&mut session), [1, 2, 3, 4, 5]);
@@ -172,12 +172,12 @@ fn a_server_that_was_started_again_is_connected_to_anew() {
 #[test]
 fn a_connection_that_is_cut_in_a_unit_undoes_it() {
     let mut server = Server::start();
-    let place = Place::new(&server.url());
-    let cluster = filled(&place);
+    let world = World::new(&server.url());
+    let cluster = filled(&world);
     let mut session = cluster.session();
     session.add_all([company(4, "a"), company(5, "b")]).unwrap();
     session.flush().unwrap();
-    cut_connections(&place);
+    cut_connections(&world);
     let lost = session.all(Company::select().on_shard("b"));
     assert_error(lost, ErrorKind::ConnectionLost, "b");
     assert_eq!(session.commit().unwrap_err().kind(), ErrorKind::TransactionAborted);
@@ -189,7 +189,7 @@ fn a_connection_that_is_cut_in_a_unit_undoes_it() {
     for shards in [&["a"][..], &["a", "b"]] {
         session.add_all(shards.iter().map(|shard| company(6, shard))).unwrap();
         session.flush().unwrap();
-        cut_connections(&place);
+        cut_connections(&world);
         assert_error(session.commit(), ErrorKind::ConnectionLost, "a");
         session.rollback();
         assert_eq!(ids(&mut session), [1, 2, 3, 4, 5]);
@@ -203,8 +203,8 @@ fn a_connection_that_is_cut_in_a_unit_undoes_it() {
 fn an_answer_to_a_commit_that_is_lost_is_in_doubt() {
     let server = server();
     let cut = Cut::before(&server.url());
-    let place = Place::new(&cut.url());
-    let cluster = filled(&place);
+    let world = World::new(&cut.url());
+    let cluster = filled(&world);
     let mut session = cluster.session();
     session.add(company(4, "a")).unwrap();
     session.flush().unwrap();
@@ -226,8 +226,8 @@ fn an_answer_to_a_commit_that_is_lost_is_in_doubt() {
 #[test]
 fn errors_of_opening_hold_no_secrets() {
     let server = server();
-    let place = Place::new(&server.url());
-    drop(filled(&place));
+    let world = World::new(&server.url());
+    drop(filled(&world));
     let url = server.url();
     let (user, rest) = url.split_once("//").and_then(|(_, rest)| rest.split_once(':')).unwrap();
     let (password, at) = rest.split_once('@').unwrap();
@@ -236,15 +236,15 @@ fn errors_of_opening_hold_no_secrets() {
     client.run("CREATE DATABASE closed");
     client.run("ALTER DATABASE closed ALLOW_CONNECTIONS false");
     let wrong = [
-        (format!("postgres://{user}:s3cret@{at}?schema={}", place.schema("b")), ErrorKind::Configuration),
+        (format!("postgres://{user}:s3cret@{at}?schema={}", world.schema("b")), ErrorKind::Configuration),
         (format!("postgres://{user}:{password}@{address}/nowhere"), ErrorKind::Missing),
-        (format!("{url}?schema=s{}_c", place.number), ErrorKind::Missing),
+        (format!("{url}?schema=s{}_c", world.number), ErrorKind::Missing),
         (format!("postgres://{user}:{password}@127.0.0.1:1/postgres"), ErrorKind::ConnectionLost),
         (format!("postgres://{user}:{password}%00@{at}"), ErrorKind::Configuration),
         (format!("postgres://{user}:{password}@{address}/closed"), ErrorKind::Configuration),
     ];
     for (url, kind) in wrong {
-        let open = |builder: Builder| builder.shard("a", place.shard("a")).shard("b", &url);
+        let open = |builder: Builder| builder.shard("a", world.shard("a")).shard("b", &url);
         let mut said = Vec::new();
         let error = assert_error(open(Cluster::builder()).open::<Company>().map(drop), kind, "b");
         assert_eq!(error.is_retryable(), kind == ErrorKind::ConnectionLost, "{error}");
@@ -257,7 +257,7 @@ fn errors_of_opening_hold_no_secrets() {
             assert!(!said.contains(password) && !said.contains("s3cret"), "{said}");
         }
     }
-    let cluster = place.builder().open::<(Company, Measure)>().unwrap();
+    let cluster = world.builder().open::<(Company, Measure)>().unwrap();
     let explained = cluster.explain(&Company::select().all_shards()).unwrap();
     for said in [format!("{cluster:?}"), format!("{explained}"), format!("{explained:?}")] {
         assert!(!said.contains(password), "{said}");
@@ -267,13 +267,13 @@ fn errors_of_opening_hold_no_secrets() {
 
 #[test]
 fn a_role_that_quotes_all_names_can_create_and_open() {
-    let place = Place::new(&server().url());
+    let world = World::new(&server().url());
     for shard in ["a", "b"] {
-        let database = place.schema(shard);
-        place.client(shard).run(&format!("ALTER DATABASE {database} SET quote_all_identifiers = on"));
+        let database = world.schema(shard);
+        world.client(shard).run(&format!("ALTER DATABASE {database} SET quote_all_identifiers = on"));
     }
-    drop(filled(&place));
-    drop(place.builder().open::<(Company, Measure)>().unwrap());
+    drop(filled(&world));
+    drop(world.builder().open::<(Company, Measure)>().unwrap());
 }
 
 #[test]
@@ -282,17 +282,17 @@ fn a_refused_create_leaves_no_control_database() {
     let at = |name: &str| folder.path().join(name);
     let file = format!("sqlite:{}", at("a.db").display());
     let builder = || Cluster::builder().busy_timeout(Duration::from_secs(2)).shard("a", &file);
-    let place = Place::new(&server().url());
+    let world = World::new(&server().url());
     let rejected = [
         ("postgres://u@127.0.0.1:1/x".to_owned(), "CREATE SCHEMA none", ErrorKind::ConnectionLost),
         (
-            place.shard("b").replace(&format!("/{}?", place.schema("b")), "/nowhere?"),
+            world.shard("b").replace(&format!("/{}?", world.schema("b")), "/nowhere?"),
             "CREATE SCHEMA no",
             ErrorKind::Missing,
         ),
-        (place.shard("b"), "CREATE SCHEMA {}; CREATE TABLE {}.companies (id bigint)", ErrorKind::Schema),
+        (world.shard("b"), "CREATE SCHEMA {}; CREATE TABLE {}.companies (id bigint)", ErrorKind::Schema),
         (
-            place.shard("a"),
+            world.shard("a"),
             "CREATE SCHEMA {0}; CREATE TABLE {0}.companies (id bigint, home text); INSERT INTO {0}.companies VALUES (1, 'a')",
             ErrorKind::WrongDatabase,
         ),
@@ -300,8 +300,8 @@ fn a_refused_create_leaves_no_control_database() {
     ];
     for (url, sql, kind) in rejected {
         let shard = if kind == ErrorKind::WrongDatabase { "a" } else { "b" };
-        let sql = sql.replace("{}", &place.schema(shard)).replace("{0}", &place.schema(shard));
-        place.client(shard).run(&sql);
+        let sql = sql.replace("{}", &world.schema(shard)).replace("{0}", &world.schema(shard));
+        world.client(shard).run(&sql);
         assert_error(builder().shard("b", &url).create::<Company>().map(drop), kind, "b");
         assert!(!at("control.db").exists() && !at("a.db").exists(), "{url}");
     }
@@ -310,12 +310,12 @@ fn a_refused_create_leaves_no_control_database() {
 #[test]
 fn connecting_to_a_server_that_accepts_no_login_ends() {
     let server = server();
-    let place = Place::new(&server.url());
+    let world = World::new(&server.url());
     // It is reached, and does not answer.
     let silent = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = silent.local_addr().unwrap().port();
     let url = format!("postgres://sharded:s3cret@127.0.0.1:{port}/x?connect_timeout=1");
-    let builder = Cluster::builder().shard("a", place.shard("a")).shard("b", url);
+    let builder = Cluster::builder().shard("a", world.shard("a")).shard("b", url);
     let error = assert_error(builder.create::<Company>().map(drop), ErrorKind::ConnectionLost, "b");
     assert!(error.to_string().contains("did not complete the login"), "{error}");
 }
@@ -333,8 +333,8 @@ fn collations_of_our_own_are_refused() {
     }
 
     let server = server();
-    let place = Place::new(&server.url());
-    let error = assert_error(place.builder().create::<Name>().map(drop), ErrorKind::Configuration, "a");
+    let world = World::new(&server.url());
+    let error = assert_error(world.builder().create::<Name>().map(drop), ErrorKind::Configuration, "a");
     assert_eq!((error.table(), error.column()), (Some("names"), Some("name")), "{error}");
     assert!(error.to_string().contains("collation"), "{error}");
 }
@@ -342,9 +342,9 @@ fn collations_of_our_own_are_refused() {
 #[test]
 fn a_statement_that_fails_is_undone_alone_the_first_like_any_other() {
     let server = server();
-    let place = Place::new(&server.url());
-    let cluster = filled(&place);
-    let beside = place.client("a");
+    let world = World::new(&server.url());
+    let cluster = filled(&world);
+    let beside = world.client("a");
     let mut session = cluster.session();
     let fails = |session: &mut Session| {
         let wrong = session.all(Sql::new("SELECT 1 / 0 AS wrong").on_shard("a"));
@@ -396,13 +396,13 @@ fn r25_an_order_is_read_from_the_index_that_has_it() {
     }
 
     let server = server();
-    let place = Place::new(&server.url());
-    let cluster = place.builder().create::<Level>().unwrap();
+    let world = World::new(&server.url());
+    let cluster = world.builder().create::<Level>().unwrap();
     let mut session = cluster.session();
     let height = |id: i64| (id % 3 > 0).then_some(id % 7);
     session.add_all((0..100).map(|id| Level { id, at: id % 10, height: height(id) })).unwrap();
     session.commit().unwrap();
-    let client = place.client("a");
+    let client = world.client("a");
     client.run("SET enable_seqscan = off; SET enable_sort = off");
     let orders = [
         (Level::ID.asc(), "levels_pkey"),
@@ -428,12 +428,12 @@ fn r25_an_order_is_read_from_the_index_that_has_it() {
 #[test]
 fn a_server_that_cannot_prepare_is_refused_unless_no_unit_is_over_several() {
     let server = Server::start_with(&["max_prepared_transactions=0"]);
-    let place = Place::new(&server.url());
-    let error = assert_error(place.builder().create::<Company>().map(drop), ErrorKind::Configuration, "a");
+    let world = World::new(&server.url());
+    let error = assert_error(world.builder().create::<Company>().map(drop), ErrorKind::Configuration, "a");
     for text in ["max_prepared_transactions", "restart", "without_prepared_transactions"] {
         assert!(error.to_string().contains(text), "{error}");
     }
-    let cluster = place.builder().without_prepared_transactions().create::<Company>().unwrap();
+    let cluster = world.builder().without_prepared_transactions().create::<Company>().unwrap();
     let mut session = cluster.session();
     session.add(company(1, "a")).unwrap();
     session.commit().unwrap();
@@ -452,8 +452,8 @@ fn a_server_that_cannot_prepare_is_refused_unless_no_unit_is_over_several() {
 #[test]
 fn a_statement_that_takes_too_long_is_stopped_on_its_server() {
     let server = server();
-    let place = Place::new(&server.url());
-    let cluster = filled(&place);
+    let world = World::new(&server.url());
+    let cluster = filled(&world);
     let mut session = cluster.session();
     session.add(company(4, "a")).unwrap();
     session.flush().unwrap();
@@ -463,7 +463,7 @@ fn a_statement_that_takes_too_long_is_stopped_on_its_server() {
     assert_error(session.all(slow().on_shard("b")), ErrorKind::TimedOut, "b");
     let all = session.all(slow().all_shards()).unwrap_err();
     assert_eq!(all.kind(), ErrorKind::TimedOut, "{all}");
-    soon("the statement ends", || running(&place, "too slow") == "0");
+    soon("the statement ends", || running(&world, "too slow") == "0");
     // The writes of the transaction are kept.
     session.set_timeout(None);
     assert_eq!(ids(&mut session), [1, 2, 3, 4]);
@@ -474,12 +474,12 @@ fn a_statement_that_takes_too_long_is_stopped_on_its_server() {
 #[test]
 fn servers_prepare_and_answer_a_scattered_read_at_the_same_time() {
     let server = server();
-    let (place, meeting) = (Place::new(&server.url()), Meeting::before(&server.url()));
-    drop(filled(&place));
+    let (world, meeting) = (World::new(&server.url()), Meeting::before(&server.url()));
+    drop(filled(&world));
     let builder = ["a", "b"].iter().enumerate().fold(Cluster::builder(), |builder, (way, shard)| {
-        builder.shard(*shard, place.shard_at(meeting.url(way), shard))
+        builder.shard(*shard, world.shard_at(meeting.url(way), shard))
     });
-    let cluster = builder.control(place.shard("a")).open::<(Company, Measure)>().unwrap();
+    let cluster = builder.control(world.shard("a")).open::<(Company, Measure)>().unwrap();
     let mut session = cluster.session();
     let ordered = || Company::select().all_shards().order_by(Company::ID.asc());
     // The text is sent only when it is prepared.
@@ -489,10 +489,10 @@ fn servers_prepare_and_answer_a_scattered_read_at_the_same_time() {
     session.commit().unwrap();
     // If one cannot prepare it, the prepared statement of the other is dropped, and both continue.
     let wrong = || Sql::new("SELECT id FROM {companies} WHERE id > 1").all_shards();
-    place.client("a").run("ALTER TABLE companies RENAME TO others");
+    world.client("a").run("ALTER TABLE companies RENAME TO others");
     rename(&mut session, 3, "b").unwrap();
     assert_error(session.all(wrong()), ErrorKind::Schema, "a");
-    place.client("a").run("ALTER TABLE others RENAME TO companies");
+    world.client("a").run("ALTER TABLE others RENAME TO companies");
     assert_eq!(session.all(wrong()).unwrap().len(), 2);
     assert_eq!(session.all(ordered()).unwrap().len(), 3);
     session.commit().unwrap();
@@ -509,8 +509,8 @@ fn servers_prepare_and_answer_a_scattered_read_at_the_same_time() {
 #[test]
 fn a_stopped_read_makes_no_more_rows() {
     let server = server();
-    let place = Place::new(&server.url());
-    let cluster = filled(&place);
+    let world = World::new(&server.url());
+    let cluster = filled(&world);
     let mut session = cluster.session();
     session.add(company(4, "a")).unwrap();
     session.flush().unwrap();
@@ -518,7 +518,7 @@ fn a_stopped_read_makes_no_more_rows() {
     for shards in [Sql::new(endless).on_shard("a"), Sql::new(endless).all_shards().on_shard("b")] {
         let first = session.first(shards).unwrap().unwrap();
         assert_eq!(first.get::<i64>("n").unwrap(), 1);
-        soon("the statement ends", || running(&place, "endless") == "0");
+        soon("the statement ends", || running(&world, "endless") == "0");
     }
     let mut seen = 0;
     let stop = |_: Stored<Company>| {
@@ -534,9 +534,9 @@ fn a_stopped_read_makes_no_more_rows() {
 #[test]
 fn a_statement_waits_for_a_row_that_another_transaction_changes() {
     let server = server();
-    let place = Place::new(&server.url());
-    drop(filled(&place));
-    let impatient = place.builder().busy_timeout(Duration::from_millis(150));
+    let world = World::new(&server.url());
+    drop(filled(&world));
+    let impatient = world.builder().busy_timeout(Duration::from_millis(150));
     let cluster = impatient.open::<(Company, Measure)>().unwrap();
     let (mut first, mut second) = (cluster.session(), cluster.session());
     rename(&mut first, 1, "a").unwrap();
@@ -562,8 +562,8 @@ fn a_statement_waits_for_a_row_that_another_transaction_changes() {
 #[test]
 fn sessions_that_wait_for_each_other_on_one_server_fail() {
     let server = server();
-    let place = Place::new(&server.url());
-    let cluster = filled(&place);
+    let world = World::new(&server.url());
+    let cluster = filled(&world);
     let (mut first, mut second) = (cluster.session(), cluster.session());
     rename(&mut first, 1, "a").unwrap();
     rename(&mut second, 2, "a").unwrap();
@@ -587,8 +587,8 @@ fn code(error: &Error) -> &str {
 #[test]
 fn a_unit_that_lost_in_a_deadlock_is_tried_again() {
     let server = server();
-    let place = Place::new(&server.url());
-    let cluster = filled(&place);
+    let world = World::new(&server.url());
+    let cluster = filled(&world);
     let (tried, both_hold_one) = (AtomicU64::new(0), std::sync::Barrier::new(2));
     std::thread::scope(|scope| {
         for order in [[1, 2], [2, 1]] {
@@ -615,9 +615,9 @@ fn a_unit_that_lost_in_a_deadlock_is_tried_again() {
 #[test]
 fn a_unit_that_cannot_be_serialized_is_tried_again() {
     let server = server();
-    let place = Place::new(&server.url());
-    let cluster = filled(&place);
-    let other = place.client("a");
+    let world = World::new(&server.url());
+    let cluster = filled(&world);
+    let other = world.client("a");
     other.run(
         "CREATE TABLE parts (id bigint, part bigint, times bigint) PARTITION BY LIST (part); \
          CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1); \
@@ -627,7 +627,7 @@ fn a_unit_that_cannot_be_serialized_is_tried_again() {
         let counted = Sql::new("UPDATE parts SET times = times + 1 WHERE id = 1").on_shard("a");
         session.execute(counted).map(drop)
     };
-    let waits = || soon("the statement runs", || running(&place, "SET times = times + 1") == "1");
+    let waits = || soon("the statement runs", || running(&world, "SET times = times + 1") == "1");
     other.run("BEGIN; UPDATE parts SET part = 2 WHERE id = 1");
     let error = std::thread::scope(|scope| {
         let counting = scope.spawn(|| count(&mut cluster.session()));
@@ -655,8 +655,8 @@ fn a_unit_that_cannot_be_serialized_is_tried_again() {
 #[test]
 fn values_at_the_borders_are_the_same_or_refused() {
     let server = server();
-    let place = Place::new(&server.url());
-    let cluster = filled(&place);
+    let world = World::new(&server.url());
+    let cluster = filled(&world);
     let mut session = cluster.session();
     let tags = serde_json::json!({ "a": [1, null, "ü\u{10FFFF}"] });
     let measure = |id, share, at| Measure { id, share, small: i16::MIN, at, tags: tags.clone() };
@@ -679,7 +679,7 @@ fn values_at_the_borders_are_the_same_or_refused() {
         ("at", "'-infinity'", "`-infinity`"),
     ];
     for (column, value, text) in bad {
-        let client = place.client("a");
+        let client = world.client("a");
         client.run(&format!("BEGIN; UPDATE measures SET {column} = {value} WHERE id = 1; COMMIT"));
         let read = session.all(Measure::select().filter(Measure::ID.eq(1)));
         let error = assert_error(read, ErrorKind::Value, "a");
@@ -699,20 +699,20 @@ fn values_at_the_borders_are_the_same_or_refused() {
 #[test]
 fn a_statement_is_prepared_anew_where_its_table_was_changed() {
     let server = server();
-    let place = Place::new(&server.url());
-    let cluster = filled(&place);
+    let world = World::new(&server.url());
+    let cluster = filled(&world);
     let mut session = cluster.session();
     let everything = || Sql::new("SELECT * FROM {companies}").on_shard("a");
     assert_eq!(session.all(everything()).unwrap()[0].columns().count(), 3);
     session.commit().unwrap();
-    place.client("a").run("ALTER TABLE companies ADD COLUMN more text");
+    world.client("a").run("ALTER TABLE companies ADD COLUMN more text");
     assert_eq!(session.all(everything()).unwrap()[0].columns().count(), 4);
     session.commit().unwrap();
     // In a unit that has written, too.
     rename(&mut session, 1, "a").unwrap();
     session.all(everything()).unwrap();
     session.commit().unwrap();
-    place.client("a").run("ALTER TABLE companies DROP COLUMN more");
+    world.client("a").run("ALTER TABLE companies DROP COLUMN more");
     rename(&mut session, 2, "a").unwrap();
     assert_eq!(session.all(everything()).unwrap()[0].columns().count(), 3);
     session.commit().unwrap();
@@ -723,10 +723,10 @@ fn a_statement_is_prepared_anew_where_its_table_was_changed() {
 #[test]
 fn a_session_can_be_used_on_a_thread_of_an_asynchronous_runtime() {
     let server = server();
-    let place = Place::new(&server.url());
+    let world = World::new(&server.url());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let cluster = filled(&place);
+        let cluster = filled(&world);
         let mut session = cluster.session();
         session.add(company(4, "b")).unwrap();
         session.commit().unwrap();

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::location::Location;
 use crate::model::Continent;
-use crate::place::Place;
 
 /// The folder of the data that comes with the example.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data");
@@ -69,14 +69,14 @@ pub enum Command {
 }
 
 impl Arguments {
-    /// The place of the rows.
-    pub fn place(&self) -> Place {
-        self.given_place().unwrap_or_else(|| Place::Folder(FOLDER.into()))
+    /// The location of the rows.
+    pub fn location(&self) -> Location {
+        self.given_location().unwrap_or_else(|| Location::Folder(FOLDER.into()))
     }
 
-    /// The place of the rows, if it was given.
-    pub fn given_place(&self) -> Option<Place> {
-        let file = self.shards.clone().map(Place::ClusterFile);
-        file.or_else(|| self.data.clone().map(Place::Folder))
+    /// The location of the rows, if it was given.
+    pub fn given_location(&self) -> Option<Location> {
+        let file = self.shards.clone().map(Location::ClusterFile);
+        file.or_else(|| self.data.clone().map(Location::Folder))
     }
 }

@@ -41,8 +41,8 @@ pub fn run(cluster: &Cluster, name: &str, continent: Option<Continent>, out: &mu
 }
 
 fn not_found(name: &str, continent: Option<Continent>, similar: &[Stored<City>]) -> Failure {
-    let place = continent.map_or("anywhere".to_owned(), |continent| format!("in {continent}"));
-    let mut message = format!("there is no city called `{name}` {place}");
+    let region = continent.map_or("anywhere".to_owned(), |continent| format!("in {continent}"));
+    let mut message = format!("there is no city called `{name}` {region}");
     if !similar.is_empty() {
         let names: Vec<String> = similar.iter().map(|city| format!("`{}`", city.name)).collect();
         message = format!("{message}; there is {}", names.join(", "));

@@ -9,15 +9,15 @@ use std::ops::ControlFlow;
 use shard_runtime::{Cluster, Insert, Parent, Query, Session, Sharded, Stored};
 
 use crate::failure::{Failure, Result};
+use crate::location::Location;
 use crate::model::{City, NewObservation, Observation};
-use crate::place::Place;
 use crate::text::thousands;
 
 /// How many rows are read before they are sent.
 const PORTION: usize = 1_000;
 
-/// Copies the rows that the other place does not have.
-pub fn run(from: &Place, to: &Place, out: &mut dyn Write) -> Result<()> {
+/// Copies the rows that the other location does not have.
+pub fn run(from: &Location, to: &Location, out: &mut dyn Write) -> Result<()> {
     let (old, new) = (from.open_imported()?, to.create()?);
     let (mut reading, mut writing) = (old.session(), new.session());
     // Parents first: a child cannot be added without its parent.
@@ -41,11 +41,11 @@ pub fn run(from: &Place, to: &Place, out: &mut dyn Write) -> Result<()> {
     compare(&old, &new, out)
 }
 
-/// Returns true if rows have to be copied: the source has some, and the other place none.
+/// Returns true if rows have to be copied: the source has some, and the other location none.
 fn is_missing(
     what: &str,
     [there, arrived]: [shard_runtime::Result<u64>; 2],
-    to: &Place,
+    to: &Location,
     out: &mut dyn Write,
 ) -> Result<bool> {
     let (there, arrived) = (there?, arrived?);

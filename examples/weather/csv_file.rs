@@ -68,8 +68,8 @@ fn misfit(error: &csv::Error, header: &StringRecord, record: &StringRecord) -> S
         DeserializeErrorKind::ParseFloat(_) => "expected a number".to_owned(),
         other => other.to_string(),
     };
-    let place = err.field().and_then(|field| usize::try_from(field).ok());
-    match place.and_then(|place| Some((header.get(place)?, record.get(place)?))) {
+    let position = err.field().and_then(|field| usize::try_from(field).ok());
+    match position.and_then(|position| Some((header.get(position)?, record.get(position)?))) {
         Some((column, value)) => format!("{column} is `{value}`: {message}"),
         None => message,
     }

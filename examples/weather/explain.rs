@@ -76,8 +76,8 @@ impl Page<'_> {
                 Some('├') => "  │      ",
                 _ => "         ",
             };
-            for (place, part) in wrapped(line, WIDTH - below.chars().count()).iter().enumerate() {
-                let indent = if place == 0 { "  " } else { below };
+            for (position, part) in wrapped(line, WIDTH - below.chars().count()).iter().enumerate() {
+                let indent = if position == 0 { "  " } else { below };
                 writeln!(self.out, "{indent}{part}")?;
             }
         }

@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use shard_runtime::{ErrorKind, Insert, Session, Sharded};
 
 use crate::failure::{Failure, Result};
+use crate::location::Location;
 use crate::model::{City, Continent, NEW_YORK, Observation};
-use crate::place::Place;
 use crate::source::Source;
 use crate::text::thousands;
 
@@ -29,10 +29,10 @@ enum Unit {
 }
 
 /// Imports the missing units, after the whole source has been read and the stored rows have been counted.
-pub fn run(source: &Path, place: &Place, out: &mut dyn Write) -> Result<()> {
+pub fn run(source: &Path, location: &Location, out: &mut dyn Write) -> Result<()> {
     let began = Instant::now();
     let files = Source::read(source)?;
-    let cluster = place.create()?;
+    let cluster = location.create()?;
 
     let mut session = cluster.session();
     let mut missing = Vec::new();
@@ -45,11 +45,11 @@ pub fn run(source: &Path, place: &Place, out: &mut dyn Write) -> Result<()> {
         } else {
             return Err(Failure::Refused(format!(
                 "{}: {} rows are there, the source has {}; it was not imported from this source, or was changed \
-                 since: import into another place than `{}`",
+                 since: import into another location than `{}`",
                 unit.name(),
                 thousands(rows),
                 thousands(expected),
-                place.option()
+                location.option()
             )));
         }
     }

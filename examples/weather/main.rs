@@ -19,8 +19,8 @@ mod csv_file;
 mod explain;
 mod failure;
 mod import;
+mod location;
 mod model;
-mod place;
 mod report;
 mod source;
 mod text;
@@ -31,8 +31,8 @@ use std::process::ExitCode;
 use arguments::{Arguments, Command};
 use clap::Parser;
 use failure::{Failure, Result};
+use location::Location;
 use model::Continent;
-use place::Place;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -54,22 +54,22 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
     let Some(command) = &arguments.command else { return tour(arguments, out) };
-    let place = arguments.place();
+    let location = arguments.location();
     match command {
-        Command::Import => import::run(&arguments.source, &place, out),
-        Command::Report => report::run(&place.open_imported()?, out),
-        Command::City { name, continent } => city::run(&place.open_imported()?, name, *continent, out),
-        Command::Explain => explain::run(&place.open_imported()?, out),
+        Command::Import => import::run(&arguments.source, &location, out),
+        Command::Report => report::run(&location.open_imported()?, out),
+        Command::City { name, continent } => city::run(&location.open_imported()?, name, *continent, out),
+        Command::Explain => explain::run(&location.open_imported()?, out),
         #[cfg(feature = "admin")]
         Command::Admin { .. } => Ok(()), // `main` runs it, for its exit code
-        Command::Copy { to } => copy::run(&place, &Place::ClusterFile(to.clone()), out),
+        Command::Copy { to } => copy::run(&location, &Location::ClusterFile(to.clone()), out),
     }
 }
 
 /// Runs a command for operators on the cluster.
 #[cfg(feature = "admin")]
 fn administer(arguments: &Arguments, command: &[std::ffi::OsString]) -> ExitCode {
-    match arguments.place().builder() {
+    match arguments.location().builder() {
         Ok(builder) => {
             let words = std::iter::once("weather admin".into()).chain(command.iter().cloned());
             let migrations = shard_runtime::migrate::Migrations::new();
@@ -82,22 +82,22 @@ fn administer(arguments: &Arguments, command: &[std::ffi::OsString]) -> ExitCode
     }
 }
 
-/// Runs each subcommand that needs one place only, in the given place or in a temporary folder.
+/// Runs each subcommand that needs one location only, in the given location or in a temporary folder.
 fn tour(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
     let mut temporary = None;
-    let place = match arguments.given_place() {
-        Some(place) => place,
+    let location = match arguments.given_location() {
+        Some(location) => location,
         None => {
             let folder = tempfile::tempdir()
                 .map_err(|error| Failure::io("a temporary folder cannot be made", error))?;
             writeln!(out, "A tour, in a temporary folder; to keep its files add `--data FOLDER`.")?;
-            Place::Folder(temporary.insert(folder).path().to_owned())
+            Location::Folder(temporary.insert(folder).path().to_owned())
         }
     };
 
     heading(out, "import", "every unit is one commit on one shard")?;
-    import::run(&arguments.source, &place, out)?;
-    let cluster = place.open_imported()?;
+    import::run(&arguments.source, &location, out)?;
+    let cluster = location.open_imported()?;
 
     heading(out, "report", "counts, orders and limits over all shards")?;
     report::run(&cluster, out)?;
@@ -116,7 +116,7 @@ fn tour(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
     explain::run(&cluster, out)?;
 
     heading(out, "import", "run again, it finds all rows imported")?;
-    import::run(&arguments.source, &place, out)
+    import::run(&arguments.source, &location, out)
 }
 
 fn heading(out: &mut dyn Write, command: &str, note: &str) -> io::Result<()> {

@@ -158,5 +158,5 @@ fn by_month(observations: &[Stored<Observation>]) -> Vec<Month> {
 fn month_name(month: i8) -> &'static str {
     const NAMES: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    usize::try_from(month - 1).ok().and_then(|place| NAMES.get(place).copied()).unwrap_or("?")
+    usize::try_from(month - 1).ok().and_then(|position| NAMES.get(position).copied()).unwrap_or("?")
 }

@@ -3,9 +3,9 @@ const _: () = {
     #[automatically_derived]
     impl __rt::Projection for Place {
         type Model = WeatherLocation;
-        const PLACES: &'static [usize] = &[
-            __rt::place_of::<WeatherLocation, _, _>(<WeatherLocation>::ID),
-            __rt::place_of::<WeatherLocation, _, _>(<WeatherLocation>::CITY),
+        const INDEXES: &'static [usize] = &[
+            __rt::column_index::<WeatherLocation, _, _>(<WeatherLocation>::ID),
+            __rt::column_index::<WeatherLocation, _, _>(<WeatherLocation>::CITY),
         ];
         fn read(row: &__rt::Row<'_>, first: usize) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self {

@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn r27_variances_are_merged_without_losing_digits() {
         // Far from zero, where the mean of squares minus the square of the mean has no digit left.
-        let values: Vec<f64> = (0..1_000).map(|place| 1e9 + f64::from(place % 10)).collect();
+        let values: Vec<f64> = (0..1_000).map(|index| 1e9 + f64::from(index % 10)).collect();
         let whole = moments(&values);
         let merged = values.chunks(137).map(moments).reduce(Moments::with).unwrap();
         let variance = |moments: Moments| {

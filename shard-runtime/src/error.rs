@@ -1,4 +1,4 @@
-//! The error type of the crate: a kind ([`ErrorKind`]), a message, and the place (shard, table, column). Uses
+//! The error type of the crate: a kind ([`ErrorKind`]), a message, and the shard, table and column. Uses
 //! `value`.
 //!
 //! Each layer adds the context that it has: a row adds the column, the session adds the shard.
@@ -172,7 +172,7 @@ pub(crate) enum Exhausted {
     ServerConnections,
 }
 
-/// An error: its kind, its place, a message, and the cause in [`source`](std::error::Error::source).
+/// An error: its kind, a message, the shard, table and column, and the cause in [`source`](std::error::Error::source).
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -435,9 +435,9 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places = [("shard", &self.0.shard), ("table", &self.0.table), ("column", &self.0.column)];
+        let parts = [("shard", &self.0.shard), ("table", &self.0.table), ("column", &self.0.column)];
         let mut separator = "";
-        for (what, name) in places {
+        for (what, name) in parts {
             if let Some(name) = name {
                 write!(f, "{separator}{what} `{name}`")?;
                 separator = ", ";

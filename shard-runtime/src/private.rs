@@ -40,7 +40,7 @@ pub fn no_column(column: usize) -> ColumnValue<'static> {
 /// Returns the shards to read for an id that does not decide the shard.
 pub fn probe(loaded_from: Option<&Shard>, shards: &Shards) -> Result<ShardSet> {
     match loaded_from {
-        Some(shard) => Ok(ShardSet::one(shards.place_of(shard)?)),
+        Some(shard) => Ok(ShardSet::one(shards.index_of(shard)?)),
         None => Ok(ShardSet::all(shards)),
     }
 }
@@ -344,7 +344,7 @@ impl<P: Identified<RowId: Field>> ParentLink for Parent<P> {
     type Parent = P;
 
     fn place(&self, shards: &Shards) -> Result<usize> {
-        shards.place_of(self.shard())
+        shards.index_of(self.shard())
     }
 
     fn parent_id(&self) -> &P::RowId {
@@ -370,19 +370,19 @@ impl<V: Storable> ReadAs<V> for V {
 }
 
 /// Returns the index of a projection's column in its model's table.
-pub const fn place_of<T, V, K>(column: Column<T, V, K>) -> usize {
+pub const fn column_index<T, V, K>(column: Column<T, V, K>) -> usize {
     column.index()
 }
 
 /// Reads a field of a projection from a row. The columns of the projection begin at `first`; the field's column is at
-/// `place` among them.
+/// `index` among them.
 pub fn read_column<V, T, C: ReadAs<V>, K>(
     _: Column<T, C, K>,
     row: &Row<'_>,
     first: usize,
-    place: usize,
+    index: usize,
 ) -> Result<V> {
-    C::read_as(row, first + place)
+    C::read_as(row, first + index)
 }
 
 /// The types of columns that can have a `#[lookup]`.

@@ -21,14 +21,14 @@ fn open(folder: &Path, shard: &str) -> Connection {
 }
 
 #[test]
-fn status_names_rows_bytes_and_places() {
+fn status_names_rows_bytes_and_locations() {
     let (folder, builder) = cluster();
     let read = json(&builder, "status", Outcome::Fine);
     let shards = read["shards"].as_array().unwrap();
     let rows: Vec<u64> = shards.iter().map(|shard| shard["rows"].as_u64().unwrap()).collect();
     assert_eq!(rows, ROWS, "{read}");
     assert!(shards.iter().all(|shard| shard["bytes"].as_u64().unwrap() > 0 && shard["error"].is_null()));
-    assert_eq!(shards[0]["place"].as_str().unwrap(), folder.path().join("asia.db").to_str().unwrap());
+    assert_eq!(shards[0]["location"].as_str().unwrap(), folder.path().join("asia.db").to_str().unwrap());
     let countries =
         shards[0]["tables"].as_array().unwrap().iter().find(|table| table["table"] == "countries");
     assert_eq!(countries.unwrap()["rows"], 1);
@@ -114,7 +114,7 @@ fn shards_and_schema_need_no_database() {
     );
     assert_eq!(read["shards"][0]["system"], "sqlite");
     assert!(
-        text(&builder, "shards", Outcome::Fine).starts_with("shard   database  system  place\nasia    0 ")
+        text(&builder, "shards", Outcome::Fine).starts_with("shard   database  system  location\nasia    0 ")
     );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
 
@@ -297,7 +297,7 @@ fn a_backup_is_checked_without_being_changed() {
     assert_eq!(run_words(&builder, &["backup", path]).outcome, Outcome::Wrong);
     assert_eq!(run_words(&builder, &["backup", "/no/such/folder"]).outcome, Outcome::Wrong);
 
-    // The folder is relative to the working directory, and the shards' places to their configuration.
+    // The folder is relative to the working directory, and the shards' locations to their configuration.
     let configuration = folder.path().join("cluster.toml");
     let shard = |name: &str| format!("[[shard]]\nname = \"{name}\"\nurl = \"sqlite:{name}.db\"\n");
     fs::write(&configuration, format!("{}{}", shard("asia"), shard("europe"))).unwrap();

@@ -91,7 +91,7 @@ fn good_tables_are_adopted_and_used() {
     let pet =
         session.add(NewPet { owner: mei[0].link(), chip: 9, is_wild: true, weight: Some(1.5) }).unwrap();
     assert_eq!(pet.id, 4);
-    // Keys that the model declares to be on other shards are on this one; others have no place still.
+    // Keys that the model declares to be on other shards are on this one; others have no shard still.
     let wrong = Owner { region: "Mars".into(), name: "x".into(), email: None, size: 1 };
     assert_error(session.add(wrong), ErrorKind::UnmappedKey, &["Mars"]);
     session.commit().unwrap();
@@ -232,7 +232,7 @@ fn rows_that_no_field_can_hold() {
     refused("UPDATE owners SET size = 5000000000", &["5000000000 does not fit `i32`"]);
     refused(
         "INSERT INTO owners VALUES ('Mars', 'x', NULL, 1, NULL)",
-        &["table `owners`, column `region`: 1 of 3 rows have a key without a place", "Mars"],
+        &["table `owners`, column `region`: 1 of 3 rows have a key without a shard", "Mars"],
     );
     healed(
         "DROP TABLE pets; CREATE TABLE pets (id INTEGER PRIMARY KEY, owner_id TEXT NOT NULL, chip INT, is_wild INT NOT NULL, weight REAL, UNIQUE (owner_id, chip)); \

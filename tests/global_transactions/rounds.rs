@@ -38,11 +38,11 @@ impl Rounds {
     pub fn before<const N: usize>(url: &str) -> (Rounds, [String; N]) {
         let rounds = Rounds::default();
         rounds.0.0.lock().unwrap().is_over = true;
-        let urls = std::array::from_fn(|place| rounds.listen(place, url));
+        let urls = std::array::from_fn(|index| rounds.listen(index, url));
         (rounds, urls)
     }
 
-    fn listen(&self, place: usize, url: &str) -> String {
+    fn listen(&self, index: usize, url: &str) -> String {
         let (start, rest) = url.split_once('@').unwrap();
         let (address, database) = rest.split_once('/').unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -58,8 +58,8 @@ impl Rounds {
                 let counted = Arc::<Mutex<VecDeque<bool>>>::default();
                 let (here, there, counted_there) = (rounds.clone(), rounds.clone(), Arc::clone(&counted));
                 let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                spawn(move || here.carry_requests(place, from_client, to_server, &counted));
-                spawn(move || there.carry_answers(place, server, client, &counted_there));
+                spawn(move || here.carry_requests(index, from_client, to_server, &counted));
+                spawn(move || there.carry_answers(index, server, client, &counted_there));
             }
         });
         format!("{start}@{own}/{database}")
@@ -135,7 +135,7 @@ impl Rounds {
 
     fn carry_requests(
         &self,
-        place: usize,
+        index: usize,
         mut client: TcpStream,
         mut server: TcpStream,
         counted: &Mutex<VecDeque<bool>>,
@@ -146,7 +146,7 @@ impl Rounds {
             let (length, sent) = requests.complete(&bytes);
             let is_counted = |sql: &String| !sql.contains(BACKGROUND);
             counted.lock().unwrap().extend(sent.iter().map(is_counted));
-            self.sends(place, sent.into_iter().filter(is_counted).collect());
+            self.sends(index, sent.into_iter().filter(is_counted).collect());
             if server.write_all(&bytes[..length]).is_err() {
                 break;
             }
@@ -158,7 +158,7 @@ impl Rounds {
 
     fn carry_answers(
         &self,
-        place: usize,
+        index: usize,
         mut server: TcpStream,
         mut client: TcpStream,
         counted: &Mutex<VecDeque<bool>>,
@@ -169,12 +169,12 @@ impl Rounds {
             let ends = message[0] == b'Z' && std::mem::replace(&mut is_ready, true);
             let is_counted = *counted.lock().unwrap().front().unwrap_or(&false);
             if is_counted {
-                self.holds_back(place);
+                self.holds_back(index);
             }
             if ends {
                 counted.lock().unwrap().pop_front();
                 if is_counted {
-                    self.has_delivered(place);
+                    self.has_delivered(index);
                 }
             }
             if client.write_all(&message).is_err() {

@@ -300,7 +300,7 @@ pub fn run(kind: Kind) {
     let folder = TempDir::new().unwrap();
     let file = format!("sqlite:{}", folder.path().join("a.db").display());
     let prefix = format!("sequences_{kind:?}").to_lowercase();
-    let schema = |place: usize, name: &str| format!("{}?schema={prefix}_{name}", server(place).url());
+    let schema = |index: usize, name: &str| format!("{}?schema={prefix}_{name}", server(index).url());
     let urls = match kind {
         Kind::Servers => [schema(0, "a"), schema(1, "b"), schema(2, "c")],
         Kind::Mixed => [file, schema(1, "b"), schema(2, "c")],

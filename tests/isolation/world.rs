@@ -97,7 +97,7 @@ pub enum Kind {
 }
 
 /// The server of this number, for all tests here.
-pub fn server(place: usize) -> &'static Server {
+pub fn server(index: usize) -> &'static Server {
     static SERVERS: [OnceLock<Server>; 3] = [const { OnceLock::new() }; 3];
     let start = || {
         let server = Server::start_with(&[
@@ -113,7 +113,7 @@ pub fn server(place: usize) -> &'static Server {
         server.stop_with_the_process();
         server
     };
-    SERVERS[place].get_or_init(start)
+    SERVERS[index].get_or_init(start)
 }
 
 /// A plain connection to a shard's database.
@@ -164,16 +164,16 @@ impl World {
         let database = format!("{kind:?}_{number}").to_lowercase();
         let file = |shard: &str| folder.path().join(format!("{shard}.db"));
         let on_server =
-            |place: usize| format!("{}/{database}", server(place).url().rsplit_once('/').unwrap().0);
-        let places = match kind {
+            |index: usize| format!("{}/{database}", server(index).url().rsplit_once('/').unwrap().0);
+        let indexes = match kind {
             Kind::Files => [None; 3],
             Kind::Schemas => [Some(0); 3],
             Kind::Servers => [Some(0), Some(1), Some(2)],
             Kind::Mixed => [None, Some(1), Some(2)],
         };
         let mut activity = Vec::new();
-        for place in [0, 1, 2].into_iter().filter(|place| places.contains(&Some(*place))) {
-            let client = Client::connect(&server(place).url());
+        for index in [0, 1, 2].into_iter().filter(|index| indexes.contains(&Some(*index))) {
+            let client = Client::connect(&server(index).url());
             client.run(&format!("CREATE DATABASE {database}"));
             let number = client.text(&format!("SELECT oid FROM pg_database WHERE datname = '{database}'"));
             activity.push((client, number));
@@ -183,23 +183,23 @@ impl World {
             .busy_timeout(busy_timeout)
             .cache_size(1024)
             .mmap_size(0);
-        for (shard, place) in SHARDS.into_iter().zip(places) {
-            let url = match place {
+        for (shard, index) in SHARDS.into_iter().zip(indexes) {
+            let url = match index {
                 None => format!("sqlite:{}", file(shard).display()),
-                Some(place) => format!("{}?schema={shard}", hold.before(&on_server(place))),
+                Some(index) => format!("{}?schema={shard}", hold.before(&on_server(index))),
             };
             builder = builder.shard(shard, url);
         }
         let cluster = builder.create::<Models>().unwrap();
-        let raw = |(shard, place): (&str, Option<usize>)| match place {
+        let raw = |(shard, index): (&str, Option<usize>)| match index {
             None => Raw::File(connected(&file(shard))),
-            Some(place) => {
-                let client = Client::connect(&on_server(place));
+            Some(index) => {
+                let client = Client::connect(&on_server(index));
                 client.run(&format!("SET search_path = {shard}; SET client_min_messages = warning"));
                 Raw::Server(client)
             }
         };
-        let raw = SHARDS.into_iter().zip(places).map(raw).collect();
+        let raw = SHARDS.into_iter().zip(indexes).map(raw).collect();
         let world = World { kind, cluster, hold, raw, activity, database, _folder: folder };
         world.begin();
         world
@@ -284,16 +284,16 @@ pub fn faults(end: &End) -> Vec<String> {
     let rows: Vec<(&str, &str, Vec<&str>)> = end
         .iter()
         .map(|line| {
-            let (place, row) = line.split_once(": ").unwrap();
-            let (shard, table) = place.split_once(' ').unwrap();
+            let (location, row) = line.split_once(": ").unwrap();
+            let (shard, table) = location.split_once(' ').unwrap();
             (shard, table, row.split('|').collect())
         })
         .collect();
     let of = |name: &'static str| rows.iter().filter(move |(_, table, _)| *table == name);
     for table in ["users", "notes", "accounts"] {
-        let mut places: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        of(table).for_each(|(shard, _, row)| places.entry(row[0]).or_default().push(shard));
-        let several = places.iter().filter(|(_, shards)| shards.len() > 1);
+        let mut shards_by_id: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        of(table).for_each(|(shard, _, row)| shards_by_id.entry(row[0]).or_default().push(shard));
+        let several = shards_by_id.iter().filter(|(_, shards)| shards.len() > 1);
         faults.extend(several.map(|(id, shards)| format!("{table} {id} is on {}", shards.join(" and "))));
     }
     for table in ["users", "accounts"] {

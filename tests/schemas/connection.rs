@@ -5,10 +5,10 @@ use super::*;
 #[test]
 fn w24_sql_does_not_change_a_connection_for_later_sessions() {
     let server = server();
-    let place = Place::new(server);
-    drop(place.filled());
+    let world = World::new(server);
+    drop(world.filled());
     let builder = LETTERS.iter().fold(Cluster::builder().connections(1), |builder, shard| {
-        builder.shard(*shard, format!("{}?schema=s_{shard}", place.url))
+        builder.shard(*shard, format!("{}?schema=s_{shard}", world.url))
     });
     let cluster = builder.open::<(Owner, Pet)>().unwrap();
     let mut session = cluster.session();
@@ -36,7 +36,7 @@ fn w24_sql_does_not_change_a_connection_for_later_sessions() {
     session.add(owner(20, "a")).unwrap();
     session.commit().unwrap();
     assert_eq!(
-        (place.ids("s_a"), place.ids("s_b")),
+        (world.ids("s_a"), world.ids("s_b")),
         (vec!["1".to_owned(), "20".to_owned()], vec!["2".to_owned()])
     );
     // A change that the text does not show is undone.
@@ -83,12 +83,12 @@ fn w24_sql_does_not_change_a_connection_for_later_sessions() {
 #[test]
 fn a_statement_timeout_of_the_server_is_not_busy() {
     let server = server();
-    let place = Place::new(server);
-    drop(place.filled());
-    place.client().run(
+    let world = World::new(server);
+    drop(world.filled());
+    world.client().run(
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = 300', current_database()); END $$",
     );
-    let cluster = place.builder().open::<(Owner, Pet)>().unwrap();
+    let cluster = world.builder().open::<(Owner, Pet)>().unwrap();
     let mut session = cluster.session();
     let refused = |error: shard_runtime::Error| {
         assert_eq!((error.kind(), error.shard()), (ErrorKind::TimedOut, Some("a")), "{error}");
@@ -100,7 +100,7 @@ fn a_statement_timeout_of_the_server_is_not_busy() {
     refused(session.execute(Sql::new(slow).on_shard("a")).unwrap_err());
     session.rollback();
     // A lock that is not obtained is: the wait ends before the statement's time is over.
-    let holder = place.client();
+    let holder = world.client();
     holder.run("BEGIN; LOCK TABLE s_a.owners IN ACCESS EXCLUSIVE MODE");
     let update = Owner::update().set(Owner::CENTS, 5).filter(Owner::HOME.eq("a"));
     let busy = session.execute(update.clone()).unwrap_err();
@@ -121,8 +121,8 @@ fn a_statement_timeout_of_the_server_is_not_busy() {
 #[test]
 fn a_statement_that_another_program_cancels_is_busy() {
     let server = server();
-    let place = Place::new(server);
-    let cluster = place.filled();
+    let world = World::new(server);
+    let cluster = world.filled();
     for is_limited in [false, true] {
         let error = std::thread::scope(|scope| {
             let sleeping = scope.spawn(|| {
@@ -130,7 +130,7 @@ fn a_statement_that_another_program_cancels_is_busy() {
                 session.set_timeout(is_limited.then_some(Duration::from_secs(600)));
                 session.all(Sql::new("SELECT pg_sleep(500)::text AS s").on_shard("a")).unwrap_err()
             });
-            let client = place.client();
+            let client = world.client();
             let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(500)%' \
                           AND state = 'active' AND pid <> pg_backend_pid() AND datname = current_database()";
             while client.text(cancel) == "0" {}
@@ -144,9 +144,9 @@ fn a_statement_that_another_program_cancels_is_busy() {
 #[test]
 fn a_commit_that_another_program_cancels_is_busy() {
     let server = server();
-    let place = Place::new(server);
-    let cluster = place.filled();
-    place.client().run(
+    let world = World::new(server);
+    let cluster = world.filled();
+    world.client().run(
         "CREATE FUNCTION s_a.sleep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(501); RETURN NULL; END $$; \
          CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON s_a.owners DEFERRABLE INITIALLY DEFERRED FOR EACH ROW \
          EXECUTE FUNCTION s_a.sleep()",
@@ -157,7 +157,7 @@ fn a_commit_that_another_program_cancels_is_busy() {
             session.execute(Owner::update().set(Owner::CENTS, 5).filter(Owner::HOME.eq("a"))).unwrap();
             session.commit().map(drop).unwrap_err()
         });
-        let client = place.client();
+        let client = world.client();
         let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'PgSleep' \
                       AND pid <> pg_backend_pid() AND datname = current_database()";
         while client.text(cancel) == "0" && !sleeping.is_finished() {}

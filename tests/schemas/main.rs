@@ -66,18 +66,18 @@ fn server() -> &'static Server {
 }
 
 /// A database of a test's own.
-struct Place {
+struct World {
     url: String,
 }
 
-impl Place {
+impl World {
     fn new(server: &Server) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("place{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("world{}", COUNT.fetch_add(1, Ordering::Relaxed));
         Client::connect(&server.url()).run(&format!("CREATE DATABASE {name}"));
         let url = server.url();
         let (server, _) = url.rsplit_once('/').unwrap();
-        Place { url: format!("{server}/{name}") }
+        World { url: format!("{server}/{name}") }
     }
 
     fn client(&self) -> Client {
@@ -147,9 +147,9 @@ fn use_everything(cluster: &Cluster) {
 #[test]
 fn r42_rows_stay_in_their_schema_whatever_the_search_path_is() {
     let server = server();
-    let place = Place::new(server);
-    let cluster = place.filled();
-    let beside = place.client();
+    let world = World::new(server);
+    let cluster = world.filled();
+    let beside = world.client();
     // Another schema has tables of the same names, and comes first for new connections and in this database.
     beside.run(
         "CREATE SCHEMA evil; CREATE TABLE evil.owners (LIKE s_a.owners); CREATE TABLE evil.pets (LIKE s_a.pets); \
@@ -158,7 +158,7 @@ fn r42_rows_stay_in_their_schema_whatever_the_search_path_is() {
          DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = evil, public', current_database()); END $$",
     );
     drop(cluster);
-    let cluster = place.builder().open::<(Owner, Pet)>().unwrap();
+    let cluster = world.builder().open::<(Owner, Pet)>().unwrap();
     use_everything(&cluster);
     // A temporary table of the same name, which PostgreSQL finds first.
     let mut session = cluster.session();
@@ -175,23 +175,23 @@ fn r42_rows_stay_in_their_schema_whatever_the_search_path_is() {
         ("evil", &[]),
         ("public", &[]),
     ] {
-        assert_eq!(place.ids(schema), ids, "{schema}");
+        assert_eq!(world.ids(schema), ids, "{schema}");
     }
-    let again = place.builder().create::<(Owner, Pet)>().unwrap();
+    let again = world.builder().create::<(Owner, Pet)>().unwrap();
     assert_eq!(all_ids(&mut again.session()), [1, 2, 3, 4, 12, 13]);
 }
 
 #[test]
 fn a_shard_without_a_schema_is_in_public_whatever_the_search_path_is() {
     let server = server();
-    let place = Place::new(server);
-    place.client().run(
+    let world = World::new(server);
+    world.client().run(
         "CREATE SCHEMA evil; \
          DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = evil', current_database()); END $$",
     );
     let builder = || {
-        let others = LETTERS[1..].iter().fold(Cluster::builder().shard("a", &place.url), |builder, shard| {
-            builder.shard(*shard, format!("{}?schema=s_{shard}", place.url))
+        let others = LETTERS[1..].iter().fold(Cluster::builder().shard("a", &world.url), |builder, shard| {
+            builder.shard(*shard, format!("{}?schema=s_{shard}", world.url))
         });
         others.busy_timeout(Duration::from_secs(20))
     };
@@ -200,9 +200,9 @@ fn a_shard_without_a_schema_is_in_public_whatever_the_search_path_is() {
     session.add_all((1..).zip(LETTERS).map(|(id, home)| owner(id, home))).unwrap();
     session.commit().unwrap();
     use_everything(&cluster);
-    assert_eq!(place.ids("public"), ["1", "13"]);
+    assert_eq!(world.ids("public"), ["1", "13"]);
     let tables = "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE nspname = 'evil'";
-    assert_eq!(place.client().text(tables), "0");
+    assert_eq!(world.client().text(tables), "0");
     let said = format!("{:?}", builder().open::<(Owner, Pet)>().unwrap());
     assert!(said.contains("?schema=public") && said.contains("?schema=s_b"), "{said}");
 }
@@ -210,11 +210,11 @@ fn a_shard_without_a_schema_is_in_public_whatever_the_search_path_is() {
 #[test]
 fn one_schema_is_one_shard_whatever_the_login_is() {
     let server = server();
-    let place = Place::new(server);
-    let other = place.url.replace("//sharded:", "//other:");
-    for (second, what) in [(&place.url, "same database"), (&other, "another login")] {
+    let world = World::new(server);
+    let other = world.url.replace("//sharded:", "//other:");
+    for (second, what) in [(&world.url, "same database"), (&other, "another login")] {
         let builder = Cluster::builder()
-            .shard("a", format!("{}?schema=s", place.url))
+            .shard("a", format!("{}?schema=s", world.url))
             .shard("b", format!("{second}?schema=s"));
         let error = builder.create::<Item>().map(drop).unwrap_err();
         assert_eq!((error.kind(), error.shard()), (ErrorKind::Configuration, Some("b")), "{error}");
@@ -263,14 +263,14 @@ fn w18_forty_schemas_open_on_a_server_with_thirty_connections() {
 #[test]
 fn a_commit_over_schemas_of_one_database_is_that_databases_own() {
     let server = server();
-    let place = Place::new(server);
+    let world = World::new(server);
     // The server cannot prepare transactions.
-    let cluster = place.filled();
+    let cluster = world.filled();
     let log = "SELECT count(*) FROM s_a.sharded_unit";
     let mut session = cluster.session();
     session.add_all([owner(5, "a"), owner(6, "b"), owner(7, "c"), owner(8, "d")]).unwrap();
     session.commit().unwrap();
-    assert_eq!(place.client().text(log), "0");
+    assert_eq!(world.client().text(log), "0");
     // It is all or nothing: the second is there already.
     session.add_all([owner(9, "a"), owner(10, "b")]).unwrap();
     session.flush().unwrap();
@@ -292,8 +292,8 @@ fn a_commit_over_schemas_of_one_database_is_that_databases_own() {
 #[test]
 fn w18_four_schemas_go_on_with_few_connections() {
     let server = Server::start_with(&["max_connections=14", "superuser_reserved_connections=1"]);
-    let place = Place::new(&server);
-    let cluster = place.builder().create::<(Owner, Pet)>().unwrap();
+    let world = World::new(&server);
+    let cluster = world.builder().create::<(Owner, Pet)>().unwrap();
     let began = Instant::now();
     std::thread::scope(|scope| {
         for thread in 0..8 {
@@ -313,8 +313,8 @@ fn w18_four_schemas_go_on_with_few_connections() {
 }
 
 /// Four schemas of one database with 4,000 rows each, of a kilobyte.
-fn large(place: &Place) -> Cluster {
-    let cluster = place.builder().create::<Item>().unwrap();
+fn large(world: &World) -> Cluster {
+    let cluster = world.builder().create::<Item>().unwrap();
     let mut session = cluster.session();
     for start in 0..16 {
         let text = "x".repeat(1_000);
@@ -328,11 +328,11 @@ fn large(place: &Place) -> Cluster {
 #[test]
 fn r28_schemas_of_one_database_are_read_at_once_on_one_connection() {
     let server = server();
-    let place = Place::new(server);
-    drop(large(&place));
+    let world = World::new(server);
+    drop(large(&world));
     let open = || {
         LETTERS.iter().fold(Cluster::builder().connections(1), |builder, shard| {
-            builder.shard(*shard, format!("{}?schema=s_{shard}", place.url))
+            builder.shard(*shard, format!("{}?schema=s_{shard}", world.url))
         })
     };
     let cluster = open().open::<Item>().unwrap();
@@ -390,9 +390,9 @@ fn r28_schemas_of_one_database_are_read_at_once_on_one_connection() {
 #[test]
 fn r32_a_failing_schema_leaves_the_others_and_the_session() {
     let server = server();
-    let place = Place::new(server);
-    let cluster = large(&place);
-    place.client().run("UPDATE s_c.items SET text = 'zero' WHERE id = (SELECT max(id) FROM s_c.items)");
+    let world = World::new(server);
+    let cluster = large(&world);
+    world.client().run("UPDATE s_c.items SET text = 'zero' WHERE id = (SELECT max(id) FROM s_c.items)");
     let wrong = || {
         Sql::new("SELECT id, 1 / (CASE WHEN text = 'zero' THEN 0 ELSE 1 END) AS one FROM {items} ORDER BY id")
             .all_shards()

@@ -29,9 +29,9 @@ struct Event {
 #[test]
 fn r56_a_role_without_create_generates_ids_above_the_rows() {
     let server = server();
-    let place = Place::new(server);
+    let world = World::new(server);
     let builder = |login: &str| {
-        let url = place.url.replace("//sharded:", &format!("//{login}:"));
+        let url = world.url.replace("//sharded:", &format!("//{login}:"));
         ["a", "b"].iter().fold(Cluster::builder().busy_timeout(Duration::from_secs(20)), |builder, shard| {
             builder.shard(*shard, format!("{url}?schema=s_{shard}"))
         })
@@ -41,7 +41,7 @@ fn r56_a_role_without_create_generates_ids_above_the_rows() {
     session.add(given::Event { id: 41, home: "b".into() }).unwrap();
     session.commit().unwrap();
     drop((session, cluster));
-    let client = place.client();
+    let client = world.client();
     client.run(&format!(
         "DROP TABLE s_a.sharded_skipped_ids; CREATE ROLE without_create LOGIN PASSWORD '{}'; \
          GRANT USAGE ON SCHEMA s_a, s_b TO without_create; \
@@ -73,9 +73,9 @@ fn r56_a_role_without_create_generates_ids_above_the_rows() {
 #[test]
 fn r56_a_role_without_rights_on_the_skipped_ids_generates_ids_above_the_rows() {
     let server = server();
-    let place = Place::new(server);
+    let world = World::new(server);
     let builder = |login: &str| {
-        let url = place.url.replace("//sharded:", &format!("//{login}:"));
+        let url = world.url.replace("//sharded:", &format!("//{login}:"));
         ["a", "b"].iter().fold(Cluster::builder().busy_timeout(Duration::from_secs(20)), |builder, shard| {
             builder.shard(*shard, format!("{url}?schema=s_{shard}"))
         })
@@ -85,7 +85,7 @@ fn r56_a_role_without_rights_on_the_skipped_ids_generates_ids_above_the_rows() {
     session.add(given::Event { id: 41, home: "b".into() }).unwrap();
     session.commit().unwrap();
     drop((session, cluster));
-    let client = place.client();
+    let client = world.client();
     client.run(&format!(
         "CREATE ROLE without_skipped LOGIN PASSWORD '{}'; GRANT USAGE ON SCHEMA s_a, s_b TO without_skipped; \
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA s_a, s_b TO without_skipped; \
@@ -118,13 +118,13 @@ fn r56_a_role_without_rights_on_the_skipped_ids_generates_ids_above_the_rows() {
 #[test]
 fn r56_a_table_of_skipped_ids_that_another_process_is_making_is_waited_for() {
     let server = server();
-    let place = Place::new(server);
+    let world = World::new(server);
     let builder =
         ["a", "b"].iter().fold(Cluster::builder().busy_timeout(Duration::from_secs(60)), |builder, shard| {
-            builder.shard(*shard, format!("{}?schema=s_{shard}", place.url))
+            builder.shard(*shard, format!("{}?schema=s_{shard}", world.url))
         });
     let cluster = builder.create::<Event>().unwrap();
-    let client = place.client();
+    let client = world.client();
     client.run("DROP TABLE s_a.sharded_skipped_ids");
     client.run(
         "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('sharded ids \"s_a\".\"sharded_skipped_ids\"', 0)); \
@@ -136,7 +136,7 @@ fn r56_a_table_of_skipped_ids_that_another_process_is_making_is_waited_for() {
             session.add_with_id(5_000, NewEvent { home: "a".into() }).map(drop)?;
             session.commit().map(drop)
         });
-        let watching = place.client();
+        let watching = world.client();
         let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
                        AND datname = current_database()";
         while watching.text(waiting) == "0" && !adding.is_finished() {}
@@ -149,16 +149,16 @@ fn r56_a_table_of_skipped_ids_that_another_process_is_making_is_waited_for() {
 #[test]
 fn r40_the_error_of_a_role_that_may_not_read_the_recorded_layout_names_the_grant() {
     let server = server();
-    let place = Place::new(server);
+    let world = World::new(server);
     let builder = |login: &str| {
-        let url = place.url.replace("//sharded:", &format!("//{login}:"));
+        let url = world.url.replace("//sharded:", &format!("//{login}:"));
         let builder = Cluster::builder().control(format!("{url}?schema=s_control"));
         LETTERS
             .iter()
             .fold(builder, |builder, shard| builder.shard(*shard, format!("{url}?schema=s_{shard}")))
     };
     drop(builder("sharded").create::<(Owner, Pet)>().unwrap());
-    place.client().run(&format!(
+    world.client().run(&format!(
         "CREATE ROLE without_record LOGIN PASSWORD '{}'; \
          GRANT USAGE ON SCHEMA s_control, s_a, s_b, s_c, s_d TO without_record; \
          GRANT SELECT ON ALL TABLES IN SCHEMA s_control, s_a, s_b, s_c, s_d TO without_record; \

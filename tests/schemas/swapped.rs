@@ -3,8 +3,8 @@
 use super::*;
 
 /// Exchanges two schemas.
-fn swap(place: &Place, a: &str, b: &str) {
-    place.client().run(&format!(
+fn swap(world: &World, a: &str, b: &str) {
+    world.client().run(&format!(
         "ALTER SCHEMA {a} RENAME TO between; ALTER SCHEMA {b} RENAME TO {a}; ALTER SCHEMA between RENAME TO {b}"
     ));
 }
@@ -12,8 +12,8 @@ fn swap(place: &Place, a: &str, b: &str) {
 #[test]
 fn w30_a_schema_that_is_swapped_under_a_cluster_is_refused() {
     let server = server();
-    let place = Place::new(server);
-    let cluster = place.filled();
+    let world = World::new(server);
+    let cluster = world.filled();
     let refused = |result: shard_runtime::Result<()>, shard: &str| {
         let error = result.unwrap_err();
         // A write may meet a shard with a lookup's entry before.
@@ -32,7 +32,7 @@ fn w30_a_schema_that_is_swapped_under_a_cluster_is_refused() {
     // One that is running and has read `c`.
     let mut session = cluster.session();
     session.all(Owner::select().on_shard("c")).unwrap();
-    swap(&place, "s_a", "s_b");
+    swap(&world, "s_a", "s_b");
     for shard in ["a", "b"] {
         refused(session.all(Owner::select().on_shard(shard)).map(drop), shard);
         refused(read(shard), shard);
@@ -45,8 +45,8 @@ fn w30_a_schema_that_is_swapped_under_a_cluster_is_refused() {
     // The others continue, in the session that met it as well.
     assert_eq!(session.all(Owner::select().on_shard("c")).unwrap().len(), 1);
     read("d").unwrap();
-    swap(&place, "s_a", "s_b");
-    let client = place.client();
+    swap(&world, "s_a", "s_b");
+    let client = world.client();
     assert_eq!(
         client.text("SELECT sum(cents) FROM (TABLE s_a.owners UNION ALL TABLE s_b.owners) AS rows"),
         "200"
@@ -65,18 +65,18 @@ fn w30_a_schema_that_is_swapped_under_a_cluster_is_refused() {
 #[test]
 fn w30_a_schema_that_is_swapped_in_mid_transaction_is_refused() {
     let server = server();
-    let place = Place::new(server);
-    let cluster = place.filled();
+    let world = World::new(server);
+    let cluster = world.filled();
     let mut session = cluster.session();
     session.add(owner(9, "c")).unwrap();
     session.flush().unwrap();
-    swap(&place, "s_a", "s_b");
+    swap(&world, "s_a", "s_b");
     session.add(owner(10, "a")).unwrap();
     // Lookups may have used it before: then the commit finds it.
     let error = session.flush().and_then(|()| session.commit().map(drop)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongDatabase, "{error}");
     session.rollback();
-    swap(&place, "s_a", "s_b");
+    swap(&world, "s_a", "s_b");
     assert_eq!(all_ids(&mut session), [1, 2, 3, 4]);
 }
 
@@ -85,14 +85,14 @@ fn w30_a_schema_that_is_swapped_in_mid_transaction_is_refused() {
 #[test]
 fn r40_each_transaction_that_reads_checks_the_shard() {
     let server = server();
-    let place = Place::new(server);
-    drop(place.filled());
+    let world = World::new(server);
+    drop(world.filled());
     let builder = LETTERS.iter().fold(Cluster::builder().connections(1), |builder, shard| {
-        builder.shard(*shard, format!("{}?schema=s_{shard}", place.url))
+        builder.shard(*shard, format!("{}?schema=s_{shard}", world.url))
     });
     let cluster = builder.open::<(Owner, Pet)>().unwrap();
     let swap = || {
-        place.client().run(
+        world.client().run(
             "BEGIN; ALTER SCHEMA s_a RENAME TO aside; ALTER SCHEMA s_b RENAME TO s_a; ALTER SCHEMA aside RENAME TO s_b; \
              COMMIT",
         );
@@ -122,7 +122,7 @@ fn r40_each_transaction_that_reads_checks_the_shard() {
 #[test]
 fn r47_a_dropped_database_is_not_made_again() {
     let server = server();
-    let (first, second) = (Place::new(server), Place::new(server));
+    let (first, second) = (World::new(server), World::new(server));
     let builder = || {
         Cluster::builder()
             .busy_timeout(Duration::from_secs(5))
@@ -132,8 +132,8 @@ fn r47_a_dropped_database_is_not_made_again() {
     };
     drop(builder().create::<Item>().unwrap());
     let cluster = builder().open::<Item>().unwrap();
-    let drop_database = |place: &Place| {
-        let name = place.url.rsplit_once('/').unwrap().1;
+    let drop_database = |world: &World| {
+        let name = world.url.rsplit_once('/').unwrap().1;
         Client::connect(&server.url()).run(&format!("DROP DATABASE {name} WITH (FORCE)"));
     };
     drop_database(&second);

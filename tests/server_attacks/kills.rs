@@ -76,8 +76,8 @@ fn r35_clients_that_are_killed_leave_nothing_half_done() {
         let mut running: Vec<Running> = (0..3).map(|_| start()).collect();
         for _ in 0..kills {
             std::thread::sleep(Duration::from_micros(300_000 + numbers.below(300_000)));
-            let place = numbers.below(running.len() as u64) as usize;
-            let mut killed = std::mem::replace(&mut running[place], start());
+            let position = numbers.below(running.len() as u64) as usize;
+            let mut killed = std::mem::replace(&mut running[position], start());
             if killed.0.try_wait().unwrap().is_some() {
                 let said = std::fs::read_dir(world.folder()).unwrap().map(|file| file.unwrap().path());
                 let said = said.filter(|path| path.extension().is_some_and(|extension| extension == "said"));

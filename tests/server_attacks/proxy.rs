@@ -72,12 +72,12 @@ impl Proxies {
             ports: Arc::new(ports),
             servers: Arc::new(servers.iter().map(|&server| AtomicU16::new(server)).collect()),
         };
-        for (place, listener) in listeners.into_iter().enumerate() {
+        for (index, listener) in listeners.into_iter().enumerate() {
             let proxies = proxies.clone();
             std::thread::spawn(move || {
                 for client in listener.incoming() {
-                    let server = proxies.servers[place].load(Ordering::SeqCst);
-                    proxies.connect(place, client.unwrap(), server);
+                    let server = proxies.servers[index].load(Ordering::SeqCst);
+                    proxies.connect(index, client.unwrap(), server);
                 }
             });
         }
@@ -89,8 +89,8 @@ impl Proxies {
     }
 
     /// Redirects new connections to another server. Open ones stay.
-    pub fn lead_to(&self, place: usize, server: u16) {
-        self.servers[place].store(server, Ordering::SeqCst);
+    pub fn lead_to(&self, index: usize, server: u16) {
+        self.servers[index].store(server, Ordering::SeqCst);
     }
 
     /// Closes all connections.
@@ -116,7 +116,7 @@ impl Proxies {
         (std::mem::take(&mut state.steps), state.trap.take().is_some())
     }
 
-    fn connect(&self, place: usize, client: TcpStream, server: u16) {
+    fn connect(&self, index: usize, client: TcpStream, server: u16) {
         if self.state.lock().unwrap().is_dead {
             return;
         }
@@ -128,11 +128,11 @@ impl Proxies {
         }
         let (here, there) = (self.clone(), self.clone());
         let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-        std::thread::spawn(move || here.requests(place, from_client, to_server));
-        std::thread::spawn(move || there.answers(place, server, client));
+        std::thread::spawn(move || here.requests(index, from_client, to_server));
+        std::thread::spawn(move || there.answers(index, server, client));
     }
 
-    fn requests(&self, place: usize, mut from: TcpStream, mut to: TcpStream) {
+    fn requests(&self, index: usize, mut from: TcpStream, mut to: TcpStream) {
         let mut is_first = true;
         let mut sql = String::new();
         while let Some((kind, message)) = message(&mut from, std::mem::take(&mut is_first)) {
@@ -142,9 +142,9 @@ impl Proxies {
                 _ => {}
             }
             if matches!(kind, b'Q' | b'S') {
-                let request = self.requests[place].fetch_add(1, Ordering::SeqCst);
-                self.state.lock().unwrap().steps.push(Step { server: place, request, sql: sql.clone() });
-                if self.springs(place, request, Moment::Before) {
+                let request = self.requests[index].fetch_add(1, Ordering::SeqCst);
+                self.state.lock().unwrap().steps.push(Step { server: index, request, sql: sql.clone() });
+                if self.springs(index, request, Moment::Before) {
                     break;
                 }
             }
@@ -156,13 +156,13 @@ impl Proxies {
         close(&to);
     }
 
-    fn answers(&self, place: usize, mut from: TcpStream, mut to: TcpStream) {
+    fn answers(&self, index: usize, mut from: TcpStream, mut to: TcpStream) {
         // The first one reports that the connection is ready, and answers no request.
         let mut is_ready = false;
         while let Some((kind, message)) = message(&mut from, false) {
             if kind == b'Z' && std::mem::replace(&mut is_ready, true) {
-                let answer = self.answers[place].fetch_add(1, Ordering::SeqCst);
-                if self.springs(place, answer, Moment::After) {
+                let answer = self.answers[index].fetch_add(1, Ordering::SeqCst);
+                if self.springs(index, answer, Moment::After) {
                     break;
                 }
             }
@@ -175,10 +175,10 @@ impl Proxies {
     }
 
     /// Runs the event if the trap is set at this request.
-    fn springs(&self, place: usize, count: usize, moment: Moment) -> bool {
+    fn springs(&self, index: usize, count: usize, moment: Moment) -> bool {
         let trap = {
             let mut state = self.state.lock().unwrap();
-            let is_here = |trap: &Trap| (trap.server, trap.request, trap.moment) == (place, count, moment);
+            let is_here = |trap: &Trap| (trap.server, trap.request, trap.moment) == (index, count, moment);
             match state.trap.take_if(|trap| is_here(trap)) {
                 None => return state.is_dead,
                 Some(trap) => {

@@ -56,20 +56,20 @@ fn attack(has_file: bool, first: i64) {
     }
     let mut numbers = Numbers(seed());
     if !std::env::var("SHARDED_STEPS").is_ok_and(|steps| steps == "all") {
-        for place in 0..ATTACKS.min(attacks.len()) {
-            let other = place + numbers.below((attacks.len() - place) as u64) as usize;
-            attacks.swap(place, other);
+        for position in 0..ATTACKS.min(attacks.len()) {
+            let other = position + numbers.below((attacks.len() - position) as u64) as usize;
+            attacks.swap(position, other);
         }
         attacks.truncate(ATTACKS);
     }
     let (mut sprung, mut outcomes) = (0, BTreeMap::new());
-    for (place, (step, moment, event)) in attacks.iter().enumerate() {
-        let unit = 1_000 + first + 2 * place as i64;
+    for (position, (step, moment, event)) in attacks.iter().enumerate() {
+        let unit = 1_000 + first + 2 * position as i64;
         let (outcome, has_sprung) = run(&world, &proxies, unit, step, *moment, *event);
         sprung += usize::from(has_sprung);
         *outcomes.entry(format!("{outcome:?}")).or_insert(0) += 1;
         // Every other time a day passes before anything is recovered.
-        if place % 2 == 1 {
+        if position % 2 == 1 {
             (0..world.servers.len()).for_each(|server| jump(&world, server, true));
         }
         // The outcome that a dead client was given is unknown.

@@ -213,7 +213,7 @@ fn every_shard_of_a_sound_cluster_is_healthy(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     // A writer does not delay a probe.
     let mut writer = cluster.session();
-    writer.add_all(Continent::ALL.map(|place| city(place, "x"))).unwrap();
+    writer.add_all(Continent::ALL.map(|continent| city(continent, "x"))).unwrap();
     writer.flush().unwrap();
     let (health, asked) = cluster.asked(|| cluster.health(10 * SECOND));
     assert!(health.is_healthy(), "{health}");
@@ -229,7 +229,7 @@ fn status_counts_rows_and_bytes_by_shard(backend: &Backend) {
     let empty = cluster.status();
     assert_eq!(empty.imbalance, None);
     let mut session = cluster.session();
-    let cities = session.add_all(Continent::ALL.map(|place| city(place, "x"))).unwrap();
+    let cities = session.add_all(Continent::ALL.map(|continent| city(continent, "x"))).unwrap();
     session.add_all(cities.iter().map(|city| NewReport { city: city.link(), temperature: 1.5 })).unwrap();
     session.commit().unwrap();
     session.rollback();
@@ -247,18 +247,18 @@ fn status_counts_rows_and_bytes_by_shard(backend: &Backend) {
     let read: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((read["shards"][1]["rows"].as_u64(), read["imbalance"].as_f64()), (Some(4), Some(1.6)));
     if backend.kind == Kind::Servers {
-        assert!(asia.place.starts_with("postgres://127.0.0.1:") && !text.contains("sharded:"), "{text}");
+        assert!(asia.location.starts_with("postgres://127.0.0.1:") && !text.contains("sharded:"), "{text}");
     }
 }
 
 fn a_key_is_located_where_its_rows_are(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
-    for place in Continent::ALL {
-        let row = session.add(city(place, "x")).unwrap();
-        assert_eq!(cluster.locate::<City>(place).unwrap(), row.shard());
+    for continent in Continent::ALL {
+        let row = session.add(city(continent, "x")).unwrap();
+        assert_eq!(cluster.locate::<City>(continent).unwrap(), row.shard());
         // A child is stored with its parent.
-        assert_eq!(cluster.locate::<Report>(place).unwrap(), row.shard());
+        assert_eq!(cluster.locate::<Report>(continent).unwrap(), row.shard());
     }
     let lookup = backend.create::<City>(&CONTINENTS);
     assert_error(lookup.locate::<Report>(Continent::Asia), ErrorKind::UnknownModel, &["`Report`"]);

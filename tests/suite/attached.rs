@@ -186,13 +186,13 @@ struct Oddly {
 
 fn r42_names_are_quoted(backend: &Backend) {
     let odd = ["it's \"x\"; --", "é {} ?", "plain"];
-    let builder = odd.iter().enumerate().fold(Cluster::builder(), |builder, (place, name)| {
+    let builder = odd.iter().enumerate().fold(Cluster::builder(), |builder, (position, name)| {
         let url = match backend.kind {
             Kind::Memory => "sqlite::memory:".to_owned(),
             Kind::Prefixed => {
-                format!("sqlite:{}?prefix=p{place}_", backend.folder().join("a b%20#&.db").display())
+                format!("sqlite:{}?prefix=p{position}_", backend.folder().join("a b%20#&.db").display())
             }
-            _ => format!("sqlite:{}", backend.folder().join(format!("a b%20#&{place}.db")).display()),
+            _ => format!("sqlite:{}", backend.folder().join(format!("a b%20#&{position}.db")).display()),
         };
         builder.shard(*name, url)
     });

@@ -77,8 +77,8 @@ fn filled(backend: &Backend) -> Watched {
 /// The whole text of an error about a row that refers to nothing.
 fn assert_missing(error: &Error, [shard, table, column]: [&str; 3], row: &str, own: &str) {
     assert_eq!(error.kind(), ErrorKind::ForeignKey, "{error}");
-    let places = (error.shard(), error.table(), error.column());
-    assert_eq!(places, (Some(shard), Some(table), Some(column)), "{error}");
+    let parts = (error.shard(), error.table(), error.column());
+    assert_eq!(parts, (Some(shard), Some(table), Some(column)), "{error}");
     let expected = format!(
         "shard `{shard}`, table `{table}`, column `{column}`: refers to {row}, which is not on this shard; add it first{own}"
     );

@@ -283,12 +283,12 @@ fn r14_contradiction_reads_no_shard(backend: &Backend) {
             City::select().filter(City::ID.is_in(Vec::<i64>::new())).all_shards(),
         ]
     };
-    for (place, query) in contradictions().into_iter().enumerate() {
+    for (position, query) in contradictions().into_iter().enumerate() {
         let run = || cluster.session().all(query.clone().order_by(City::NAME.asc())).unwrap();
         let (rows, asked) = cluster.asked(run);
-        assert!(rows.is_empty() && asked.is_empty(), "contradiction {place} asks {asked:?}");
+        assert!(rows.is_empty() && asked.is_empty(), "contradiction {position} asks {asked:?}");
         let (count, asked) = cluster.asked(|| cluster.session().one(query.clone().count()).unwrap());
-        assert!(count == 0 && asked.is_empty(), "counting contradiction {place} asks {asked:?}");
+        assert!(count == 0 && asked.is_empty(), "counting contradiction {position} asks {asked:?}");
         assert!(cluster.explain(&query).unwrap().shards().is_empty());
     }
     let delete = City::delete().filter(is(Asia) & is(Europe));
@@ -328,10 +328,10 @@ fn r15_a_shard_is_read_once(backend: &Backend) {
         City::select().filter(Filter::any(vec![is(Asia); 5])),
         City::select().filter(is(Asia)).filter(is(Asia)).on(Asia).on(Asia).on_shard("asia"),
     ];
-    for (place, query) in queries.into_iter().enumerate() {
+    for (position, query) in queries.into_iter().enumerate() {
         let (rows, counts) = cluster.counted(|| cluster.session().all(query).unwrap());
-        assert_eq!(counts, [("asia".to_owned(), 1)], "query {place}");
-        assert_eq!(rows.len(), usize::from(planted), "query {place}");
+        assert_eq!(counts, [("asia".to_owned(), 1)], "query {position}");
+        assert_eq!(rows.len(), usize::from(planted), "query {position}");
     }
     // Two keys of one shard are one statement.
     let query = City::select().filter(City::CONTINENT.is_in([Asia, Oceania]));
@@ -379,7 +379,7 @@ fn r18_filters_at_run_time_are_narrowed_too(backend: &Backend) {
 }
 
 fn many_shards(backend: &Backend) {
-    let names: Vec<String> = (0..24).map(|place| format!("s{place}")).collect();
+    let names: Vec<String> = (0..24).map(|position| format!("s{position}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let cluster = backend.create::<Company>(&names);
     let mut session = cluster.session();

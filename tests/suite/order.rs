@@ -142,9 +142,9 @@ fn r25_ties_do_not_depend_on_the_index(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let mut session = cluster.session();
     // Two values only: nearly everything is a tie, and the names run against the ids.
-    let cities = (0..40).map(|place| NewCity {
-        population: Some(place % 2),
-        ..city(if place % 3 == 0 { Europe } else { Asia }, &format!("{:02}", 40 - place))
+    let cities = (0..40).map(|position| NewCity {
+        population: Some(position % 2),
+        ..city(if position % 3 == 0 { Europe } else { Asia }, &format!("{:02}", 40 - position))
     });
     session.add_all(cities).unwrap();
     session.commit().unwrap();

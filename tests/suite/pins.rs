@@ -47,10 +47,10 @@ fn r19_a_pin_wins_over_the_predicate(backend: &Backend) {
         City::select().on_shard("europe").filter(!City::CONTINENT.ne(Continent::Asia)),
         City::select().on_shard("europe").filter(asia() | asia()),
     ];
-    for (place, query) in queries.into_iter().enumerate() {
+    for (position, query) in queries.into_iter().enumerate() {
         let (rows, asked) = cluster.asked(|| cluster.session().all(query).unwrap());
-        assert_eq!(asked, ["europe"], "query {place}");
-        assert!(!planted || shards_of(&rows) == ["europe"], "query {place}: {rows:?}");
+        assert_eq!(asked, ["europe"], "query {position}");
+        assert!(!planted || shards_of(&rows) == ["europe"], "query {position}: {rows:?}");
     }
 }
 

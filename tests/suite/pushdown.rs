@@ -202,12 +202,12 @@ fn r27_conditions_compare_values_of_every_kind(backend: &Backend) {
         ]
     };
     let wanted: Vec<(i64, ())> = (5..9).map(|sensor| (sensor, ())).collect();
-    for (place, (key, other)) in conditions().into_iter().zip(conditions()).enumerate() {
+    for (position, (key, other)) in conditions().into_iter().zip(conditions()).enumerate() {
         let (pushed, merged) = (by_key().having(key), by_place().having(other));
-        assert!(every_statement(&cluster.explain(&pushed).unwrap(), &["HAVING"]), "{place}");
-        assert!(no_statement(&cluster.explain(&merged).unwrap(), "HAVING"), "{place}");
-        assert_eq!(session.all(pushed).unwrap(), wanted, "{place}, pushed down");
-        assert_eq!(session.all(merged).unwrap(), wanted, "{place}, after the merge");
+        assert!(every_statement(&cluster.explain(&pushed).unwrap(), &["HAVING"]), "{position}");
+        assert!(no_statement(&cluster.explain(&merged).unwrap(), "HAVING"), "{position}");
+        assert_eq!(session.all(pushed).unwrap(), wanted, "{position}, pushed down");
+        assert_eq!(session.all(merged).unwrap(), wanted, "{position}, after the merge");
     }
 }
 

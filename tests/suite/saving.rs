@@ -109,8 +109,8 @@ fn r10_another_key_on_the_shard_is_a_move(backend: &Backend) {
     session.save(account(1, 1500, "x")).unwrap();
     session.commit().unwrap();
     let error = session.save(account(1, 1600, "y")).unwrap_err();
-    let places = (error.shard(), error.table(), error.column());
-    assert_eq!(places, (Some("b"), Some("accounts"), Some("number")), "{error}");
+    let parts = (error.shard(), error.table(), error.column());
+    assert_eq!(parts, (Some("b"), Some("accounts"), Some("number")), "{error}");
     assert_error::<()>(Err(error), ErrorKind::ShardKeyChanged, &["id 1", "relocate"]);
     session.commit().unwrap();
     assert_eq!(accounts(&cluster), [(1, 1500, "x".to_owned())]);

@@ -42,8 +42,8 @@ fn r39_processes_that_are_killed_never_get_an_id_twice() {
     // An id and the end of its line are two bytes at least, and eight for millions.
     while killed < 15 || told(&logs) < 8 * wanted as u64 {
         std::thread::sleep(Duration::from_millis(20 + numbers.below(60)));
-        let place = numbers.below(3) as usize;
-        std::mem::replace(&mut processes[place], start()).kill();
+        let index = numbers.below(3) as usize;
+        std::mem::replace(&mut processes[index], start()).kill();
         killed += 1;
     }
     drop(processes);

@@ -31,8 +31,8 @@ fn r35_writers_that_are_killed_leave_nothing_half_done() {
         let mut writers: Vec<Running> = (0..2 + numbers.below(3)).map(|_| start()).collect();
         for _ in 0..ROUND.min(kills - killed) {
             std::thread::sleep(Duration::from_micros(numbers.below(120_000)));
-            let place = numbers.below(writers.len() as u64) as usize;
-            std::mem::replace(&mut writers[place], start()).kill();
+            let position = numbers.below(writers.len() as u64) as usize;
+            std::mem::replace(&mut writers[position], start()).kill();
             killed += 1;
         }
         drop(writers);

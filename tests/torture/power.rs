@@ -58,15 +58,15 @@ fn lose_power(record: &Record, numbers: &mut Numbers) -> Counts {
     };
     let mut all = Counts::default();
     let folder = folder();
-    for (place, &moment) in moments.iter().enumerate() {
-        let here = folder.path().join(place.to_string());
+    for (position, &moment) in moments.iter().enumerate() {
+        let here = folder.path().join(position.to_string());
         let (cluster, logs) = (here.join("cluster"), here.join("logs"));
         std::fs::create_dir_all(&cluster).unwrap();
         std::fs::create_dir_all(&logs).unwrap();
         record.lose_power(moment, numbers, &cluster, &logs.join("all.log"));
         let checked = std::panic::catch_unwind(|| check(&cluster, &logs));
         let Ok(counts) = checked else {
-            panic!("after power loss {place}, at {moment} of {} moments", record.events());
+            panic!("after power loss {position}, at {moment} of {} moments", record.events());
         };
         all.units += counts.units;
         all.over_several_shards += counts.over_several_shards;

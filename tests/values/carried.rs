@@ -84,13 +84,13 @@ fn r58_lookups_follow_rows_that_move(backend: &Backend) {
     let cluster = backend.create::<Name>(&LETTERS);
     let mut session = cluster.session();
     let (uuids, bytes, numbers) = (Uuid::edges(), Vec::<u8>::edges(), i64::edges());
-    let rows = String::edges().into_iter().enumerate().map(|(place, text)| Name {
-        id: place as i64,
-        home: Home::ALL[place % 3],
-        uuid: uuids.get(place).copied(),
+    let rows = String::edges().into_iter().enumerate().map(|(position, text)| Name {
+        id: position as i64,
+        home: Home::ALL[position % 3],
+        uuid: uuids.get(position).copied(),
         text,
-        bytes: bytes.get(place).cloned().unwrap_or_else(|| vec![1, place as u8]),
-        number: numbers.get(place).copied().unwrap_or(1_000 + place as i64),
+        bytes: bytes.get(position).cloned().unwrap_or_else(|| vec![1, position as u8]),
+        number: numbers.get(position).copied().unwrap_or(1_000 + position as i64),
     });
     let mut rows = session.add_all(rows).unwrap();
     session.commit().unwrap();

@@ -88,10 +88,10 @@ macro_rules! rows_of_every_type {
         }
 
         impl Edge {
-            /// The row in which every column has the edge at a place, or an earlier one if it has fewer.
-            pub fn at(place: usize, home: Home) -> Self {
-                let id = place as i64;
-                Edge { id, home, $($column: edge(place), $maybe: edge_or_null(place),)* }
+            /// The row in which every column has the edge at a position, or an earlier one if it has fewer.
+            pub fn at(position: usize, home: Home) -> Self {
+                let id = position as i64;
+                Edge { id, home, $($column: edge(position), $maybe: edge_or_null(position),)* }
             }
 
             /// A row of edges; `pick` chooses one of so many.
@@ -147,14 +147,14 @@ pub enum Key {
     Bytes(Vec<u8>),
 }
 
-fn edge<T: Edges>(place: usize) -> T {
+fn edge<T: Edges>(position: usize) -> T {
     let edges = T::edges();
-    edges[place % edges.len()].clone()
+    edges[position % edges.len()].clone()
 }
 
-fn edge_or_null<T: Edges>(place: usize) -> Option<T> {
+fn edge_or_null<T: Edges>(position: usize) -> Option<T> {
     let edges = T::edges();
-    edges.get(place % (edges.len() + 1)).cloned()
+    edges.get(position % (edges.len() + 1)).cloned()
 }
 
 macro_rules! integers {
@@ -444,11 +444,11 @@ rows_of_every_type! {
 
 /// Every edge on every shard, each row with an id of its own.
 pub fn everything() -> Vec<Edge> {
-    let each = |place: usize| {
+    let each = |position: usize| {
         Home::ALL.into_iter().zip(0..).map(move |(home, shard)| Edge {
-            id: (place * 3 + shard) as i64,
+            id: (position * 3 + shard) as i64,
             // Every shard has the values in another combination.
-            ..Edge::at(place + shard * 7, home)
+            ..Edge::at(position + shard * 7, home)
         })
     };
     (0..rows()).flat_map(each).collect()

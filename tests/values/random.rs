@@ -58,10 +58,10 @@ fn case(cluster: &shard_runtime::Cluster, random: &mut Random) {
     let mut stored: Vec<Stored<Edge>> = session.add_all(rows).unwrap();
     let mut table: Vec<Edge> = stored.iter().map(|row| (**row).clone()).collect();
     for _ in 0..stored.len() * 2 {
-        let place = random.pick(stored.len());
+        let position = random.pick(stored.len());
         let home = Home::ALL[random.pick(3)];
-        session.relocate(&mut stored[place], |row| row.home = home).unwrap();
-        table[place].home = home;
+        session.relocate(&mut stored[position], |row| row.home = home).unwrap();
+        table[position].home = home;
         if random.pick(4) == 0 {
             session.commit().unwrap();
         }

@@ -83,7 +83,7 @@ fn unreadable(backend: &Backend, shard: &str, column: &str, value: &str, text: &
     let cluster = backend.create::<Edge>(&LETTERS);
     let mut session = cluster.session();
     let home = Home::ALL[LETTERS.iter().position(|letter| *letter == shard).unwrap()];
-    session.add_all((0..5).map(|place| Edge::at(place, home))).unwrap();
+    session.add_all((0..5).map(|position| Edge::at(position, home))).unwrap();
     session.commit().unwrap();
     backend
         .run(shard, &format!("UPDATE {} SET {column} = {value} WHERE id = 3", backend.table(shard, "edges")));

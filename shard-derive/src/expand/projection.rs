@@ -12,7 +12,7 @@ pub(crate) fn projection(projection: &Projection) -> TokenStream {
     let (row, first) = (Ident::new("row", Span::mixed_site()), Ident::new("first", Span::mixed_site()));
     let indexes = fields
         .iter()
-        .map(|Projected { constant, .. }| quote!(__rt::place_of::<#model, _, _>(<#model>::#constant)));
+        .map(|Projected { constant, .. }| quote!(__rt::column_index::<#model, _, _>(<#model>::#constant)));
     let reads = fields.iter().enumerate().map(|(index, Projected { ident, ty, constant })| {
         let index = Literal::usize_unsuffixed(index);
         // An error about the column's type is reported at the field's type.
@@ -30,7 +30,7 @@ pub(crate) fn projection(projection: &Projection) -> TokenStream {
         #[automatically_derived]
         impl __rt::Projection for #ident {
             type Model = #model;
-            const PLACES: &'static [usize] = &[#(#indexes),*];
+            const INDEXES: &'static [usize] = &[#(#indexes),*];
             fn read(#row: &__rt::Row<'_>, #first: usize) -> __rt::Result<Self> {
                 #read
             }

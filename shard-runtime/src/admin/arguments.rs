@@ -188,7 +188,7 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
         return Err(match checks {
             true => format!("`{name}` takes no `--check`"),
             false => "`restore` only checks: run `restore --check FOLDER`. To restore, stop all programs and move the files of \
-                      the backup to the places of the shards and of the control database"
+                      the backup to the locations of the shards and of the control database"
                 .to_owned(),
         });
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Outcome;
 use super::arguments::{Command, Migrate};
-use super::output::Answer;
+use super::output::CommandAnswer;
 use super::progress::{bar, beside, shown};
 use crate::cluster::{Builder, CheckState, Cluster, Finding, Migrations, check_copies, table, with_causes};
 use crate::error::Result;
@@ -25,7 +25,7 @@ pub(super) fn run<M: Models>(
     migrations: &Migrations,
     command: Command,
     progress: Progress<'_>,
-) -> Result<Answer> {
+) -> Result<CommandAnswer> {
     let open = || builder.clone().open::<M>();
     match command {
         Command::Status => status(&open()?, progress),
@@ -56,7 +56,7 @@ fn outcome(is_fine: bool) -> Outcome {
     if is_fine { Outcome::Fine } else { Outcome::Wrong }
 }
 
-fn status(cluster: &Cluster, progress: Progress<'_>) -> Result<Answer> {
+fn status(cluster: &Cluster, progress: Progress<'_>) -> Result<CommandAnswer> {
     let status = beside(
         progress,
         || cluster.status(),
@@ -67,38 +67,44 @@ fn status(cluster: &Cluster, progress: Progress<'_>) -> Result<Answer> {
         Some(failed) if is_fine => failed,
         _ => outcome(is_fine),
     };
-    Ok(Answer { outcome, text: status.to_string(), json: value(&status) })
+    Ok(CommandAnswer { outcome, text: status.to_string(), json: value(&status) })
 }
 
-fn health<M: Models>(builder: &Builder, timeout: Duration) -> Result<Answer> {
+fn health<M: Models>(builder: &Builder, timeout: Duration) -> Result<CommandAnswer> {
     let health = builder.health::<M>(timeout)?;
     let outcome = health.errors().map(Outcome::of).max().unwrap_or(Outcome::Fine);
-    Ok(Answer { outcome, text: format!("{health}\n"), json: value(&health) })
+    Ok(CommandAnswer { outcome, text: format!("{health}\n"), json: value(&health) })
 }
 
-fn shards<M: Models>(builder: &Builder) -> Result<Answer> {
-    let places = builder.shard_places::<M>()?;
-    let row = |place: &crate::cluster::ShardPlace| {
-        vec![place.shard.clone(), place.database.to_string(), place.dialect.to_owned(), place.place.clone()]
+fn shards<M: Models>(builder: &Builder) -> Result<CommandAnswer> {
+    let locations = builder.shard_locations::<M>()?;
+    let row = |location: &crate::cluster::ShardLocation| {
+        vec![
+            location.shard.clone(),
+            location.database.to_string(),
+            location.dialect.to_owned(),
+            location.location.clone(),
+        ]
     };
-    let text = table(&["shard", "database", "system", "place"], &places.iter().map(row).collect::<Vec<_>>());
-    let each = places.iter().map(|place| {
-        json!({"shard": place.shard, "database": place.database, "system": place.dialect, "place": place.place})
+    let text =
+        table(&["shard", "database", "system", "location"], &locations.iter().map(row).collect::<Vec<_>>());
+    let each = locations.iter().map(|location| {
+        json!({"shard": location.shard, "database": location.database, "system": location.dialect, "location": location.location})
     });
-    Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "shards": each.collect::<Vec<_>>() }) })
+    Ok(CommandAnswer { outcome: Outcome::Fine, text, json: json!({ "shards": each.collect::<Vec<_>>() }) })
 }
 
-fn locate(cluster: &Cluster, name: &str, key: &[String]) -> Result<Answer> {
+fn locate(cluster: &Cluster, name: &str, key: &[String]) -> Result<CommandAnswer> {
     let (shard, line) = cluster.locate_text(name, key)?;
     let json = json!({"table": name, "key": key, "shard": shard.name(), "line": line});
     let text = match line {
         Some(line) => format!("{shard}, by the line `{line}`\n"),
         None => format!("{shard}\n"),
     };
-    Ok(Answer { outcome: Outcome::Fine, text, json })
+    Ok(CommandAnswer { outcome: Outcome::Fine, text, json })
 }
 
-fn verified(report: &VerifyReport) -> Answer {
+fn verified(report: &VerifyReport) -> CommandAnswer {
     let (found, repaired) = (report.found(), report.repaired());
     let mut text = format!("{found} problems found, {repaired} repaired\n");
     report.row_problems().iter().for_each(|problem| _ = writeln!(text, "{problem}"));
@@ -119,43 +125,47 @@ fn verified(report: &VerifyReport) -> Answer {
         "rows": report.row_problems().iter().map(row).collect::<Vec<_>>(),
         "lookups": report.lookup_problems().iter().map(lookup).collect::<Vec<_>>(),
     });
-    Answer { outcome: outcome(report.is_sound()), text, json }
+    CommandAnswer { outcome: outcome(report.is_sound()), text, json }
 }
 
-fn recover(cluster: &Cluster) -> Result<Answer> {
+fn recover(cluster: &Cluster) -> Result<CommandAnswer> {
     // Opening has recovered already; the result includes the transactions that it finished.
     let recovered = cluster.recover()?;
     let mut text = format!("{} transactions finished\n", recovered.transactions().len());
     recovered.transactions().iter().for_each(|id| _ = writeln!(text, "finished {id}"));
     recovered.left().iter().for_each(|error| _ = writeln!(text, "left: {}", with_causes(error)));
     let json = json!({"finished": recovered.transactions(), "left": recovered.left()});
-    Ok(Answer { outcome: outcome(recovered.left().is_empty()), text, json })
+    Ok(CommandAnswer { outcome: outcome(recovered.left().is_empty()), text, json })
 }
 
-fn backup(cluster: &Cluster, folder: &Path, progress: Progress<'_>) -> Result<Answer> {
+fn backup(cluster: &Cluster, folder: &Path, progress: Progress<'_>) -> Result<CommandAnswer> {
     beside(
         progress,
         || cluster.backup(folder),
         |elapsed| format!("backup: copying, writers wait, {} s", elapsed.as_secs()),
     )?;
     let text = format!("the cluster is copied to {}\n", folder.display());
-    Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "folder": folder.to_string_lossy() }) })
+    Ok(CommandAnswer { outcome: Outcome::Fine, text, json: json!({ "folder": folder.to_string_lossy() }) })
 }
 
-fn check_restore<M: Models>(builder: &Builder, folder: &Path, progress: Progress<'_>) -> Result<Answer> {
+fn check_restore<M: Models>(
+    builder: &Builder,
+    folder: &Path,
+    progress: Progress<'_>,
+) -> Result<CommandAnswer> {
     let checked = beside(
         progress,
         || check_copies::<M>(builder, folder),
         |elapsed| format!("restore: checking a copy, {} s", elapsed.as_secs()),
     );
     let report = checked?;
-    let Answer { outcome, text, mut json } = verified(&report);
+    let CommandAnswer { outcome, text, mut json } = verified(&report);
     json["folder"] = folder.to_string_lossy().into();
     let text = match outcome {
         Outcome::Fine => format!("{} holds a whole cluster\n{text}", folder.display()),
         _ => text,
     };
-    Ok(Answer { outcome, text, json })
+    Ok(CommandAnswer { outcome, text, json })
 }
 
 fn migrate<M: Models>(
@@ -163,7 +173,7 @@ fn migrate<M: Models>(
     migrations: &Migrations,
     options: Migrate,
     progress: Progress<'_>,
-) -> Result<Answer> {
+) -> Result<CommandAnswer> {
     let mut migration = builder.clone().migrate::<M>(migrations)?;
     if options.contracts {
         migration = migration.contract();
@@ -172,7 +182,7 @@ fn migrate<M: Models>(
         let plan = migration.plan();
         let text = plan.to_string();
         let json = json!({"shards": plan.shards(), "plan": text});
-        return Ok(Answer { outcome: Outcome::Fine, text, json });
+        return Ok(CommandAnswer { outcome: Outcome::Fine, text, json });
     }
     let status = match options.shows_status {
         true => migration.status()?,
@@ -189,10 +199,14 @@ fn migrate<M: Models>(
             })?
         }
     };
-    Ok(Answer { outcome: outcome(!status.has_failed()), text: status.to_string(), json: value(&status) })
+    Ok(CommandAnswer {
+        outcome: outcome(!status.has_failed()),
+        text: status.to_string(),
+        json: value(&status),
+    })
 }
 
-fn adopt<M: Models>(builder: &Builder, plans: bool, progress: Progress<'_>) -> Result<Answer> {
+fn adopt<M: Models>(builder: &Builder, plans: bool, progress: Progress<'_>) -> Result<CommandAnswer> {
     let compared = beside(
         progress,
         || builder.clone().adopt::<M>(),
@@ -213,16 +227,16 @@ fn adopt<M: Models>(builder: &Builder, plans: bool, progress: Progress<'_>) -> R
     }
     let mut json = value(&report);
     json["adopted"] = runs.into();
-    Ok(Answer { outcome: outcome(report.is_fit()), text, json })
+    Ok(CommandAnswer { outcome: outcome(report.is_fit()), text, json })
 }
 
-fn schema<M: Models>(builder: &Builder) -> Result<Answer> {
+fn schema<M: Models>(builder: &Builder) -> Result<CommandAnswer> {
     let schema = builder.schema_sql::<M>()?;
     let text = schema.iter().map(ToString::to_string).collect();
-    Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "shards": schema }) })
+    Ok(CommandAnswer { outcome: Outcome::Fine, text, json: json!({ "shards": schema }) })
 }
 
-fn doctor<M: Models>(builder: &Builder, timeout: Duration) -> Result<Answer> {
+fn doctor<M: Models>(builder: &Builder, timeout: Duration) -> Result<CommandAnswer> {
     let mut findings = builder.diagnose::<M>(timeout)?;
     let health = builder.health::<M>(timeout)?;
     let hangs = findings.iter().find(|finding| finding.makes_commits_hang());
@@ -261,7 +275,7 @@ fn doctor<M: Models>(builder: &Builder, timeout: Duration) -> Result<Answer> {
         let Finding { check, subject, state, message } = finding;
         json!({"state": state.name(), "database": subject, "check": check, "found": message})
     });
-    Ok(Answer { outcome, text, json: json!({ "findings": each.collect::<Vec<_>>() }) })
+    Ok(CommandAnswer { outcome, text, json: json!({ "findings": each.collect::<Vec<_>>() }) })
 }
 
 /// Returns a value as JSON. It cannot fail: the value has no maps with keys that are not text.

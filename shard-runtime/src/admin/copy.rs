@@ -6,8 +6,8 @@ use std::path::Path;
 use super::Outcome;
 use super::change::bar_of;
 use super::commands::value;
-use super::output::Answer;
-use super::progress::Lines;
+use super::output::CommandAnswer;
+use super::progress::ProgressLines;
 use crate::cluster::{Builder, Cluster, Pace};
 use crate::error::Result;
 use crate::query::Models;
@@ -16,11 +16,11 @@ pub(super) fn run<M: Models>(
     builder: &Builder,
     (file, pace): (&Path, Pace),
     progress: &mut (dyn Write + Send),
-) -> Result<Answer> {
+) -> Result<CommandAnswer> {
     let source = builder.clone().open::<M>()?;
     // It also opens the target of an interrupted copy.
     let target = Cluster::builder().config_file(file)?.create::<M>()?;
-    let mut lines = Lines::new(progress);
+    let mut lines = ProgressLines::new(progress);
     let report = source
         .copy_to(&target)
         .pace(pace)
@@ -28,5 +28,5 @@ pub(super) fn run<M: Models>(
     let mut json = value(&report);
     json["to"] = file.to_string_lossy().into();
     let text = format!("{report}\nthe cluster of {} is complete\n", file.display());
-    Ok(Answer { outcome: Outcome::Fine, text, json })
+    Ok(CommandAnswer { outcome: Outcome::Fine, text, json })
 }

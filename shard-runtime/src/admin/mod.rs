@@ -37,7 +37,7 @@ use crate::cluster::{Builder, Migrations, with_causes};
 use crate::error::{Error, ErrorKind};
 use crate::query::Models;
 use arguments::{Command, Parsed};
-use output::Answer;
+use output::CommandAnswer;
 
 /// The result of a command, which is the exit code of its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,8 +134,8 @@ pub fn run_on<M: Models>(
         Err(error) => (Outcome::of(&error), Err(error)),
     };
     let written = match (&answer, is_json) {
-        (Ok(Answer { json, .. }), true) => writeln!(out, "{json}"),
-        (Ok(Answer { text, .. }), false) => write!(out, "{text}"),
+        (Ok(CommandAnswer { json, .. }), true) => writeln!(out, "{json}"),
+        (Ok(CommandAnswer { text, .. }), false) => write!(out, "{text}"),
         (Err(error), true) => writeln!(out, "{}", serde_json::json!({ "error": error })),
         (Err(error), false) => writeln!(progress, "{program}: {}", with_causes(error)),
     };

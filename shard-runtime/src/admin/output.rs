@@ -3,7 +3,7 @@
 use super::Outcome;
 
 /// The result of a command.
-pub(super) struct Answer {
+pub(super) struct CommandAnswer {
     pub(super) outcome: Outcome,
     /// Ends with the end of a line.
     pub(super) text: String,

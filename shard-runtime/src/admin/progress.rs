@@ -44,14 +44,14 @@ pub(super) fn beside<O: Send>(
 }
 
 /// The lines of a command that reports its own progress.
-pub(super) struct Lines<'p> {
+pub(super) struct ProgressLines<'p> {
     out: &'p mut (dyn Write + Send),
     last: Instant,
 }
 
-impl<'p> Lines<'p> {
+impl<'p> ProgressLines<'p> {
     pub(super) fn new(out: &'p mut (dyn Write + Send)) -> Self {
-        Lines { out, last: Instant::now() }
+        ProgressLines { out, last: Instant::now() }
     }
 
     /// Writes a line, if enough time has passed since the last one.

@@ -17,11 +17,11 @@ type Shared<T> = Arc<Mutex<State<T>>>;
 pub(super) struct Sender<T>(Shared<T>);
 
 /// The future of the answer; `None` if the sender was dropped without a value.
-pub(super) struct Answer<T>(Shared<T>);
+pub(super) struct AnswerFuture<T>(Shared<T>);
 
-pub(super) fn answer<T>() -> (Sender<T>, Answer<T>) {
+pub(super) fn answer<T>() -> (Sender<T>, AnswerFuture<T>) {
     let shared = Arc::new(Mutex::new(State { value: None, waker: None, sender_dropped: false }));
-    (Sender(Arc::clone(&shared)), Answer(shared))
+    (Sender(Arc::clone(&shared)), AnswerFuture(shared))
 }
 
 fn lock<T>(shared: &Shared<T>) -> MutexGuard<'_, State<T>> {
@@ -50,7 +50,7 @@ impl<T> Drop for Sender<T> {
     }
 }
 
-impl<T> Future for Answer<T> {
+impl<T> Future for AnswerFuture<T> {
     type Output = Option<T>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
@@ -70,7 +70,7 @@ impl<T> Future for Answer<T> {
 mod tests {
     use super::*;
 
-    fn poll<T>(answer: &mut Answer<T>) -> Poll<Option<T>> {
+    fn poll<T>(answer: &mut AnswerFuture<T>) -> Poll<Option<T>> {
         Pin::new(answer).poll(&mut Context::from_waker(Waker::noop()))
     }
 

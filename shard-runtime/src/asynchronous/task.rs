@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::answer::{Answer, Sender};
+use super::answer::{AnswerFuture, Sender};
 use super::slot::{Checkout, SessionSlot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
@@ -154,7 +154,7 @@ impl Job for RollbackTask {
 
 /// The future of a task's answer. If it is dropped, a task that has not begun is withdrawn, and a read is cancelled.
 pub(super) struct TaskHandle<O, E> {
-    answer: Answer<Result<O, E>>,
+    answer: AnswerFuture<Result<O, E>>,
     executor: SessionExecutor,
     waiter: Option<WaiterId>,
     cancellation: Option<Arc<CancellationToken>>,
@@ -164,7 +164,7 @@ pub(super) struct TaskHandle<O, E> {
 
 impl<O, E> TaskHandle<O, E> {
     pub(super) fn new(
-        answer: Answer<Result<O, E>>,
+        answer: AnswerFuture<Result<O, E>>,
         executor: SessionExecutor,
         waiter: Option<WaiterId>,
         cancellation: Option<Arc<CancellationToken>>,

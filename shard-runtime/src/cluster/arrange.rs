@@ -8,7 +8,7 @@ use super::Builder;
 use super::url::Source;
 use crate::driver::Mode;
 use crate::error::{Error, Result};
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::query::Models;
 use crate::schema::{LookupDef, ShardRole, Shards, Table};
 use crate::transaction::change::ChangeRecord;
@@ -35,7 +35,7 @@ impl Registered {
 pub(super) struct Arranged {
     pub(super) layout: Layout,
     pub(super) sources: Vec<Source>,
-    pub(super) places: Vec<Place>,
+    pub(super) locations: Vec<Location>,
 }
 
 /// The configured shards as the record has them.
@@ -63,10 +63,10 @@ impl Builder {
     }
 
     fn arrange(&self, shards: Shards, registered: &Registered, folder: &Path) -> Result<Arranged> {
-        let (sources, places) = self.places(&shards, folder)?;
+        let (sources, locations) = self.locations(&shards, folder)?;
         let (tables, lookups) = (registered.tables.clone(), registered.lookups.clone());
-        let layout = Layout::new(shards, places.clone(), tables, lookups)?;
-        Ok(Arranged { layout, sources, places })
+        let layout = Layout::new(shards, locations.clone(), tables, lookups)?;
+        Ok(Arranged { layout, sources, locations })
     }
 
     pub(super) fn databases(&self, sources: &[Source]) -> Vec<Database> {

@@ -29,8 +29,8 @@ impl Cluster {
             let schema = first.name();
             check_schema(schema, databases.iter().map(|other: &Attached<'_>| other.schema))?;
             for shard in std::iter::once(first).chain(shards) {
-                if let Some(place) = schemas.get_mut(shard.index()) {
-                    *place = schema;
+                if let Some(entry) = schemas.get_mut(shard.index()) {
+                    *entry = schema;
                 }
             }
             databases.push(Attached { schema, uri });
@@ -51,7 +51,7 @@ impl Cluster {
 
     /// Checks the identity of an attached shard.
     fn check_attached(&self, raw: &rusqlite::Connection, shard: &Shard, schema: &str) -> Result<()> {
-        let own = self.layout().place(shard.index())?.names.table(own_tables::SHARD);
+        let own = self.layout().location(shard.index())?.names.table(own_tables::SHARD);
         let sql = format!("SELECT cluster, shard FROM {}.{own}", quoted(schema));
         let found: (String, String) = raw.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         match found.0 == self.0.control.cluster && found.1 == shard.name() {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::migrate::MigrationLock;
-use crate::driver::{LeaseOwner, PooledConnection, Transaction};
+use crate::driver::{LeaseOwner, PooledConnection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::quoted;
 use crate::transaction::{Cluster, Database};
@@ -97,8 +97,8 @@ impl Cluster {
         let (mut commands, mut files) = (Vec::new(), Vec::new());
         for (database, Database { driver }) in self.0.databases.iter().enumerate() {
             let shards = self.layout().shards_in(database);
-            let places = shards.filter_map(|shard| self.layout().place(shard.index()).ok());
-            let schemas = places.filter_map(|place| place.names.schema.as_deref());
+            let locations = shards.filter_map(|shard| self.layout().location(shard.index()).ok());
+            let schemas = locations.filter_map(|location| location.names.schema.as_deref());
             let schemas: String =
                 schemas.map(|schema| format!(" --schema={}", shell_quoted(&quoted(schema)))).collect();
             match driver.file_name() {
@@ -156,7 +156,7 @@ impl Cluster {
     fn lock(&self, owner: &LeaseOwner, database: usize) -> Result<PooledConnection> {
         let connection = self.connect(owner, database, None, None)?;
         loop {
-            connection.begin(Transaction::Write)?;
+            connection.begin(TransactionMode::Write)?;
             match self.apply_decided(database, &*connection) {
                 Ok(false) => return Ok(connection),
                 Ok(true) => connection.commit()?,

@@ -216,12 +216,12 @@ impl Builder {
         names
             .filter(is_retired)
             .map(|name| {
-                let place = declared.layout.place(declared.layout.shards().require(name)?.index())?;
+                let location = declared.layout.location(declared.layout.shards().require(name)?.index())?;
                 let unknown =
                     || Error::new(ErrorKind::UnknownShard, "the shard has no database").on_shard(name);
-                let source = declared.sources.get(place.database).ok_or_else(unknown)?;
+                let source = declared.sources.get(location.database).ok_or_else(unknown)?;
                 let driver = self.driver(source).into();
-                Ok(Retired { name: name.clone(), place: place.clone(), driver })
+                Ok(Retired { name: name.clone(), location: location.clone(), driver })
             })
             .collect()
     }
@@ -236,13 +236,13 @@ impl Builder {
     /// Reads the configuration; no database is accessed. A model may name a shard that is not configured: a change may have
     /// retired it.
     #[cfg(feature = "admin")]
-    pub(super) fn described<M: Models>(&self) -> Result<Described> {
+    pub(super) fn described<M: Models>(&self) -> Result<DescribedCluster> {
         let folder = absolute(&self.folder)?;
         let (declared, control_source, control_names) =
             self.read_configuration(&Registered::of::<M>(), &folder)?;
         let Arranged { layout, sources, .. } = declared;
         let databases = self.databases(&sources);
-        Ok(Described { layout, sources, databases, control_source, control_names })
+        Ok(DescribedCluster { layout, sources, databases, control_source, control_names })
     }
 
     /// Returns the shards as they are configured, and the control database.
@@ -253,7 +253,7 @@ impl Builder {
     ) -> Result<(Arranged, Source, Namespace)> {
         self.check_settings()?;
         let declared = self.declared(registered, folder)?;
-        let (source, names) = self.control_source(&declared.sources, &declared.places, folder)?;
+        let (source, names) = self.control_source(&declared.sources, &declared.locations, folder)?;
         Ok((declared, source, names))
     }
 
@@ -339,14 +339,14 @@ fn retired_among(mut retired: Vec<Retired>, databases: &[Database]) -> Vec<Retir
     for shard in &mut retired {
         let described = shard.driver.describe();
         let known = used.iter().position(|other| *other == described);
-        shard.place.database = known.unwrap_or(databases.len() + shard.place.database);
+        shard.location.database = known.unwrap_or(databases.len() + shard.location.database);
     }
     retired
 }
 
 /// A cluster as its configuration describes it.
 #[cfg(feature = "admin")]
-pub(super) struct Described {
+pub(super) struct DescribedCluster {
     pub(super) layout: Layout,
     pub(super) sources: Vec<Source>,
     pub(super) databases: Vec<Database>,
@@ -378,9 +378,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// transaction is checked instead.
 fn identity_check(layout: &Layout, databases: usize, cluster: &str) -> Result<Box<Check>> {
     // Shards in one file are replaced together, so that checking the first is enough.
-    let named = |shard: &Shard| Ok((shard.clone(), layout.place(shard.index())?.names.clone()));
-    let is_checked =
-        |shard: &&Shard| layout.place(shard.index()).is_ok_and(|place| !place.dialect.is_on_server());
+    let named = |shard: &Shard| Ok((shard.clone(), layout.location(shard.index())?.names.clone()));
+    let is_checked = |shard: &&Shard| {
+        layout.location(shard.index()).is_ok_and(|location| !location.dialect.is_on_server())
+    };
     let first = |database| layout.shards_in(database).next().filter(is_checked);
     let shards = (0..databases).map(|database| first(database).map(named).transpose());
     let shards: Vec<Option<(Shard, Namespace)>> = shards.collect::<Result<_>>()?;

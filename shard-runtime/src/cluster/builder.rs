@@ -328,10 +328,7 @@ impl Builder {
 
     /// Replaces the URL of each shard, which is selected by its index and its name.
     #[cfg(feature = "admin")]
-    pub(super) fn replace_places(
-        &mut self,
-        mut url: impl FnMut(usize, &str) -> Result<String>,
-    ) -> Result<()> {
+    pub(super) fn replace_urls(&mut self, mut url: impl FnMut(usize, &str) -> Result<String>) -> Result<()> {
         let each = self.shards.iter_mut().enumerate();
         { each }.try_for_each(|(index, (name, old))| url(index, name).map(|new| *old = new))
     }

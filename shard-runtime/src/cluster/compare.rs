@@ -25,7 +25,7 @@ pub struct ReferenceDifference {
     pub different: Vec<String>,
 }
 
-type Row = Vec<Value<'static>>;
+type ReferenceRow = Vec<Value<'static>>;
 
 impl Cluster {
     /// Returns the rows of reference tables that differ between shards, table by table in the order of their ids.
@@ -105,7 +105,7 @@ impl Session {
         let shards = layout.shards();
         let Some(table) = layout.tables().nth(model) else { return Ok(Vec::new()) };
         // The copies of each row, in the order of the shards. The key is the text of its id, which is unique within one column.
-        let mut rows: BTreeMap<String, Vec<(usize, Row)>> = BTreeMap::new();
+        let mut rows: BTreeMap<String, Vec<(usize, ReferenceRow)>> = BTreeMap::new();
         for shard in shards.serving() {
             self.each_row(model, table, shard.index(), |row| {
                 let id = row.get(table.id).map_or_else(String::new, Value::to_string);
@@ -182,7 +182,7 @@ impl Session {
         model: usize,
         table: &'static Table,
         shard: usize,
-        mut visit: impl FnMut(Row) -> Result<()>,
+        mut visit: impl FnMut(ReferenceRow) -> Result<()>,
     ) -> Result<()> {
         let layout = self.work.tx.cluster.shared_layout();
         self.work.tx.is_ready(shard, Some(table))?;

@@ -23,12 +23,12 @@ struct File {
     #[serde(default)]
     without_prepared_transactions: bool,
     #[serde(default, rename = "shard")]
-    shards: Vec<Shard>,
+    shards: Vec<ShardConfig>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Shard {
+struct ShardConfig {
     name: String,
     url: String,
 }
@@ -92,7 +92,7 @@ impl Builder {
                 Error::new(ErrorKind::Configuration, format!("{}: {message}", path.display()))
             })
         };
-        for Shard { name, url } in file.shards {
+        for ShardConfig { name, url } in file.shards {
             let url = placed(&url).map_err(|error| error.on_shard(&name))?;
             self = self.shard(name, url);
         }

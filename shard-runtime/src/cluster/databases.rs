@@ -179,7 +179,7 @@ impl Databases<'_> {
             // Before a migration, tables may not exist yet.
             let is_read = |shard: &&Shard| !self.opening.migrates && !self.opening.is_absent(shard);
             for shard in layout.shards_in(index).filter(is_read) {
-                let mut held = match ids::highest(&*connection, layout.place(shard.index())?, layout) {
+                let mut held = match ids::highest(&*connection, layout.location(shard.index())?, layout) {
                     // A role that may not read the tables adds no rows.
                     Err(error) if mode == Mode::Open && error.kind() == ErrorKind::Denied => continue,
                     held => held.map_err(|error| error.on_shard(shard.name()))?,

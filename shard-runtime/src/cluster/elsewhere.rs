@@ -1,34 +1,38 @@
-//! Shards and control databases that may be at another place: `create` refuses to make second ones.
+//! Shards and control databases that may be at another location: `create` refuses to make second ones.
 
 use std::path::Path;
 use std::time::Duration;
 
 use super::opening;
-use super::schema::{self, Compared};
+use super::schema::{self, ComparedPart};
 use crate::driver::{Connection, Driver, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Namespace;
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::transaction::{CLUSTER, Database};
 
 /// Refuses a shard whose URL names no schema, if the default schema holds no shard and another schema of the role's `search_path`
 /// does. Earlier releases made the tables there.
 pub(super) fn refuse_elsewhere(databases: &[Database], layout: &Layout, timeout: Duration) -> Result<()> {
     for (index, database) in databases.iter().enumerate() {
-        let places =
-            || layout.shards_in(index).filter_map(|shard| Some((shard, layout.place(shard.index()).ok()?)));
-        let Some((shard, Place { names, .. })) = places().find(|(_, place)| place.is_default_schema) else {
+        let locations = || {
+            layout.shards_in(index).filter_map(|shard| Some((shard, layout.location(shard.index()).ok()?)))
+        };
+        let Some((shard, Location { names, .. })) =
+            locations().find(|(_, location)| location.is_default_schema)
+        else {
             continue;
         };
         let Ok(connection) = database.driver.connect_waiting(Mode::Open, timeout) else { continue };
-        let named: Vec<&str> = places().filter_map(|(_, place)| place.names.schema.as_deref()).collect();
+        let named: Vec<&str> =
+            locations().filter_map(|(_, location)| location.names.schema.as_deref()).collect();
         opening::refuse_elsewhere(&*connection, names, &named)
             .map_err(|error| error.on_shard(shard.name()))?;
     }
     Ok(())
 }
 
-/// Refuses to make a control database if the shards have one at another place, because its sequences would generate ids again.
+/// Refuses to make a control database if the shards have one at another location, because its sequences would generate ids again.
 /// Also refuses databases that `create` would refuse.
 pub(super) fn refuse_orphans(
     databases: &[Database],
@@ -63,7 +67,7 @@ pub(super) fn refuse_orphans(
             }
         };
         for shard in layout.shards_in(index) {
-            let is_shard = opening::identity(&*connection, &layout.place(shard.index())?.names)?.is_some();
+            let is_shard = opening::identity(&*connection, &layout.location(shard.index())?.names)?.is_some();
             // Another process may be creating the cluster now, and makes the control database first.
             if is_shard && !exists_already()? {
                 let message = format!(
@@ -74,11 +78,11 @@ pub(super) fn refuse_orphans(
                 return Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name()));
             }
             // If `create` fails later, no control database may remain.
-            let place = layout.place(shard.index())?;
-            let compared = schema::differences(&*connection, place, layout, shard, Compared::Existing);
+            let location = layout.location(shard.index())?;
+            let compared = schema::differences(&*connection, location, layout, shard, ComparedPart::Existing);
             differences.append(&mut compared.map_err(|error| error.on_shard(shard.name()))?);
             let tables: Vec<&str> = layout.tables().map(|table| table.name).collect();
-            if let Err(error) = opening::refuse_rows(&*connection, &place.names, &tables) {
+            if let Err(error) = opening::refuse_rows(&*connection, &location.names, &tables) {
                 refused.get_or_insert_with(|| error.on_shard(shard.name()));
             }
         }

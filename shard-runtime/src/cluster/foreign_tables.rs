@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use super::url::{Location, Source};
+use super::url::{ParsedUrl, Source};
 use crate::driver::{Address, Driver, Durability, Mode, PostgresDriver, PostgresSource};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
@@ -24,12 +24,12 @@ use crate::value::ColumnType;
 /// passwords.
 #[derive(Clone)]
 pub struct ForeignTablesSql {
-    statements: Vec<Statement>,
+    statements: Vec<ForeignTableStatement>,
     timeout: Duration,
 }
 
 #[derive(Clone)]
-enum Statement {
+enum ForeignTableStatement {
     Plain(String),
     /// The user mapping of a shard's server.
     Login {
@@ -75,11 +75,12 @@ impl Cluster {
     pub fn foreign_tables_sql(&self) -> Result<ForeignTablesSql> {
         let cluster = self.latest();
         let layout = cluster.layout();
-        let mut statements = vec![Statement::Plain("CREATE EXTENSION IF NOT EXISTS postgres_fdw".to_owned())];
+        let mut statements =
+            vec![ForeignTableStatement::Plain("CREATE EXTENSION IF NOT EXISTS postgres_fdw".to_owned())];
         let mut schemas = Vec::with_capacity(layout.shards().len());
         for shard in layout.shards().iter() {
-            let place = layout.place(shard.index())?;
-            let database = place.database;
+            let location = layout.location(shard.index())?;
+            let database = location.database;
             let address = cluster.0.databases.get(database).and_then(|database| database.driver.address());
             let Some(address) = address else {
                 let message = "foreign tables need every shard on a PostgreSQL server, and this one is not; use `attached` for SQLite files";
@@ -94,7 +95,7 @@ impl Cluster {
             let (hosts, ports): (Vec<String>, Vec<String>) =
                 hosts.into_iter().map(|(host, port)| (host, port.to_string())).unzip();
             let (host, port) = (hosts.join(","), ports.join(","));
-            statements.push(Statement::Plain(format!(
+            statements.push(ForeignTableStatement::Plain(format!(
                 "CREATE SERVER IF NOT EXISTS {} FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host {}, port '{port}', \
                  dbname {}, async_capable 'true', use_remote_estimate 'true', fetch_size '10000'{encrypted}{attributes})",
                 quoted(shard.name()),
@@ -102,16 +103,16 @@ impl Cluster {
                 literal(&database),
             )));
             let server = quoted(shard.name());
-            statements.push(Statement::Login { server, user, password });
-            schemas.push(place.names.schema.clone().unwrap_or_default());
+            statements.push(ForeignTableStatement::Login { server, user, password });
+            schemas.push(location.names.schema.clone().unwrap_or_default());
         }
         for setting in ["enable_partitionwise_join", "enable_partitionwise_aggregate"] {
-            statements.push(Statement::Plain(format!(
+            statements.push(ForeignTableStatement::Plain(format!(
                 "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {setting} = on', current_database()); END $$"
             )));
         }
         for table in layout.tables() {
-            statements.extend(tables(table, layout, &schemas).into_iter().map(Statement::Plain));
+            statements.extend(tables(table, layout, &schemas).into_iter().map(ForeignTableStatement::Plain));
         }
         Ok(ForeignTablesSql { statements, timeout: cluster.0.timeout })
     }
@@ -128,8 +129,8 @@ impl ForeignTablesSql {
     /// # Errors
     /// [`ErrorKind::Configuration`] if the URL is not that of a PostgreSQL server; those of the server.
     pub fn run_on(&self, url: &str) -> Result<()> {
-        let Location { source: Source::Postgres(source), names, .. } =
-            Location::parse(url, &super::sources::absolute(Path::new(""))?)?
+        let ParsedUrl { source: Source::Postgres(source), names, .. } =
+            ParsedUrl::parse(url, &super::sources::absolute(Path::new(""))?)?
         else {
             let message = "foreign tables can be made only on a PostgreSQL server; give a URL that begins with `postgres://`";
             return Err(Error::new(ErrorKind::Configuration, message));
@@ -157,11 +158,11 @@ const WITHOUT_LOG: &str = "DO $$ BEGIN \
         set_config('log_min_duration_sample', '-1', true), set_config('log_min_error_statement', 'panic', true); \
     EXCEPTION WHEN insufficient_privilege THEN NULL; END $$";
 
-impl Statement {
+impl ForeignTableStatement {
     fn text(&self, with_password: bool) -> String {
         match self {
-            Statement::Plain(sql) => sql.clone(),
-            Statement::Login { server, user, password } => {
+            ForeignTableStatement::Plain(sql) => sql.clone(),
+            ForeignTableStatement::Login { server, user, password } => {
                 let password = match password {
                     Some(password) if with_password => format!(", password {}", literal(password)),
                     _ => String::new(),
@@ -180,7 +181,7 @@ impl fmt::Display for ForeignTablesSql {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for statement in &self.statements {
             write!(f, "{};", statement.text(false))?;
-            let has_password = matches!(statement, Statement::Login { password: Some(_), .. });
+            let has_password = matches!(statement, ForeignTableStatement::Login { password: Some(_), .. });
             writeln!(f, "{}", if has_password { " -- add: password '...'" } else { "" })?;
         }
         Ok(())

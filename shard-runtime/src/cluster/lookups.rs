@@ -6,7 +6,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
-use crate::schema::Placed;
+use crate::schema::PlacedLookup;
 use crate::transaction::facts::{CHANGED, FILLED, Facts, Kind, UNFILLED};
 use crate::transaction::recorded::Lines;
 use crate::transaction::{Cluster, Control};
@@ -25,7 +25,7 @@ pub(super) fn unfilled<'l>(
     let tables = Lines::tables(recorded.lines.lines());
     // Earlier releases recorded the layout in each shard, and not in control.
     let is_of_older_release = tables.is_empty() && !control.is_new;
-    let is_new = |lookup: &&Placed| {
+    let is_new = |lookup: &&PlacedLookup| {
         let may_have_rows = (adopts && !facts.has_lookup(lookup.entries.name))
             || is_of_older_release
             || (tables.contains(lookup.table.name) && !tables.contains(lookup.entries.name));
@@ -54,7 +54,7 @@ impl Cluster {
     }
 
     /// Makes the entries of a lookup agree with the rows.
-    fn fill_lookup(&self, lookup: &Placed) -> Result<()> {
+    fn fill_lookup(&self, lookup: &PlacedLookup) -> Result<()> {
         let (mut shared, mut first) = (0_u64, None);
         self.verify_lookup(lookup, true, &mut |problem| {
             if !problem.repaired {

@@ -81,7 +81,7 @@ impl Builder {
         };
         let (mut lost, mut kept) = (Vec::new(), Vec::new());
         for shard in made() {
-            let names = &layout.place(shard.index())?.names;
+            let names = &layout.location(shard.index())?.names;
             let exists = match &connection {
                 Some(connection) => opening::identity(&**connection, names)?.is_some(),
                 None => false,
@@ -189,8 +189,8 @@ fn shards_of_older_release(databases: &[Database], layout: &Layout, timeout: Dur
     for (index, database) in databases.iter().enumerate() {
         let Ok(connection) = database.driver.connect_waiting(Mode::Open, timeout) else { continue };
         for shard in layout.shards_in(index) {
-            let Ok(place) = layout.place(shard.index()) else { continue };
-            match opening::recorded_shards(&*connection, &place.names) {
+            let Ok(location) = layout.location(shard.index()) else { continue };
+            match opening::recorded_shards(&*connection, &location.names) {
                 Ok(names) if !names.is_empty() => return names,
                 _ => {}
             }

@@ -31,7 +31,7 @@ mod verify_rows;
 
 use crate::planner::Explainable;
 #[cfg(feature = "admin")]
-pub(crate) use administration::{CheckState, Finding, ShardPlace, check_copies, table, with_causes};
+pub(crate) use administration::{CheckState, Finding, ShardLocation, check_copies, table, with_causes};
 pub use administration::{
     ConnectionStats, ErrorCount, Health, KeyLine, LockStats, PendingTransaction, Probe, ShardStats,
     ShardStatus, Stats, Status, TableRows, TransactionState, TransactionStats,

@@ -4,7 +4,7 @@
 use super::Builder;
 use super::arrange::Arranged;
 use super::opening;
-use crate::driver::{Connection, Mode, Transaction};
+use crate::driver::{Connection, Mode, TransactionMode};
 use crate::error::{ErrorKind, Result};
 use crate::transaction::facts::{self, Facts};
 use crate::transaction::recorded::{RecordedLayout, parse_copy};
@@ -62,7 +62,7 @@ impl Builder {
                 Err(_) => return Ok(None),
             };
             if mode == Mode::Create {
-                connection.begin(Transaction::Write)?;
+                connection.begin(TransactionMode::Write)?;
                 if let Some(lock) = driver.dialect().advisory_lock(opening::MAKING_SHARDS) {
                     connection.run(&lock)?;
                 }
@@ -82,7 +82,7 @@ impl Builder {
         let mut reached = 0;
         for (index, connection) in locked {
             for shard in declared.layout.shards_in(*index) {
-                let names = &declared.layout.place(shard.index())?.names;
+                let names = &declared.layout.location(shard.index())?.names;
                 // On a server, reading a missing table would abort the transaction.
                 if !connection.exists(names, crate::planner::own_tables::SHARD)? {
                     continue;

@@ -9,19 +9,23 @@ use crate::planner::sql::{
     DeclaredIndex, Dialect, Namespace, collation_name, create_sql, create_table_sql, indexes, quoted,
     rest_sql, type_sql,
 };
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::schema::{ColumnDef, Shard, Table};
 
 /// Creates models' tables and their indexes if they do not exist.
-pub(super) fn create_tables(connection: &dyn Connection, place: &Place, tables: &[&Table]) -> Result<()> {
-    let Place { names, dialect, .. } = place;
+pub(super) fn create_tables(
+    connection: &dyn Connection,
+    location: &Location,
+    tables: &[&Table],
+) -> Result<()> {
+    let Location { names, dialect, .. } = location;
     for table in tables {
         let made = connection.run(&create_table_sql(names, table, *dialect));
         made.map_err(|error| error.in_table(table.name))?;
     }
     let actual = connection.indexes_of(names, &names_of(tables))?;
     for (table, actual) in tables.iter().zip(&actual) {
-        for index in missing_indexes(place, table, actual) {
+        for index in missing_indexes(location, table, actual) {
             let made = connection.run(&index.create_sql(names, table, *dialect));
             made.map_err(|error| not_created(&index, error, names, table).in_table(table.name))?;
         }
@@ -58,7 +62,7 @@ pub(super) struct Difference {
     message: String,
     /// An instruction, or SQL.
     remedy: String,
-    change: Change,
+    change: SchemaChange,
 }
 
 impl Difference {
@@ -70,14 +74,14 @@ impl Difference {
         self.column.as_deref()
     }
 
-    pub(super) fn change(&self) -> Change {
+    pub(super) fn change(&self) -> SchemaChange {
         self.change
     }
 }
 
 /// The change that makes a table fit its model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum SchemaChange {
     /// A column is added: it is nullable or has a default.
     AddsColumn,
     /// A column is added that is NOT NULL without a default.
@@ -133,7 +137,7 @@ const RENAMED: &str = "if a field was renamed or removed, add a step with `renam
 
 /// The part of a shard's schema that is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compared {
+pub(super) enum ComparedPart {
     /// The columns of the tables that exist.
     Existing,
     /// All tables, with their indexes.
@@ -143,19 +147,19 @@ pub(super) enum Compared {
 /// Compares every model with its table on a shard.
 pub(super) fn differences(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
     shard: &Shard,
-    compared: Compared,
+    compared: ComparedPart,
 ) -> Result<Vec<Difference>> {
     let mut found = Vec::new();
     // Read once, and only if a table differs.
     let mut tolerated = None;
     let tables: Vec<&Table> = layout.tables().collect();
-    let columns = connection.columns_of(&place.names, &names_of(&tables))?;
+    let columns = connection.columns_of(&location.names, &names_of(&tables))?;
     let indexes = match compared {
-        Compared::All => connection.indexes_of(&place.names, &names_of(&tables))?,
-        Compared::Existing => Vec::new(),
+        ComparedPart::All => connection.indexes_of(&location.names, &names_of(&tables))?,
+        ComparedPart::Existing => Vec::new(),
     };
     for (number, (table, actual)) in tables.into_iter().zip(columns).enumerate() {
         let difference = |column, message, remedy, change| Difference {
@@ -167,30 +171,35 @@ pub(super) fn differences(
             change,
         };
         if actual.is_empty() {
-            if compared == Compared::All {
+            if compared == ComparedPart::All {
                 let remedy = "run `create` or `migrate` if the model is new, or restore the shard if it held the table";
-                found.push(difference(None, "no such table".to_owned(), remedy.to_owned(), Change::Other));
+                found.push(difference(
+                    None,
+                    "no such table".to_owned(),
+                    remedy.to_owned(),
+                    SchemaChange::Other,
+                ));
             }
             continue;
         }
         let is_merged = layout.shards().serving().nth(1).is_some();
-        let is_strict = || connection.is_strict(&place.names, table.name);
-        let mut columns = compare_columns(table, &actual, place, is_merged, &is_strict)?;
+        let is_strict = || connection.is_strict(&location.names, table.name);
+        let mut columns = compare_columns(table, &actual, location, is_merged, &is_strict)?;
         if columns.iter().any(ColumnDifference::may_be_of_a_migration) {
             let tolerated = match &mut tolerated {
                 Some(tolerated) => tolerated,
-                unread => unread.insert(Tolerated::read(connection, place)?),
+                unread => unread.insert(Tolerated::read(connection, location)?),
             };
             tolerate(&mut columns, tolerated, table);
         }
-        let on = place.names.table(table.name);
+        let on = location.names.table(table.name);
         // The rebuilt table has no difference.
         let mut rebuild = columns
             .iter()
             .any(|difference| matches!(difference.remedy, Remedy::Rebuild))
-            .then(|| rebuild_sql(table, &actual, place));
+            .then(|| rebuild_sql(table, &actual, location));
         let is_rebuilt = rebuild.is_some();
-        if columns.iter().any(|difference| difference.change == Change::Extra)
+        if columns.iter().any(|difference| difference.change == SchemaChange::Extra)
             && let Some(sql) = &mut rebuild
         {
             sql.insert_str(0, RENAMED);
@@ -217,8 +226,10 @@ pub(super) fn differences(
             found.push(difference(Some(column), message, remedy, kind));
         }
         if let Some(indexes) = indexes.get(number) {
-            let missing = described_missing_indexes(place, table, indexes);
-            found.extend(missing.map(|(message, remedy)| difference(None, message, remedy, Change::Other)));
+            let missing = described_missing_indexes(location, table, indexes);
+            found.extend(
+                missing.map(|(message, remedy)| difference(None, message, remedy, SchemaChange::Other)),
+            );
         }
     }
     Ok(found)
@@ -227,16 +238,24 @@ pub(super) fn differences(
 /// Removes differences that a program can run with during a migration, and names the migration that has dropped a column.
 fn tolerate(columns: &mut Vec<ColumnDifference>, tolerated: &Tolerated, table: &Table) {
     columns.retain(|difference| match difference.change {
-        Change::SetsNotNull | Change::Extra => !tolerated.is_filled(table.name, &difference.column),
-        Change::DropsNotNull => !tolerated.is_required(table.name, &difference.column),
-        Change::AddsColumn | Change::AddsNotNull | Change::Retypes | Change::Other => true,
+        SchemaChange::SetsNotNull | SchemaChange::Extra => {
+            !tolerated.is_filled(table.name, &difference.column)
+        }
+        SchemaChange::DropsNotNull => !tolerated.is_required(table.name, &difference.column),
+        SchemaChange::AddsColumn
+        | SchemaChange::AddsNotNull
+        | SchemaChange::Retypes
+        | SchemaChange::Other => true,
     });
     let mut is_older = false;
     for difference in &mut *columns {
         let done = match difference.change {
-            Change::AddsColumn | Change::AddsNotNull => "dropped the column",
-            Change::Extra => "made the column NOT NULL, and the model has no such field",
-            Change::SetsNotNull | Change::DropsNotNull | Change::Retypes | Change::Other => continue,
+            SchemaChange::AddsColumn | SchemaChange::AddsNotNull => "dropped the column",
+            SchemaChange::Extra => "made the column NOT NULL, and the model has no such field",
+            SchemaChange::SetsNotNull
+            | SchemaChange::DropsNotNull
+            | SchemaChange::Retypes
+            | SchemaChange::Other => continue,
         };
         if let Some(step) = tolerated.contracted_by(table.name, &difference.column) {
             difference.message = format!("{step} of the migrations has {done}");
@@ -245,10 +264,11 @@ fn tolerate(columns: &mut Vec<ColumnDifference>, tolerated: &Tolerated, table: &
         }
     }
     // A column that a newer release requires must not be added to the models of this one.
-    let required = columns.iter_mut().filter(|difference| is_older && difference.change == Change::Extra);
+    let required =
+        columns.iter_mut().filter(|difference| is_older && difference.change == SchemaChange::Extra);
     required.for_each(|difference| difference.remedy = Remedy::NewerRelease);
     if let Some(grant) = &tolerated.grant {
-        let explained = [Change::SetsNotNull, Change::DropsNotNull, Change::Extra];
+        let explained = [SchemaChange::SetsNotNull, SchemaChange::DropsNotNull, SchemaChange::Extra];
         let unread = columns.iter_mut().filter(|difference| explained.contains(&difference.change));
         unread.for_each(|difference| difference.remedy = Remedy::Grant(grant.clone()));
     }
@@ -258,12 +278,12 @@ pub(super) struct ColumnDifference {
     pub(super) column: String,
     pub(super) message: String,
     pub(super) remedy: Remedy,
-    pub(super) change: Change,
+    pub(super) change: SchemaChange,
 }
 
 impl ColumnDifference {
     fn may_be_of_a_migration(&self) -> bool {
-        !matches!(self.change, Change::Retypes | Change::Other)
+        !matches!(self.change, SchemaChange::Retypes | SchemaChange::Other)
     }
 }
 
@@ -294,13 +314,13 @@ fn compares(actual: &ActualColumn, wanted: &str, dialect: Dialect, is_merged: bo
 pub(super) fn compare_columns(
     table: &Table,
     actual: &[ActualColumn],
-    place: &Place,
+    location: &Location,
     is_merged: bool,
     is_strict: &dyn Fn() -> Result<bool>,
 ) -> Result<Vec<ColumnDifference>> {
-    let dialect = place.dialect;
+    let dialect = location.dialect;
     let mut found = Vec::new();
-    let mut note = |column: &str, message: String, remedy: Remedy, change: Change| {
+    let mut note = |column: &str, message: String, remedy: Remedy, change: SchemaChange| {
         found.push(ColumnDifference { column: column.to_owned(), message, remedy, change });
     };
     // SQLite cannot change a column.
@@ -309,7 +329,7 @@ pub(super) fn compare_columns(
     for (index, column) in table.columns.iter().enumerate() {
         let name = quoted(column.name);
         let Some(actual) = actual.iter().find(|actual| actual.name.eq_ignore_ascii_case(column.name)) else {
-            let (remedy, change) = missing_column(table, index, column, place);
+            let (remedy, change) = missing_column(table, index, column, location);
             note(column.name, "no such column".to_owned(), remedy, change);
             continue;
         };
@@ -327,19 +347,19 @@ pub(super) fn compare_columns(
         };
         if !dialect.holds(column.kind, &actual.sql_type, is_strict)? {
             let message = format!("expected type {wanted}, found {}", actual.sql_type);
-            note(column.name, message, change_type(), Change::Retypes);
+            note(column.name, message, change_type(), SchemaChange::Retypes);
         } else if has_collation
             && !compares(actual, collation_name(column.collation, dialect), dialect, is_merged)
         {
             let wanted = collation_name(column.collation, dialect);
             let message = format!("expected collation {wanted}, found {}", actual.collation);
-            note(column.name, message, change_type(), Change::Other);
+            note(column.name, message, change_type(), SchemaChange::Other);
         }
         if actual.nullable != column.nullable {
             let text = |nullable| if nullable { "NULL" } else { "NOT NULL" };
             let message = format!("expected {}, found {}", text(column.nullable), text(actual.nullable));
             let change = if column.nullable { "DROP NOT NULL" } else { "SET NOT NULL" };
-            let kind = if column.nullable { Change::DropsNotNull } else { Change::SetsNotNull };
+            let kind = if column.nullable { SchemaChange::DropsNotNull } else { SchemaChange::SetsNotNull };
             note(column.name, message, alter(format!("ALTER COLUMN {name} {change}")), kind);
         }
     }
@@ -354,39 +374,44 @@ pub(super) fn compare_columns(
             let id = quoted(id.map_or("id", |id| id.name));
             let key = quoted(&format!("{}_pkey", table.name));
             let change = format!("DROP CONSTRAINT IF EXISTS {key}, ADD PRIMARY KEY ({id})");
-            note(&actual.name, message.to_owned(), alter(change), Change::Other);
+            note(&actual.name, message.to_owned(), alter(change), SchemaChange::Other);
         }
         let is_declared = table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(&actual.name));
         if !is_declared && !actual.is_primary_key && !actual.nullable && !actual.has_default {
             let message = "column is NOT NULL without a default, but the model has no such field".to_owned();
             let change = format!("ALTER COLUMN {} DROP NOT NULL", quoted(&actual.name));
             let remedy = if dialect.alters_columns() { Remedy::AddField(change) } else { Remedy::Rebuild };
-            note(&actual.name, message, remedy, Change::Extra);
+            note(&actual.name, message, remedy, SchemaChange::Extra);
         }
     }
     Ok(found)
 }
 
 /// Returns the SQL that adds a column. SQLite adds no foreign key that is NOT NULL.
-fn missing_column(table: &Table, index: usize, column: &ColumnDef, place: &Place) -> (Remedy, Change) {
+fn missing_column(
+    table: &Table,
+    index: usize,
+    column: &ColumnDef,
+    location: &Location,
+) -> (Remedy, SchemaChange) {
     let is_parent = table.parent.is_some_and(|parent| parent.column == index);
     let refers = is_parent || table.references.iter().any(|reference| reference.column == index);
     if index == table.id || is_parent || (refers && !column.nullable) {
-        return (Remedy::Rebuild, Change::Other);
+        return (Remedy::Rebuild, SchemaChange::Other);
     }
-    let change = add_column_sql(table, index, column, place);
+    let change = add_column_sql(table, index, column, location);
     match column.nullable || column.default.is_some() {
-        true => (Remedy::Migrate(change), Change::AddsColumn),
+        true => (Remedy::Migrate(change), SchemaChange::AddsColumn),
         false => {
-            let zero = place.dialect.default_sql(column.kind);
-            (Remedy::AddNotNull(format!("{change} DEFAULT {zero}")), Change::AddsNotNull)
+            let zero = location.dialect.default_sql(column.kind);
+            (Remedy::AddNotNull(format!("{change} DEFAULT {zero}")), SchemaChange::AddsNotNull)
         }
     }
 }
 
 /// Returns the end of the `ALTER TABLE` that adds a column.
-pub(super) fn add_column_sql(table: &Table, index: usize, column: &ColumnDef, place: &Place) -> String {
-    let Place { names, dialect, .. } = place;
+pub(super) fn add_column_sql(table: &Table, index: usize, column: &ColumnDef, location: &Location) -> String {
+    let Location { names, dialect, .. } = location;
     let (name, kind, rest) = (quoted(column.name), type_sql(column, *dialect), rest_sql(column, *dialect));
     let mut sql = format!("ADD COLUMN {name} {kind}{rest}");
     if let Some(reference) = table.references.iter().find(|reference| reference.column == index) {
@@ -398,8 +423,8 @@ pub(super) fn add_column_sql(table: &Table, index: usize, column: &ColumnDef, pl
 
 /// Returns the SQL that replaces a table by one that fits the model. A row without an id, or without its parent, cannot be copied
 /// by SQL.
-fn rebuild_sql(table: &Table, actual: &[ActualColumn], place: &Place) -> String {
-    let Place { names, dialect, .. } = place;
+fn rebuild_sql(table: &Table, actual: &[ActualColumn], location: &Location) -> String {
+    let Location { names, dialect, .. } = location;
     let on = names.table(table.name);
     let find = |name: &str| actual.iter().find(|actual| actual.name.eq_ignore_ascii_case(name));
     let is_missing = |index: usize| {
@@ -454,23 +479,23 @@ fn rebuild_sql(table: &Table, actual: &[ActualColumn], place: &Place) -> String 
 
 /// Returns the indexes that a table lacks, by their columns.
 pub(super) fn missing_indexes(
-    place: &Place,
+    location: &Location,
     table: &Table,
     actual: &[ActualIndex],
 ) -> Vec<DeclaredIndex<'static>> {
-    let Place { names, dialect, .. } = place;
+    let Location { names, dialect, .. } = location;
     let is_missing = |index: &DeclaredIndex<'_>| !index.is_among(actual.iter().map(ActualIndex::key));
     indexes(names, table, *dialect).into_iter().filter(is_missing).collect()
 }
 
 /// Returns the indexes that a table lacks as texts, each with its remedy.
 fn described_missing_indexes(
-    place: &Place,
+    location: &Location,
     table: &Table,
     actual: &[ActualIndex],
 ) -> impl Iterator<Item = (String, String)> {
-    let Place { names, dialect, .. } = place;
-    missing_indexes(place, table, actual).into_iter().map(move |index| {
+    let Location { names, dialect, .. } = location;
+    missing_indexes(location, table, actual).into_iter().map(move |index| {
         let kind = if index.unique { "unique index" } else { "index" };
         let schema = names.schema.as_ref().map_or_else(String::new, |schema| format!("{}.", quoted(schema)));
         let message = format!("no {kind} `{}` on {}", index.name, index.columns.join(", "));

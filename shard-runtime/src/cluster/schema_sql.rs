@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::planner::sql::{create_table_sql, indexes};
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::schema::{Shard, Table};
 use crate::transaction::Cluster;
 
@@ -68,17 +68,17 @@ pub(super) fn sql_of(layout: &Layout) -> Vec<ShardSql> {
 }
 
 fn shard_sql(layout: &Layout, shard: &Shard) -> Option<ShardSql> {
-    let place = layout.place(shard.index()).ok()?;
-    let statements = layout.tables().flat_map(|table| table_sql(table, place));
+    let location = layout.location(shard.index()).ok()?;
+    let statements = layout.tables().flat_map(|table| table_sql(table, location));
     Some(ShardSql {
         shard: shard.name().to_owned(),
-        database: place.dialect.name(),
+        database: location.dialect.name(),
         statements: statements.collect(),
     })
 }
 
 /// Returns the statements that make a model's table and its indexes if they do not exist.
-pub(super) fn table_sql(table: &Table, Place { names, dialect, .. }: &Place) -> Vec<String> {
+pub(super) fn table_sql(table: &Table, Location { names, dialect, .. }: &Location) -> Vec<String> {
     let indexes = indexes(names, table, *dialect).into_iter();
     let indexes = indexes.map(|index| index.create_sql(names, table, *dialect));
     std::iter::once(create_table_sql(names, table, *dialect)).chain(indexes).collect()

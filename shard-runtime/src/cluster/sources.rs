@@ -4,48 +4,48 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::Builder;
-use super::url::{Location, Source};
+use super::url::{ParsedUrl, Source};
 use crate::driver::{Driver, SqliteDriver, SqliteSource};
 #[cfg(feature = "postgres")]
 use crate::driver::{PostgresDriver, PostgresSource};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::sql::Namespace;
 #[cfg(feature = "postgres")]
 use crate::schema::Shard;
 use crate::schema::Shards;
 
 impl Builder {
-    /// Returns the databases, and the place of each shard's tables.
-    pub(super) fn places(&self, shards: &Shards, folder: &Path) -> Result<(Vec<Source>, Vec<Place>)> {
+    /// Returns the databases, and the location of each shard's tables.
+    pub(super) fn locations(&self, shards: &Shards, folder: &Path) -> Result<(Vec<Source>, Vec<Location>)> {
         let mut sources: Vec<Source> = Vec::new();
         let mut known: HashMap<Identity, usize> = HashMap::new();
-        let mut places = Vec::new();
+        let mut locations = Vec::new();
         let urls: HashMap<&str, &str> =
             self.shards.iter().map(|(name, url)| (name.as_str(), url.as_str())).collect();
         for shard in shards {
             let url = urls.get(shard.name()).copied().unwrap_or_default();
-            let Location { source, names, is_default_schema } =
-                Location::parse(url, folder).map_err(|error| error.on_shard(shard.name()))?;
+            let ParsedUrl { source, names, is_default_schema } =
+                ParsedUrl::parse(url, folder).map_err(|error| error.on_shard(shard.name()))?;
             let dialect = source.dialect();
             let database = *known.entry(Identity::of(&source)).or_insert_with(|| {
                 sources.push(source);
                 sources.len() - 1
             });
-            places.push(Place { database, names, dialect, is_default_schema });
+            locations.push(Location { database, names, dialect, is_default_schema });
         }
-        refuse_other_logins(shards, &sources, &places)?;
-        Ok((sources, places))
+        refuse_other_logins(shards, &sources, &locations)?;
+        Ok((sources, locations))
     }
 
     /// Returns the control database: beside the files or, if there are none, on the first server.
     pub(super) fn control_source(
         &self,
         sources: &[Source],
-        places: &[Place],
+        locations: &[Location],
         folder: &Path,
     ) -> Result<(Source, Namespace)> {
-        let _ = places;
+        let _ = locations;
         #[cfg(feature = "postgres")]
         let has_files = sources.iter().any(|source| matches!(source, Source::Sqlite(SqliteSource::File(_))));
         let (source, names) = match &self.control {
@@ -53,8 +53,8 @@ impl Builder {
                 let wrong = |message| {
                     Error::new(ErrorKind::Configuration, format!("the control database: {message}"))
                 };
-                let Location { source, names, .. } =
-                    Location::parse(url, folder).map_err(|error| wrong(error.to_string()))?;
+                let ParsedUrl { source, names, .. } =
+                    ParsedUrl::parse(url, folder).map_err(|error| wrong(error.to_string()))?;
                 if !names.prefix.is_empty() {
                     return Err(wrong("it takes no `?prefix=`; remove it".to_owned()));
                 }
@@ -77,7 +77,7 @@ impl Builder {
                 });
                 #[cfg(feature = "postgres")]
                 let beside = beside.or_else(|| {
-                    let first = places.iter().find(|place| place.dialect.is_on_server())?;
+                    let first = locations.iter().find(|location| location.dialect.is_on_server())?;
                     Some((sources.get(first.database)?.clone(), first.names.clone()))
                 });
                 beside.unwrap_or_else(|| (Source::Sqlite(SqliteSource::memory()), Namespace::default()))
@@ -108,15 +108,15 @@ impl Builder {
 
 /// Refuses two shards in one schema with different logins: they would have separate connections, and count as two databases.
 #[cfg_attr(not(feature = "postgres"), allow(clippy::unnecessary_wraps))]
-fn refuse_other_logins(shards: &Shards, sources: &[Source], places: &[Place]) -> Result<()> {
+fn refuse_other_logins(shards: &Shards, sources: &[Source], locations: &[Location]) -> Result<()> {
     #[cfg(feature = "postgres")]
     {
         let mut seen: HashMap<(Vec<String>, &Namespace), (&Shard, usize)> = HashMap::new();
-        for (shard, place) in shards.iter().zip(places) {
-            let Some(Source::Postgres(source)) = sources.get(place.database) else { continue };
+        for (shard, location) in shards.iter().zip(locations) {
+            let Some(Source::Postgres(source)) = sources.get(location.database) else { continue };
             if let Some((other, database)) =
-                seen.insert((source.database(), &place.names), (shard, place.database))
-                && database != place.database
+                seen.insert((source.database(), &location.names), (shard, location.database))
+                && database != location.database
             {
                 let message = format!(
                     "its schema is that of shard `{other}`, with another login; give every shard a schema of its own: \
@@ -127,7 +127,7 @@ fn refuse_other_logins(shards: &Shards, sources: &[Source], places: &[Place]) ->
             }
         }
     }
-    let _ = (shards, sources, places);
+    let _ = (shards, sources, locations);
     Ok(())
 }
 

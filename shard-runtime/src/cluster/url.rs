@@ -29,14 +29,14 @@ impl Source {
 
 /// A shard's database and the prefix of its tables.
 #[derive(Clone)]
-pub(super) struct Location {
+pub(super) struct ParsedUrl {
     pub(super) source: Source,
     pub(super) names: Namespace,
     /// Whether the schema is [`DEFAULT_SCHEMA`] because the URL names none.
     pub(super) is_default_schema: bool,
 }
 
-impl Location {
+impl ParsedUrl {
     /// Parses a URL. Relative paths start from `folder`.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ fn parameters(query: &str) -> Result<Vec<(&str, &str)>> {
 
 /// Parses the path and parameters after `sqlite:`. As in other libraries, `sqlite://a.db` is a relative path, `sqlite:///a.db` an
 /// absolute one, and `%` begins an encoded byte.
-fn sqlite(rest: &str, folder: &Path) -> Result<Location> {
+fn sqlite(rest: &str, folder: &Path) -> Result<ParsedUrl> {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut prefix = String::new();
     for (name, value) in parameters(query)? {
@@ -116,7 +116,7 @@ fn sqlite(rest: &str, folder: &Path) -> Result<Location> {
         path
     };
     if path == ":memory:" {
-        return Ok(Location {
+        return Ok(ParsedUrl {
             source: Source::Sqlite(SqliteSource::memory()),
             names: Namespace::of_prefix(prefix),
             is_default_schema: false,
@@ -148,7 +148,7 @@ fn sqlite(rest: &str, folder: &Path) -> Result<Location> {
     if is_folder {
         return wrong(format!("`{}` is a folder; name a file in it", path.escape_debug()));
     }
-    Ok(Location {
+    Ok(ParsedUrl {
         source: Source::Sqlite(SqliteSource::File(folder.join(path))),
         names: Namespace::of_prefix(prefix),
         is_default_schema: false,
@@ -183,7 +183,7 @@ fn is_encoded(text: &str) -> bool {
 }
 
 #[cfg(not(feature = "postgres"))]
-fn postgres(_: &str, _: &Path) -> Result<Location> {
+fn postgres(_: &str, _: &Path) -> Result<ParsedUrl> {
     wrong("PostgreSQL shards need the feature `postgres` of `shard-runtime`; enable it")
 }
 
@@ -216,10 +216,10 @@ const DEFAULT_SCHEMA: &str = "public";
 /// Parses a server's URL in PostgreSQL's form, with this crate's parameters `schema=` and `pooler=`, and its own meaning of
 /// `sslmode=` and `sslrootcert=`.
 #[cfg(feature = "postgres")]
-fn postgres(url: &str, folder: &Path) -> Result<Location> {
+fn postgres(url: &str, folder: &Path) -> Result<ParsedUrl> {
     let (_, rest) = url.split_once("://").unwrap_or_default();
     check_authority(rest)?;
-    let (place, query) = url.split_once('?').unwrap_or((url, ""));
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let (mut schema, mut pooler, mut asked) = (None::<String>, None, TlsParameters::default());
     let mut others = Vec::new();
     for (name, value) in parameters(query)? {
@@ -238,8 +238,8 @@ fn postgres(url: &str, folder: &Path) -> Result<Location> {
             }
         }
     }
-    let url = if others.is_empty() { place.to_owned() } else { format!("{place}?{}", others.join("&")) };
-    Ok(Location {
+    let url = if others.is_empty() { base.to_owned() } else { format!("{base}?{}", others.join("&")) };
+    Ok(ParsedUrl {
         source: Source::Postgres(Box::new(PostgresSource::new(&url, pooler, asked, folder)?)),
         is_default_schema: schema.is_none(),
         names: Namespace::of_schema(schema.unwrap_or_else(|| DEFAULT_SCHEMA.to_owned())),
@@ -346,15 +346,13 @@ mod tests {
             ("sqlite:memory.db", "/data/memory.db", ""),
             ("sqlite:a:b.db", "/data/a:b.db", ""),
         ] {
-            let location = Location::parse(url, folder).unwrap_or_else(|error| panic!("{url}: {error}"));
+            let parsed = ParsedUrl::parse(url, folder).unwrap_or_else(|error| panic!("{url}: {error}"));
             #[allow(irrefutable_let_patterns)]
-            let Source::Sqlite(SqliteSource::File(found)) = location.source else {
-                panic!("{url} is no file")
-            };
-            assert_eq!((found.as_path(), location.names.prefix.as_str()), (Path::new(path), prefix), "{url}");
+            let Source::Sqlite(SqliteSource::File(found)) = parsed.source else { panic!("{url} is no file") };
+            assert_eq!((found.as_path(), parsed.names.prefix.as_str()), (Path::new(path), prefix), "{url}");
         }
         for url in ["sqlite::memory:", "sqlite://:memory:", "sqlite::memory:?prefix=a_"] {
-            let source = Location::parse(url, folder).unwrap().source;
+            let source = ParsedUrl::parse(url, folder).unwrap().source;
             assert!(matches!(source, Source::Sqlite(SqliteSource::Memory(_))), "{url}");
         }
     }
@@ -407,7 +405,7 @@ mod tests {
     }
 
     fn is_refused(url: &str, remedy: &str) {
-        let Err(error) = Location::parse(url, Path::new("")) else { panic!("{url} is accepted") };
+        let Err(error) = ParsedUrl::parse(url, Path::new("")) else { panic!("{url} is accepted") };
         assert_eq!(error.kind(), ErrorKind::Configuration, "{url}");
         let message = error.to_string();
         assert!(message.contains(remedy), "{url}: {message}");
@@ -430,9 +428,9 @@ mod tests {
             "postgres://h/x?application_name=a%40b&connect_timeout=3&schema=a",
             "postgres://h/x?schema=a%5Fb",
         ] {
-            let location =
-                Location::parse(url, Path::new("")).unwrap_or_else(|error| panic!("{url}: {error}"));
-            assert!(matches!(location.source, Source::Postgres(_)), "{url}");
+            let parsed =
+                ParsedUrl::parse(url, Path::new("")).unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert!(matches!(parsed.source, Source::Postgres(_)), "{url}");
         }
     }
 

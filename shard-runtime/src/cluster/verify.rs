@@ -1,16 +1,16 @@
 //! Finds rows on the wrong shard, and lookup entries that do not agree with the rows.
 
 use crate::error::Result;
-use crate::schema::Placed;
+use crate::schema::PlacedLookup;
 use crate::session::Session;
 use crate::transaction::Cluster;
 use crate::unit_of_work::{LookupProblem, VerifyReport, problems_of};
 use crate::value::Value;
 
 impl Cluster {
-    /// Reads all rows and reports those in the wrong place, and lookup entries that do not agree with the rows.
+    /// Reads all rows and reports those on the wrong shard, and lookup entries that do not agree with the rows.
     ///
-    /// A row is in the wrong place if
+    /// A row is on the wrong shard if
     ///
     /// - its shard is not that of its key, or its key is placed on no shard;
     /// - its parent is not on its shard;
@@ -99,7 +99,7 @@ impl Cluster {
     /// Compares a lookup with its rows.
     pub(super) fn verify_lookup(
         &self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         repairs: bool,
         take: &mut dyn FnMut(LookupProblem),
     ) -> Result<()> {

@@ -5,7 +5,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
 use crate::error::{Error, Result};
-use crate::planner::sql::{Param, Values};
+use crate::planner::sql::{EntryValues, Param};
 use crate::schema::ShardSet;
 use crate::schema::{IdKind, KeyColumns, Table};
 use crate::session::Session;
@@ -20,7 +20,7 @@ const ROWS_OF_A_SHARD: (usize, usize) = (64, 1_000);
 /// The number of suspicious ids that are checked under one lock.
 const SUSPECTS: usize = 500;
 
-/// The values that decide a row's place.
+/// The values that decide a row's shard.
 #[derive(Debug)]
 struct KeyRow {
     id: Value<'static>,
@@ -101,7 +101,7 @@ impl Cluster {
         if ahead.is_at_end {
             return Ok(());
         }
-        let which = if ahead.last.is_some() { Values::After(batch) } else { Values::First(batch) };
+        let which = if ahead.last.is_some() { EntryValues::After(batch) } else { EntryValues::First(batch) };
         let rows = self.transaction(|session| {
             let params: Vec<Param<'_>> =
                 ahead.last.iter().map(|last| Param::Value(last.borrowed())).collect();
@@ -200,7 +200,7 @@ impl Session {
         let mut rows = Vec::new();
         for &shard in all.indexes() {
             let params = [Param::List(ids.iter().map(Value::borrowed).collect())];
-            rows.extend(self.key_rows(table, shard, Values::Listed, &params)?);
+            rows.extend(self.key_rows(table, shard, EntryValues::Listed, &params)?);
         }
         rows.sort_by(|a, b| a.id.order(&b.id).then(a.shard.cmp(&b.shard)));
         let same = rows.chunk_by(|a, b| a.id.order(&b.id).is_eq());
@@ -212,7 +212,7 @@ impl Session {
         &mut self,
         table: &'static Table,
         shard: usize,
-        which: Values,
+        which: EntryValues,
         params: &[Param<'_>],
     ) -> Result<Vec<KeyRow>> {
         let layout = self.work.tx.cluster.shared_layout();
@@ -229,12 +229,12 @@ impl Session {
             let mut rows = statement.query(params)?;
             let mut found = Vec::new();
             while rows.advance()? {
-                let value = |place: usize, column: usize| -> Result<Value<'static>> {
-                    let value = rows.value(place).map_err(|error| table.error_at(column, error))?;
+                let value = |position: usize, column: usize| -> Result<Value<'static>> {
+                    let value = rows.value(position).map_err(|error| table.error_at(column, error))?;
                     Ok(as_declared(value.into_owned(), table, column))
                 };
                 let id = value(0, table.id)?;
-                let key = key.iter().enumerate().map(|(place, &column)| value(place + 2, column));
+                let key = key.iter().enumerate().map(|(position, &column)| value(position + 2, column));
                 let key = key.collect::<Result<Vec<_>>>()?;
                 let has_parent = rows.value(1).map_err(Error::from)? == Value::Integer(1);
                 found.push(KeyRow { id, shard, key, has_parent });

@@ -69,7 +69,7 @@ pub(super) enum Grant<C> {
 }
 
 /// A waiter's signal: with a grant or, without one, to retry.
-pub(super) type Signal<C, W> = (W, Option<Grant<C>>);
+pub(super) type WaiterSignal<C, W> = (W, Option<Grant<C>>);
 
 /// The connections of all databases of a cluster, and the sessions that wait for one.
 pub(super) struct Checkouts<C, W> {
@@ -79,7 +79,7 @@ pub(super) struct Checkouts<C, W> {
     configured_limit: usize,
     /// [`UNUSED`], or less for sessions with a short timeout.
     unused: Duration,
-    databases: Vec<Database<C>>,
+    databases: Vec<DatabaseConnections<C>>,
     waiters: VecDeque<Waiter<W>>,
     /// How many connections are open, in use or idle.
     open: usize,
@@ -96,7 +96,7 @@ pub(super) struct Checkouts<C, W> {
     ran_out: Option<Instant>,
 }
 
-struct Database<C> {
+struct DatabaseConnections<C> {
     /// How many connections are open, in use or idle.
     open: usize,
     /// How many may be open: fewer than the limit while its server has none left.
@@ -127,7 +127,7 @@ impl<C, W: Clone> Checkouts<C, W> {
     pub(super) fn new(limit: usize, timeout: Duration, made: Vec<Option<C>>, now: Instant) -> Self {
         let budget = ConnectionBudget::new(limit, made.len());
         let configured_limit = budget.limit();
-        let database = |made: Option<C>| Database {
+        let database = |made: Option<C>| DatabaseConnections {
             open: usize::from(made.is_some()),
             limit: usize::MAX,
             losses: 0,
@@ -216,7 +216,7 @@ impl<C, W: Clone> Checkouts<C, W> {
     }
 
     /// Grants a connection to a waiter, if it may have one now. Returns signals to other waiters, too.
-    pub(super) fn retry(&mut self, id: u64, now: Instant) -> (Option<Grant<C>>, Vec<Signal<C, W>>) {
+    pub(super) fn retry(&mut self, id: u64, now: Instant) -> (Option<Grant<C>>, Vec<WaiterSignal<C, W>>) {
         let Some(at) = self.position(id) else { return (None, Vec::new()) };
         self.lift_limits(now);
         self.clear_woken(id);
@@ -233,7 +233,7 @@ impl<C, W: Clone> Checkouts<C, W> {
     }
 
     /// Removes a waiter. Returns `false` if it was granted a connection meanwhile.
-    pub(super) fn remove_waiter(&mut self, id: u64, now: Instant) -> (bool, Vec<Signal<C, W>>) {
+    pub(super) fn remove_waiter(&mut self, id: u64, now: Instant) -> (bool, Vec<WaiterSignal<C, W>>) {
         match self.position(id) {
             Some(at) => {
                 self.clear_woken(id);
@@ -251,7 +251,7 @@ impl<C, W: Clone> Checkouts<C, W> {
         database: usize,
         connection: Option<C>,
         now: Instant,
-    ) -> Vec<Signal<C, W>> {
+    ) -> Vec<WaiterSignal<C, W>> {
         let held = owner.0.fetch_sub(1, Ordering::Relaxed);
         self.budget.give_back(held);
         let returned = connection.is_some().then_some(database);
@@ -338,7 +338,12 @@ impl<C, W: Clone> Checkouts<C, W> {
 
     /// Returns the idle connections of a database whose server was lost, for the caller to close, and signals to waiters.
     /// Returns nothing if the loss was counted already: `losses` is older than the last one.
-    pub(super) fn lose(&mut self, database: usize, losses: u64, now: Instant) -> (Vec<C>, Vec<Signal<C, W>>) {
+    pub(super) fn lose(
+        &mut self,
+        database: usize,
+        losses: u64,
+        now: Instant,
+    ) -> (Vec<C>, Vec<WaiterSignal<C, W>>) {
         let Some(own) = self.databases.get_mut(database).filter(|own| own.losses == losses) else {
             return (Vec::new(), Vec::new());
         };
@@ -448,7 +453,7 @@ impl<C, W: Clone> Checkouts<C, W> {
     }
 
     /// Returns the database with the connection that has been idle for longest, among those that `from` accepts.
-    fn coldest_of(&self, from: impl Fn(usize, &Database<C>) -> bool) -> Option<usize> {
+    fn coldest_of(&self, from: impl Fn(usize, &DatabaseConnections<C>) -> bool) -> Option<usize> {
         let fronts = self.databases.iter().enumerate().filter_map(|(at, database)| {
             let (_, since) = database.idle.front().filter(|_| from(at, database))?;
             Some((at, *since))
@@ -458,7 +463,7 @@ impl<C, W: Clone> Checkouts<C, W> {
 
     /// Serves the waiters in their order. A returned connection of the database `returned` is left to running threads.
     /// The first waiter is signalled to retry, or gets the connection if it was overtaken too often.
-    fn serve(&mut self, returned: Option<usize>, now: Instant) -> Vec<Signal<C, W>> {
+    fn serve(&mut self, returned: Option<usize>, now: Instant) -> Vec<WaiterSignal<C, W>> {
         let mut signals = Vec::new();
         if self.waiters.is_empty() {
             return signals;

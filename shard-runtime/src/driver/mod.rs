@@ -314,14 +314,14 @@ pub(crate) trait Connection: Send {
         Ok(())
     }
 
-    fn begin(&self, transaction: Transaction) -> Result<()>;
+    fn begin(&self, transaction: TransactionMode) -> Result<()>;
 
     /// Begins a transaction that writes, without waiting for locks.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if another connection holds the lock.
     fn begin_without_waiting(&self) -> Result<()> {
-        self.begin(Transaction::Write)
+        self.begin(TransactionMode::Write)
     }
 
     /// Begins a transaction that writes and whose commit is on disk when it returns, under any settings. Waits for a lock
@@ -454,7 +454,7 @@ pub(crate) trait Connection: Send {
 pub(crate) type LongWaits = Arc<dyn Fn(Option<Interrupter>) + Send + Sync>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transaction {
+pub(crate) enum TransactionMode {
     /// A snapshot, without locks.
     Read,
     /// The right to write; waits for the lock at the beginning.
@@ -475,7 +475,7 @@ pub(crate) struct Expected {
 
 /// The properties of a prepared statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct StatementProperties {
     /// The number of parameters.
     pub(crate) parameters: usize,
     pub(crate) returns_rows: bool,
@@ -485,7 +485,7 @@ pub(crate) struct Shape {
 
 /// A prepared statement.
 pub(crate) trait Prepared {
-    fn shape(&self) -> Shape;
+    fn properties(&self) -> StatementProperties;
 
     /// Runs a statement without rows. Returns the number of changed rows.
     fn execute(&mut self, params: &[Param<'_>]) -> Result<u64>;
@@ -494,10 +494,10 @@ pub(crate) trait Prepared {
     fn insert(&mut self, values: &[Value<'_>]) -> Result<i64>;
 
     /// Begins a statement that returns rows.
-    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>>;
+    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn RowCursor + 's>>;
 
     /// Begins a SELECT whose rows are read while other statements of the same connection run.
-    fn query_beside_others<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
+    fn query_beside_others<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn RowCursor + 's>> {
         self.query(params)
     }
 }
@@ -551,7 +551,7 @@ pub(crate) trait Answer: Stream + RowSource {}
 impl<S: Stream + RowSource> Answer for S {}
 
 /// The rows of a running statement.
-pub(crate) trait Cursor: Answer {
+pub(crate) trait RowCursor: Answer {
     /// Returns the number of columns.
     fn width(&self) -> usize;
 

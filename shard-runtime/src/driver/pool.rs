@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::checkouts::{COLD, Checkouts, Grant, LeaseOwner, Signal};
+use super::checkouts::{COLD, Checkouts, Grant, LeaseOwner, WaiterSignal};
 use super::{Connection, Driver, Mode, descriptors};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -145,7 +145,7 @@ impl Turn {
 }
 
 /// Wakes the signalled threads after the lock of the pool was released.
-fn send(signals: Vec<Signal<Checked, Arc<Turn>>>) {
+fn send(signals: Vec<WaiterSignal<Checked, Arc<Turn>>>) {
     for (turn, grant) in signals {
         let mut state = turn.lock();
         match grant {

@@ -17,7 +17,7 @@ use super::sqlite_snapshot::Beginning;
 use super::sqlite_statement::SqliteStatement;
 use super::{
     ActualColumn, ActualIndex, Connection, Durability, Expected, Interrupter, KEYS_LEFT, Prepared,
-    Transaction,
+    TransactionMode,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, Param};
@@ -72,8 +72,8 @@ impl SqliteConnection {
         Ok(())
     }
 
-    fn begin_now(&self, transaction: Transaction) -> Result<()> {
-        if transaction == Transaction::Read && !self.in_transaction() {
+    fn begin_now(&self, transaction: TransactionMode) -> Result<()> {
+        if transaction == TransactionMode::Read && !self.in_transaction() {
             self.want_snapshot();
             return Ok(());
         }
@@ -82,7 +82,7 @@ impl SqliteConnection {
         let begun = self.raw.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.raw_execute());
         begun.map_err(from_sqlite).map_err(|error| self.explain_lock(error))?;
         match (transaction, &self.file) {
-            (Transaction::Write, Some(file)) => file.check().inspect_err(|_| drop(self.rollback())),
+            (TransactionMode::Write, Some(file)) => file.check().inspect_err(|_| drop(self.rollback())),
             _ => Ok(()),
         }
     }
@@ -185,8 +185,8 @@ impl Connection for SqliteConnection {
         self.raw.execute("DETACH DATABASE ?1", [schema]).map(drop).map_err(from_sqlite)
     }
 
-    fn begin(&self, transaction: Transaction) -> Result<()> {
-        match self.deadline.rest().filter(|_| transaction == Transaction::Write) {
+    fn begin(&self, transaction: TransactionMode) -> Result<()> {
+        match self.deadline.rest().filter(|_| transaction == TransactionMode::Write) {
             None => self.begin_now(transaction),
             Some(rest) => {
                 self.raw.busy_timeout(rest.min(self.busy_timeout)).map_err(from_sqlite)?;
@@ -206,7 +206,7 @@ impl Connection for SqliteConnection {
 
     fn begin_without_waiting(&self) -> Result<()> {
         self.never_wait_for_locks()?;
-        let begun = self.begin_now(Transaction::Write);
+        let begun = self.begin_now(TransactionMode::Write);
         self.wait_for_locks()?;
         begun
     }

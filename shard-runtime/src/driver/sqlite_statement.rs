@@ -7,7 +7,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Rows, ffi};
 
 use super::sqlite_errors::from_sqlite;
-use super::{Cursor, Prepared, Shape};
+use super::{Prepared, RowCursor, StatementProperties};
 use crate::error::{Result, ValueError};
 use crate::planner::sql::Param;
 use crate::row::{RowSource, Stream};
@@ -41,12 +41,12 @@ impl<'c> SqliteStatement<'c> {
     }
 
     pub(super) fn bind(&mut self, params: &[Param<'_>]) -> Result<()> {
-        for (place, param) in params.iter().enumerate() {
+        for (position, param) in params.iter().enumerate() {
             match param {
-                Param::Value(value) => self.statement.raw_bind_parameter(place + 1, Bound(value)),
+                Param::Value(value) => self.statement.raw_bind_parameter(position + 1, BoundValue(value)),
                 Param::List(values) => {
                     let list: Vec<rusqlite::types::Value> = values.iter().map(owned).collect();
-                    self.statement.raw_bind_parameter(place + 1, Rc::new(list))
+                    self.statement.raw_bind_parameter(position + 1, Rc::new(list))
                 }
             }
             .map_err(from_sqlite)?;
@@ -63,8 +63,8 @@ impl SqliteStatement<'_> {
 }
 
 impl Prepared for SqliteStatement<'_> {
-    fn shape(&self) -> Shape {
-        Shape {
+    fn properties(&self) -> StatementProperties {
+        StatementProperties {
             parameters: self.statement.parameter_count(),
             returns_rows: self.statement.column_count() > 0,
             only_reads: self.statement.readonly(),
@@ -77,14 +77,14 @@ impl Prepared for SqliteStatement<'_> {
     }
 
     fn insert(&mut self, values: &[Value<'_>]) -> Result<i64> {
-        for (place, value) in values.iter().enumerate() {
-            self.statement.raw_bind_parameter(place + 1, Bound(value)).map_err(from_sqlite)?;
+        for (position, value) in values.iter().enumerate() {
+            self.statement.raw_bind_parameter(position + 1, BoundValue(value)).map_err(from_sqlite)?;
         }
         self.statement.raw_execute().map_err(from_sqlite)?;
         Ok(self.connection.last_insert_rowid())
     }
 
-    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
+    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn RowCursor + 's>> {
         self.bind(params)?;
         Ok(Box::new(self.cursor()))
     }
@@ -94,7 +94,7 @@ pub(super) struct SqliteCursor<'s> {
     rows: Rows<'s>,
 }
 
-impl Cursor for SqliteCursor<'_> {
+impl RowCursor for SqliteCursor<'_> {
     fn width(&self) -> usize {
         self.rows.as_ref().map_or(0, |statement| statement.column_count())
     }
@@ -130,9 +130,9 @@ impl RowSource for SqliteCursor<'_> {
 }
 
 /// A value as a parameter of SQLite, without a copy.
-struct Bound<'v>(&'v Value<'v>);
+struct BoundValue<'v>(&'v Value<'v>);
 
-impl ToSql for Bound<'_> {
+impl ToSql for BoundValue<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self.0 {
             Value::Null => ValueRef::Null,

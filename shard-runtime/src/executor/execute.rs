@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::fan_out::RemoteRows;
 use super::reader_threads::ReaderThreads;
-use super::rows::{Later, Rows, compare};
-use crate::driver::{Cursor, Prepared, Preparing};
+use super::rows::{Later, ShardRows, compare};
+use crate::driver::{Prepared, Preparing, RowCursor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::merge;
-use crate::planner::{LimitOffset, MergeBy, Step};
+use crate::planner::{LimitOffset, MergeBy, PlanStep};
 use crate::row::LoadModel;
 use crate::schema::{Shard, Table};
 use crate::tasks::Watch;
@@ -75,9 +75,9 @@ enum Sharing {
 
 /// Visits the rows of the streams, one stream after the other.
 fn follow_all(
-    streams: &mut [Rows<'_>],
+    streams: &mut [ShardRows<'_>],
     mut bounds: LimitOffset,
-    visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    visit: &mut impl FnMut(&ShardRows<'_>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     for rows in streams {
         if merge::follow(rows, &mut bounds, &mut *visit)?.is_break() {
@@ -89,7 +89,7 @@ fn follow_all(
 
 /// The state of one of several statements.
 #[derive(Default)]
-pub(crate) struct StepState {
+pub(crate) struct PlanStepState {
     /// `None` before the statement is begun, and after it was reported.
     pub(crate) watch: Option<Watch>,
     /// Its rows, if a worker runs it.
@@ -106,13 +106,13 @@ pub(crate) struct StepState {
     ended: bool,
 }
 
-impl StepState {
-    fn read(&mut self, rows: &Rows<'_>) {
+impl PlanStepState {
+    fn read(&mut self, rows: &ShardRows<'_>) {
         (self.rows, self.failed) = (rows.read, rows.failed);
     }
 
     /// Reports the statement, unless it was reported.
-    fn end(&mut self, tx: &Transactions, step: &Step<'_>, error: Option<&Error>) {
+    fn end(&mut self, tx: &Transactions, step: &PlanStep<'_>, error: Option<&Error>) {
         let shards = tx.cluster.layout().shards();
         if let (Some(watch), Some(shard)) = (self.watch.take(), shards.by_index(step.shard)) {
             let own = error.filter(|error| error.shard() == Some(shard.name())).map(Error::kind);
@@ -130,9 +130,9 @@ impl Transactions {
     /// latter is also the rule if the first shards may have enough rows, unless the statement is known to be slow.
     pub(crate) fn execute(
         &mut self,
-        steps: &[Step<'_>],
+        steps: &[PlanStep<'_>],
         options: ReadOptions<'_>,
-        visit: impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+        visit: impl FnMut(&ShardRows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         self.execute_some(steps.iter().collect(), options, visit)
     }
@@ -140,9 +140,9 @@ impl Transactions {
     /// Runs some of a plan's statements, as [`execute`](Self::execute) does.
     pub(crate) fn execute_some(
         &mut self,
-        steps: Vec<&Step<'_>>,
+        steps: Vec<&PlanStep<'_>>,
         options: ReadOptions<'_>,
-        mut visit: impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+        mut visit: impl FnMut(&ShardRows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         bounded(self, |session| {
             let result = session.execute_bounded(steps, options, &mut visit);
@@ -153,9 +153,9 @@ impl Transactions {
 
     fn execute_bounded(
         &mut self,
-        mut steps: Vec<&Step<'_>>,
+        mut steps: Vec<&PlanStep<'_>>,
         options: ReadOptions<'_>,
-        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+        visit: &mut impl FnMut(&ShardRows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         if let Some(deadline) = self.reads_on_threads(&steps) {
             return self.execute_on_threads(&steps, options, deadline, visit);
@@ -182,8 +182,8 @@ impl Transactions {
             }
             steps = ready;
         }
-        let not_begun = |index| StepState { is_ready: at_once || index == 0, ..StepState::default() };
-        let mut progress: Vec<StepState> = (0..steps.len()).map(not_begun).collect();
+        let not_begun = |index| PlanStepState { is_ready: at_once || index == 0, ..PlanStepState::default() };
+        let mut progress: Vec<PlanStepState> = (0..steps.len()).map(not_begun).collect();
         let fan = if wakes { self.fan_out(&steps, options, &mut progress) } else { None };
         // Without a free worker, servers can still work at the same time.
         let merges = merges || (at_once && fan.is_none() && self.answer_later(&steps, options));
@@ -222,13 +222,13 @@ impl Transactions {
     /// Reads the shards of a partial result, each database on a thread of its own.
     fn execute_on_threads(
         &mut self,
-        steps: &[&Step<'_>],
+        steps: &[&PlanStep<'_>],
         options: ReadOptions<'_>,
         deadline: Instant,
-        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+        visit: &mut impl FnMut(&ShardRows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let ready = || StepState { is_ready: true, ..StepState::default() };
-        let mut progress: Vec<StepState> = steps.iter().map(|_| ready()).collect();
+        let ready = || PlanStepState { is_ready: true, ..PlanStepState::default() };
+        let mut progress: Vec<PlanStepState> = steps.iter().map(|_| ready()).collect();
         let mut readers = ReaderThreads::default();
         let begun = self.read_on_threads(steps, options, deadline, &mut progress, &mut readers);
         let has_begun = begun.is_ok();
@@ -254,9 +254,9 @@ impl Transactions {
     }
 
     /// Returns whether all of these shards are needed, and some work while this thread sends statements to others.
-    fn answer_later(&self, steps: &[&Step<'_>], options: ReadOptions<'_>) -> bool {
-        let answers_later = |step: &&Step<'_>| {
-            self.cluster.layout().place(step.shard).is_ok_and(|place| place.dialect.answers_later())
+    fn answer_later(&self, steps: &[&PlanStep<'_>], options: ReadOptions<'_>) -> bool {
+        let answers_later = |step: &&PlanStep<'_>| {
+            self.cluster.layout().location(step.shard).is_ok_and(|location| location.dialect.answers_later())
         };
         !options.may_end_early() && steps.iter().any(answers_later)
     }
@@ -264,17 +264,17 @@ impl Transactions {
     /// Visits the rows of the statements, one statement after the other.
     fn sequential(
         &mut self,
-        steps: &[&Step<'_>],
+        steps: &[&PlanStep<'_>],
         options: ReadOptions<'_>,
-        progress: &mut [StepState],
-        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+        progress: &mut [PlanStepState],
+        visit: &mut impl FnMut(&ShardRows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let mut bounds = options.bounds;
         for (step, progress) in steps.iter().zip(progress) {
             let more = match progress.remote.take() {
                 Some(remote) => {
                     let Some(shard) = self.cluster.layout().shards().by_index(step.shard) else { continue };
-                    let mut rows = Rows::new(self, shard, options.table, Box::new(remote));
+                    let mut rows = ShardRows::new(self, shard, options.table, Box::new(remote));
                     let more = merge::follow(&mut rows, &mut bounds, &mut *visit);
                     progress.read(&rows);
                     more
@@ -301,11 +301,11 @@ impl Transactions {
     /// Visits the rows of a statement that runs here.
     fn follow_here(
         &self,
-        step: &Step<'_>,
+        step: &PlanStep<'_>,
         table: Option<&'static Table>,
         bounds: &mut LimitOffset,
-        progress: &mut StepState,
-        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+        progress: &mut PlanStepState,
+        visit: &mut impl FnMut(&ShardRows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<ControlFlow<()>> {
         let proceed = |()| ControlFlow::Continue(());
         let (shard, mut statement) = match self.prepare(step.shard, &step.statement.sql, table) {
@@ -316,7 +316,7 @@ impl Transactions {
         progress.is_here = true;
         match statement.query(&step.statement.params) {
             Ok(cursor) => {
-                let mut rows = Rows::new(self, shard, table, cursor);
+                let mut rows = ShardRows::new(self, shard, table, cursor);
                 let more = merge::follow(&mut rows, bounds, visit);
                 progress.read(&rows);
                 more
@@ -331,10 +331,10 @@ impl Transactions {
     /// Visits the rows of all statements in their order. Some of the statements run on workers.
     fn k_way_merge(
         &self,
-        steps: &[&Step<'_>],
+        steps: &[&PlanStep<'_>],
         options: ReadOptions<'_>,
-        progress: &mut [StepState],
-        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+        progress: &mut [PlanStepState],
+        visit: &mut impl FnMut(&ShardRows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let mut prepared = self.prepare_all(steps, options, progress)?;
         let shared = self.on_shared_connections(steps, progress);
@@ -347,7 +347,7 @@ impl Transactions {
             else {
                 continue;
             };
-            let cursor: Box<dyn Cursor + '_> = match (progress.remote.take(), statement) {
+            let cursor: Box<dyn RowCursor + '_> = match (progress.remote.take(), statement) {
                 (Some(remote), _) => Box::new(remote),
                 (None, Some(statement)) => {
                     progress.watch = Some(self.watch(step, shard, options.table));
@@ -372,13 +372,13 @@ impl Transactions {
                 (None, None) => continue,
             };
             indexes.push(index);
-            streams.push(Rows::new(self, shard, options.table, cursor));
+            streams.push(ShardRows::new(self, shard, options.table, cursor));
         }
-        let read_key = |rows: &Rows<'_>, key: &mut Vec<_>| rows.read_key(options.order, key);
+        let read_key = |rows: &ShardRows<'_>, key: &mut Vec<_>| rows.read_key(options.order, key);
         let by_order = |a: &Vec<_>, b: &Vec<_>| compare(options.order, a, b);
-        let unite = |rows: &mut Rows<'_>, other: &Vec<_>| rows.unite(options.order, other);
-        let distinct: Option<merge::Unite<'_, Rows<'_>, Vec<_>>> = options.distinct.then_some(&unite);
-        let each = |_: usize, rows: &Rows<'_>| visit(rows);
+        let unite = |rows: &mut ShardRows<'_>, other: &Vec<_>| rows.unite(options.order, other);
+        let distinct: Option<merge::Unite<'_, ShardRows<'_>, Vec<_>>> = options.distinct.then_some(&unite);
+        let each = |_: usize, rows: &ShardRows<'_>| visit(rows);
         let result = match in_order {
             true => merge::merge(&mut streams, read_key, by_order, distinct, options.bounds, each),
             // A statement that waits for its connection begins after those before it have ended.
@@ -393,10 +393,11 @@ impl Transactions {
     }
 
     /// Returns how each statement that runs here shares its connection.
-    fn on_shared_connections(&self, steps: &[&Step<'_>], progress: &[StepState]) -> Vec<Sharing> {
-        let database =
-            |step: &Step<'_>| self.cluster.layout().place(step.shard).ok().map(|place| place.database);
-        let runs_here = |(_, progress): &(&&Step<'_>, &StepState)| progress.remote.is_none();
+    fn on_shared_connections(&self, steps: &[&PlanStep<'_>], progress: &[PlanStepState]) -> Vec<Sharing> {
+        let database = |step: &PlanStep<'_>| {
+            self.cluster.layout().location(step.shard).ok().map(|location| location.database)
+        };
+        let runs_here = |(_, progress): &(&&PlanStep<'_>, &PlanStepState)| progress.remote.is_none();
         let mut count: HashMap<usize, usize> = HashMap::new();
         for (step, _) in steps.iter().zip(progress).filter(runs_here) {
             if let Some(database) = database(step) {
@@ -404,7 +405,7 @@ impl Transactions {
             }
         }
         let mut seen: HashSet<usize> = HashSet::new();
-        let sharing = |step: &&Step<'_>| match database(step) {
+        let sharing = |step: &&PlanStep<'_>| match database(step) {
             Some(database) if count.get(&database).is_some_and(|count| *count > 1) => {
                 if seen.insert(database) { Sharing::First } else { Sharing::Later }
             }
@@ -417,21 +418,23 @@ impl Transactions {
     /// prepare before this thread waits for any of them. Further statements of one database are prepared one after the other.
     fn prepare_all<'s>(
         &'s self,
-        steps: &[&Step<'_>],
+        steps: &[&PlanStep<'_>],
         options: ReadOptions<'_>,
-        progress: &[StepState],
+        progress: &[PlanStepState],
     ) -> Result<Vec<Option<Box<dyn Prepared + 's>>>> {
         let sharing = self.on_shared_connections(steps, progress);
-        let begin = |((step, progress), sharing): ((&&Step<'_>, &StepState), Sharing)| match progress.remote {
+        let begin = |((step, progress), sharing): ((&&PlanStep<'_>, &PlanStepState), Sharing)| match progress
+            .remote
+        {
             Some(_) => None,
             None => Some(self.ready(step.shard).and_then(|(shard, connection)| {
-                let names = &self.cluster.layout().place(step.shard)?.names;
+                let names = &self.cluster.layout().location(step.shard)?.names;
                 let sql = &step.statement.sql;
                 Ok((shard, (sharing != Sharing::Later).then(|| connection.begin_to_prepare(names, sql))))
             })),
         };
         let begun: Vec<_> = steps.iter().zip(progress).zip(sharing).map(begin).collect();
-        let finish = |(step, begun): (&&Step<'_>, Option<Result<BegunOn<'s>>>)| {
+        let finish = |(step, begun): (&&PlanStep<'_>, Option<Result<BegunOn<'s>>>)| {
             let Some(begun) = begun else { return Ok(None) };
             let prepared = begun.and_then(|(shard, begun)| match begun {
                 Some(begun) => begun.finish().map_err(|error| locate(error, shard, options.table)),

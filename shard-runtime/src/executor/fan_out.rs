@@ -10,10 +10,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::execute::{ReadOptions, StepState};
-use crate::driver::{Connection, Cursor, Interrupter};
+use super::execute::{PlanStepState, ReadOptions};
+use crate::driver::{Connection, Interrupter, RowCursor};
 use crate::error::{Error, ErrorKind, Result, ValueError};
-use crate::planner::Step;
+use crate::planner::PlanStep;
 use crate::planner::sql::{Namespace, Param};
 use crate::row::{LoadModel, LoadedModel, Row, RowSource, Stream};
 use crate::schema::{Shard, Table};
@@ -83,7 +83,7 @@ enum Cell {
 impl Chunk {
     /// Adds the current row of a cursor. A row that cannot be decoded is added as its values, so that its reader gets the
     /// same error or panic.
-    fn push_row(&mut self, cursor: &dyn Cursor, loading: Option<&Loading>) {
+    fn push_row(&mut self, cursor: &dyn RowCursor, loading: Option<&Loading>) {
         self.width = cursor.width().max(1);
         let load = |Loading { load, table, shard, .. }: &Loading| {
             let row = Row { source: cursor, shard, table, columns: None };
@@ -206,12 +206,13 @@ impl Transactions {
     /// caller. Returns `None` if no step was begun. All steps must be ready.
     pub(crate) fn fan_out(
         &mut self,
-        steps: &[&Step<'_>],
+        steps: &[&PlanStep<'_>],
         options: ReadOptions<'_>,
-        progress: &mut [StepState],
+        progress: &mut [PlanStepState],
     ) -> Option<FanOut> {
-        let database =
-            |step: &Step<'_>| self.cluster.layout().place(step.shard).ok().map(|place| place.database);
+        let database = |step: &PlanStep<'_>| {
+            self.cluster.layout().location(step.shard).ok().map(|location| location.database)
+        };
         let databases: Vec<Option<usize>> = steps.iter().map(|step| database(step)).collect();
         let is_alone =
             |database: &usize| databases.iter().flatten().filter(|other| *other == database).count() == 1;
@@ -250,22 +251,22 @@ impl Transactions {
     }
 
     /// Returns whether a statement is worth waking workers, by its time on one shard.
-    pub(crate) fn is_worth_waking(&self, step: &Step<'_>, options: ReadOptions<'_>) -> bool {
-        let Ok(place) = self.cluster.layout().place(step.shard) else { return false };
-        let connection = self.databases.get(place.database).and_then(|link| link.connection());
+    pub(crate) fn is_worth_waking(&self, step: &PlanStep<'_>, options: ReadOptions<'_>) -> bool {
+        let Ok(location) = self.cluster.layout().location(step.shard) else { return false };
+        let connection = self.databases.get(location.database).and_then(|link| link.connection());
         let time = self.cluster.workers().time_of(&step.statement.sql);
         self.cluster.parallelism().uses_threads(Work::Read {
             time,
             is_large: time.is_none() && connection.is_some_and(|connection| connection.is_large()),
             may_end_early: options.may_end_early(),
-            is_server: place.dialect.answers_later(),
+            is_server: location.dialect.answers_later(),
         })
     }
 
     /// Makes the job of a worker that runs a step, and the receiver of its rows. The job returns the time that it was busy.
     fn remote(
         &self,
-        step: &Step<'_>,
+        step: &PlanStep<'_>,
         options: ReadOptions<'_>,
         shard: Shard,
         watch: &Watch,
@@ -277,8 +278,12 @@ impl Transactions {
         let span = watch.span();
         let ReadOptions { table, named, .. } = options;
         let loading = Loading::of(options, &shard);
-        let names =
-            self.cluster.layout().place(step.shard).map(|place| place.names.clone()).unwrap_or_default();
+        let names = self
+            .cluster
+            .layout()
+            .location(step.shard)
+            .map(|location| location.names.clone())
+            .unwrap_or_default();
         let job = move |connection: &dyn Connection| {
             let mut busy = Duration::ZERO;
             span.enclose(|| {
@@ -316,7 +321,7 @@ impl Transactions {
     }
 
     /// Records the time that a statement takes on one shard.
-    pub(crate) fn remember_time(&self, step: &Step<'_>, time: Duration, on_worker: bool) {
+    pub(crate) fn remember_time(&self, step: &PlanStep<'_>, time: Duration, on_worker: bool) {
         self.cluster.workers().remember(&step.statement.sql, time, on_worker);
     }
 }
@@ -425,7 +430,7 @@ impl Stream for RemoteRows {
     }
 }
 
-impl Cursor for RemoteRows {
+impl RowCursor for RemoteRows {
     fn width(&self) -> usize {
         self.chunk.width
     }

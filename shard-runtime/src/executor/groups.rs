@@ -22,7 +22,7 @@ pub(crate) struct GroupMerge<'q> {
     /// The group that the next row may belong to.
     current: Option<Partials>,
     /// The groups so far, if they are ordered at the end.
-    unordered: Vec<Group>,
+    unordered: Vec<MergedGroup>,
     bounds: LimitOffset,
     has_found: bool,
     is_over: bool,
@@ -87,7 +87,7 @@ impl<'q> GroupMerge<'q> {
         self.visit(&group, visit)
     }
 
-    fn visit(&mut self, group: &Group, visit: &mut VisitRow<'_>) -> Result<ControlFlow<()>> {
+    fn visit(&mut self, group: &MergedGroup, visit: &mut VisitRow<'_>) -> Result<ControlFlow<()>> {
         let (table, columns) = (self.core.select.target.table, Some(self.core.keys.as_slice()));
         let row = Row { source: group, shard: &group.shard, table, columns };
         let more = self.bounds.count(|| visit(&row))?;
@@ -97,13 +97,13 @@ impl<'q> GroupMerge<'q> {
 }
 
 /// Returns the aggregate of no rows.
-fn nothing(core: &GroupCore, shard: &Shard) -> Result<Group> {
+fn nothing(core: &GroupCore, shard: &Shard) -> Result<MergedGroup> {
     let nothing = |measure: &MeasureCore| Accumulator::Nothing.value(measure.function);
     let values = core.measures.iter().map(nothing).collect::<Result<_, _>>()?;
-    Ok(Group { keys: Vec::new(), values, shard: shard.clone() })
+    Ok(MergedGroup { keys: Vec::new(), values, shard: shard.clone() })
 }
 
-fn holds(core: &GroupCore, group: &Group) -> Result<bool> {
+fn holds(core: &GroupCore, group: &MergedGroup) -> Result<bool> {
     for HavingCore { measure, operator, value } in &core.having {
         let error = |error: ValueError| core.select.target.table.error_at(measure.column, error);
         let bound = value.as_ref().map_err(|wrong| error(wrong.clone()))?;
@@ -116,17 +116,17 @@ fn holds(core: &GroupCore, group: &Group) -> Result<bool> {
     Ok(true)
 }
 
-fn measured<'g>(core: &GroupCore, group: &'g Group, measure: MeasureCore) -> &'g Value<'static> {
+fn measured<'g>(core: &GroupCore, group: &'g MergedGroup, measure: MeasureCore) -> &'g Value<'static> {
     let index = core.measures.iter().position(|other| *other == measure);
     index.and_then(|index| group.values.get(index)).unwrap_or(&Value::Null)
 }
 
-fn compare(core: &GroupCore, a: &Group, b: &Group) -> Ordering {
+fn compare(core: &GroupCore, a: &MergedGroup, b: &MergedGroup) -> Ordering {
     let collation = |column| core.select.target.table.collation(column);
     let ordering = |by: &GroupOrderCore| match *by {
         GroupOrderCore::Key(by) => {
             let index = core.keys.iter().position(|&column| column == by.column).unwrap_or(0);
-            let value = |group: &'_ Group| group.keys.get(index).cloned().unwrap_or(Value::Null);
+            let value = |group: &'_ MergedGroup| group.keys.get(index).cloned().unwrap_or(Value::Null);
             by.order(collation(by.column), &value(a), &value(b))
         }
         GroupOrderCore::Measure { measure, descending } => {
@@ -192,17 +192,17 @@ impl Partials {
         }
     }
 
-    fn whole(self, table: &'static Table, measures: &[MeasureCore]) -> Result<Group> {
+    fn whole(self, table: &'static Table, measures: &[MeasureCore]) -> Result<MergedGroup> {
         let value = |(partial, measure): (Accumulator, &MeasureCore)| {
             partial.value(measure.function).map_err(|error| table.error_at(measure.column, error))
         };
         let values = self.partials.into_iter().zip(measures).map(value).collect::<Result<_>>()?;
-        Ok(Group { keys: self.keys, values, shard: self.shard })
+        Ok(MergedGroup { keys: self.keys, values, shard: self.shard })
     }
 }
 
 /// A group: its columns, then its measures.
-struct Group {
+struct MergedGroup {
     keys: Vec<Value<'static>>,
     /// One for each measure.
     values: Vec<Value<'static>>,
@@ -210,7 +210,7 @@ struct Group {
     shard: Shard,
 }
 
-impl RowSource for Group {
+impl RowSource for MergedGroup {
     fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
         let measure = |index: usize| self.values.get(index);
         let value = self.keys.get(index).or_else(|| measure(index.checked_sub(self.keys.len())?));

@@ -9,4 +9,4 @@ mod rows;
 
 pub(crate) use execute::ReadOptions;
 pub(crate) use groups::{GroupMerge, VisitRow};
-pub(crate) use rows::Rows;
+pub(crate) use rows::ShardRows;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use super::execute::{ReadOptions, StepState};
+use super::execute::{PlanStepState, ReadOptions};
 use super::fan_out::{Loading, Message, RemoteRows, send_rows};
-use crate::driver::{LeaseOwner, PooledConnection, Transaction};
+use crate::driver::{LeaseOwner, PooledConnection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
-use crate::planner::Step;
+use crate::planner::Location;
+use crate::planner::PlanStep;
 use crate::planner::sql::{Namespace, Param};
 use crate::schema::Shard;
 use crate::schema::Table;
@@ -44,10 +44,10 @@ struct ReadTask {
     cancellations: Vec<Arc<CancellationToken>>,
     table: Option<&'static Table>,
     named: bool,
-    statements: Vec<Statement>,
+    statements: Vec<ThreadStatement>,
 }
 
-struct Statement {
+struct ThreadStatement {
     shard: Shard,
     names: Namespace,
     sql: String,
@@ -60,23 +60,23 @@ struct Statement {
 impl Transactions {
     /// Returns the deadline if threads of their own read these statements. They do if the caller accepts a partial result
     /// within a time and several databases are read, some of which are servers. A server may not respond at all.
-    pub(crate) fn reads_on_threads(&self, steps: &[&Step<'_>]) -> Option<Instant> {
+    pub(crate) fn reads_on_threads(&self, steps: &[&PlanStep<'_>]) -> Option<Instant> {
         let deadline = self.context.deadline.filter(|_| self.context.missing.is_some())?;
-        let placements: Vec<_> =
-            steps.iter().filter_map(|step| self.cluster.layout().place(step.shard).ok()).collect();
-        let has_servers = placements.iter().any(|place| place.dialect.is_on_server());
-        let first = placements.first()?.database;
-        (has_servers && placements.iter().any(|place| place.database != first)).then_some(deadline)
+        let locations: Vec<_> =
+            steps.iter().filter_map(|step| self.cluster.layout().location(step.shard).ok()).collect();
+        let has_servers = locations.iter().any(|location| location.dialect.is_on_server());
+        let first = locations.first()?.database;
+        (has_servers && locations.iter().any(|location| location.database != first)).then_some(deadline)
     }
 
     /// Begins these statements, each database's on a thread of its own. After an error, `readers` has the threads that were
     /// started.
     pub(crate) fn read_on_threads(
         &mut self,
-        steps: &[&Step<'_>],
+        steps: &[&PlanStep<'_>],
         options: ReadOptions<'_>,
         deadline: Instant,
-        progress: &mut [StepState],
+        progress: &mut [PlanStepState],
         readers: &mut ReaderThreads,
     ) -> Result<()> {
         let cancellation = &readers.cancellation;
@@ -84,11 +84,11 @@ impl Transactions {
         for (step, progress) in steps.iter().zip(progress) {
             let Some(shard) = self.cluster.layout().shards().by_index(step.shard).cloned() else { continue };
             self.refuse_elsewhere(step.shard, "the statement")?;
-            let Place { database, names, .. } = self.cluster.layout().place(step.shard)?;
+            let Location { database, names, .. } = self.cluster.layout().location(step.shard)?;
             let (database, names) = (*database, names.clone());
             let watch = self.watch(step, &shard, options.table);
             let (sender, messages) = channel();
-            let statement = Statement {
+            let statement = ThreadStatement {
                 loading: Loading::of(options, &shard),
                 shard,
                 names,
@@ -203,14 +203,14 @@ impl ReadTask {
         };
         let ready = ready.and_then(|connection| {
             if begins {
-                connection.begin(Transaction::Read)?;
+                connection.begin(TransactionMode::Read)?;
             }
             Ok(connection)
         });
         let connection = match ready {
             Ok(connection) => connection,
             Err(error) => {
-                for Statement { shard, sender, .. } in statements {
+                for ThreadStatement { shard, sender, .. } in statements {
                     let same = Error::new(error.kind(), error.to_string());
                     let _ = sender.send(Message::End(Err(locate(same, &shard, table))));
                 }
@@ -219,7 +219,7 @@ impl ReadTask {
         };
         connection.set_deadline(Some(deadline));
         let is_wanted = cancellations.iter().all(|cancellation| cancellation.begin(&*connection));
-        for Statement { shard, names, sql, params, loading, span, sender } in statements {
+        for ThreadStatement { shard, names, sql, params, loading, span, sender } in statements {
             let mut busy = Duration::ZERO;
             let expected =
                 cluster.expected(shard.index()).map_or(Ok(()), |expected| connection.expect(expected));

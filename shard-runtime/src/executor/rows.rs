@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 use crate::collation::Collation;
-use crate::driver::{Cursor, Prepared};
+use crate::driver::{Prepared, RowCursor};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::MergeBy;
 use crate::planner::sql::Param;
@@ -14,8 +14,8 @@ use crate::transaction::{Transactions, locate};
 use crate::value::Value;
 
 /// The rows of one shard's statement, counted.
-pub(crate) struct Rows<'s> {
-    pub(crate) cursor: Box<dyn Cursor + 's>,
+pub(crate) struct ShardRows<'s> {
+    pub(crate) cursor: Box<dyn RowCursor + 's>,
     pub(crate) tx: &'s Transactions,
     pub(crate) shard: &'s Shard,
     pub(crate) table: Option<&'static Table>,
@@ -26,7 +26,7 @@ pub(crate) struct Rows<'s> {
     respelled: Vec<(usize, Value<'static>)>,
 }
 
-impl Stream for Rows<'_> {
+impl Stream for ShardRows<'_> {
     fn advance(&mut self) -> Result<bool> {
         self.respelled.clear();
         match self.cursor.advance() {
@@ -44,14 +44,14 @@ impl Stream for Rows<'_> {
     }
 }
 
-impl<'s> Rows<'s> {
+impl<'s> ShardRows<'s> {
     pub(crate) fn new(
         tx: &'s Transactions,
         shard: &'s Shard,
         table: Option<&'static Table>,
-        cursor: Box<dyn Cursor + 's>,
+        cursor: Box<dyn RowCursor + 's>,
     ) -> Self {
-        Rows { cursor, tx, shard, table, read: 0, failed: None, respelled: Vec::new() }
+        ShardRows { cursor, tx, shard, table, read: 0, failed: None, respelled: Vec::new() }
     }
 
     /// Reads the current row's values in the columns that order the result.
@@ -82,7 +82,7 @@ impl<'s> Rows<'s> {
     }
 }
 
-impl RowSource for Rows<'_> {
+impl RowSource for ShardRows<'_> {
     fn value(&self, index: usize) -> Result<Value<'_>, crate::error::ValueError> {
         match self.respelled.iter().find(|(column, _)| *column == index) {
             Some((_, value)) => Ok(value.borrowed()),
@@ -101,7 +101,7 @@ impl RowSource for Rows<'_> {
 
 /// The rows of a statement that begins when its first row is read.
 pub(super) struct Later<'a, 's> {
-    pub(super) begun: Option<Box<dyn Cursor + 'a>>,
+    pub(super) begun: Option<Box<dyn RowCursor + 'a>>,
     pub(super) pending: Option<(&'a mut Box<dyn Prepared + 's>, &'a [Param<'a>])>,
 }
 
@@ -123,7 +123,7 @@ impl RowSource for Later<'_, '_> {
     }
 }
 
-impl Cursor for Later<'_, '_> {
+impl RowCursor for Later<'_, '_> {
     fn width(&self) -> usize {
         self.begun.as_ref().map_or(0, |cursor| cursor.width())
     }

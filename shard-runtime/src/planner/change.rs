@@ -27,7 +27,7 @@ pub(crate) type SetColumns = SmallVec<[usize; 4]>;
 
 /// The change of each of some rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum RowChange {
     Insert,
     /// Sets these columns to the values of the row. Its version, if it has one, was raised before.
     Update {
@@ -40,7 +40,7 @@ pub(crate) enum Change {
     },
 }
 
-impl Change {
+impl RowChange {
     /// Replaces the values by the parameters of the statement for a row. An insert has all its values, without an id that
     /// the database generates. The others have the columns that are set, the id, and the expected version.
     pub(crate) fn bind<'a>(
@@ -51,13 +51,13 @@ impl Change {
     ) -> Result<()> {
         values.clear();
         match self {
-            Change::Insert => {
+            RowChange::Insert => {
                 let is_generated = |column| table.id_kind == IdKind::Auto && column == table.id;
                 for column in (0..table.columns.len()).filter(|column| !is_generated(*column)) {
                     values.push(row.value(table, column)?);
                 }
             }
-            Change::Update { columns, version } => {
+            RowChange::Update { columns, version } => {
                 for &column in columns {
                     values.push(row.value(table, column)?);
                 }
@@ -66,7 +66,7 @@ impl Change {
                     values.push(before(table, version, &row.value(table, version)?)?);
                 }
             }
-            Change::Delete { version } => {
+            RowChange::Delete { version } => {
                 values.push(row.value(table, table.id)?);
                 if let Some(version) = *version {
                     values.push(row.value(table, version)?);

@@ -41,9 +41,9 @@ impl serde::Serialize for Explain {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
 
-        struct Statement<'e>(&'e str, &'e str);
+        struct SerializedStatement<'e>(&'e str, &'e str);
 
-        impl serde::Serialize for Statement<'_> {
+        impl serde::Serialize for SerializedStatement<'_> {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 let mut statement = serializer.serialize_struct("Statement", 2)?;
                 statement.serialize_field("shard", self.0)?;
@@ -52,9 +52,10 @@ impl serde::Serialize for Explain {
             }
         }
 
-        let statements: Vec<Statement<'_>> =
-            self.statements().map(|(shard, sql)| Statement(shard, sql)).collect();
-        let lookups: Vec<Statement<'_>> = self.lookups().map(|(shard, sql)| Statement(shard, sql)).collect();
+        let statements: Vec<SerializedStatement<'_>> =
+            self.statements().map(|(shard, sql)| SerializedStatement(shard, sql)).collect();
+        let lookups: Vec<SerializedStatement<'_>> =
+            self.lookups().map(|(shard, sql)| SerializedStatement(shard, sql)).collect();
         let mut explain = serializer.serialize_struct("Explain", 7)?;
         explain.serialize_field("shards", self.shards().as_slice())?;
         explain.serialize_field("reason", self.reason())?;

@@ -9,18 +9,18 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Namespace, ShardFilter, SqlContext, TableSql};
 use crate::schema::DeclaredDefault;
 use crate::schema::Table;
-use crate::schema::{LookupDef, Placed};
+use crate::schema::{LookupDef, PlacedLookup};
 use crate::schema::{Shard, Shards};
 
 /// The shards, the models, and their constant SQL.
 pub struct Layout {
     shards: Shards,
-    places: Vec<Place>,
+    locations: Vec<Location>,
     /// For each database the indexes of its shards, ascending.
     by_database: Vec<Vec<usize>>,
     models: Vec<Model>,
     references: Vec<usize>,
-    lookups: Vec<Placed>,
+    lookups: Vec<PlacedLookup>,
 }
 
 impl fmt::Debug for Layout {
@@ -31,7 +31,7 @@ impl fmt::Debug for Layout {
 
 /// The location of a shard's tables.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     /// The index of the database in the cluster.
     pub(crate) database: usize,
     /// The names of the shard's tables in it.
@@ -54,7 +54,7 @@ impl Layout {
     /// [`ErrorKind::Configuration`] if the models and the shards contradict each other.
     pub(crate) fn new(
         shards: Shards,
-        places: Vec<Place>,
+        locations: Vec<Location>,
         mut tables: Vec<&'static Table>,
         lookups: Vec<(&'static Table, LookupDef)>,
     ) -> Result<Self> {
@@ -76,12 +76,15 @@ impl Layout {
                     return Err(table.error_at(index, wrong(table, message).with_source(error)));
                 }
             }
-            let sql = places.iter().map(|place| TableSql::new(table, &place.names, place.dialect)).collect();
+            let sql = locations
+                .iter()
+                .map(|location| TableSql::new(table, &location.names, location.dialect))
+                .collect();
             models.push(Model { table, sql });
         }
-        for (shard, place) in shards.iter().zip(&places) {
+        for (shard, location) in shards.iter().zip(&locations) {
             let tables = models.iter().map(|model| model.table);
-            if place.dialect == Dialect::Postgres {
+            if location.dialect == Dialect::Postgres {
                 { tables }.try_for_each(check_for_postgres).map_err(|error| error.on_shard(shard.name()))?;
             }
         }
@@ -106,19 +109,19 @@ impl Layout {
         let references = models.iter().enumerate().filter(is_reference).map(|(index, _)| index).collect();
         let lookups = lookups.into_iter().filter_map(|(table, LookupDef { column, entries })| {
             let model = models.iter().position(|model| model.table.is(entries))?;
-            Some(Placed { table, column, entries, model })
+            Some(PlacedLookup { table, column, entries, model })
         });
         let lookups = lookups.collect();
         let mut by_database: Vec<Vec<usize>> = Vec::new();
-        for (shard, place) in places.iter().enumerate() {
-            if by_database.len() <= place.database {
-                by_database.resize_with(place.database + 1, Vec::new);
+        for (shard, location) in locations.iter().enumerate() {
+            if by_database.len() <= location.database {
+                by_database.resize_with(location.database + 1, Vec::new);
             }
-            if let Some(shards) = by_database.get_mut(place.database) {
+            if let Some(shards) = by_database.get_mut(location.database) {
                 shards.push(shard);
             }
         }
-        let layout = Layout { shards, places, by_database, models, references, lookups };
+        let layout = Layout { shards, locations, by_database, models, references, lookups };
         layout.check_names()?;
         Ok(layout)
     }
@@ -151,8 +154,8 @@ impl Layout {
     /// Refuses shards that share a table of one database.
     fn check_names(&self) -> Result<()> {
         let mut seen: HashMap<(usize, Option<&str>, String), &Shard> = HashMap::new();
-        for (shard, place) in self.shards.iter().zip(&self.places) {
-            let on_servers = match place.dialect {
+        for (shard, location) in self.shards.iter().zip(&self.locations) {
+            let on_servers = match location.dialect {
                 Dialect::Sqlite => &[][..],
                 Dialect::Postgres => &own_tables::ON_SERVERS,
             };
@@ -160,9 +163,9 @@ impl Layout {
             let own = models.chain(own_tables::ON_SHARDS).chain(on_servers.iter().copied());
             for name in own {
                 // Names are case-insensitive in SQLite.
-                let full = place.names.plain(name).to_lowercase();
-                let schema = place.names.schema.as_deref();
-                if let Some(other) = seen.insert((place.database, schema, full.clone()), shard) {
+                let full = location.names.plain(name).to_lowercase();
+                let schema = location.names.schema.as_deref();
+                if let Some(other) = seen.insert((location.database, schema, full.clone()), shard) {
                     let remedy = match schema {
                         Some(_) => format!("a schema of its own: `?schema={}`", shard.name()),
                         None => format!("a file of its own, or a prefix: `?prefix={}_`", shard.name()),
@@ -188,18 +191,18 @@ impl Layout {
     }
 
     /// Returns the lookups of all models.
-    pub(crate) fn lookups(&self) -> &[Placed] {
+    pub(crate) fn lookups(&self) -> &[PlacedLookup] {
         &self.lookups
     }
 
     /// Returns the lookups of one model.
-    pub(crate) fn lookups_of(&self, table: &'static Table) -> impl Iterator<Item = &Placed> {
+    pub(crate) fn lookups_of(&self, table: &'static Table) -> impl Iterator<Item = &PlacedLookup> {
         self.lookups.iter().filter(move |lookup| lookup.table.is(table))
     }
 
     /// Returns the location of a shard's tables.
-    pub(crate) fn place(&self, shard: usize) -> Result<&Place> {
-        self.places.get(shard).ok_or_else(no_such_shard)
+    pub(crate) fn location(&self, shard: usize) -> Result<&Location> {
+        self.locations.get(shard).ok_or_else(no_such_shard)
     }
 
     /// Returns the shards whose tables are in this database.
@@ -246,7 +249,7 @@ impl Layout {
         share: &'s dyn ShardFilter,
     ) -> Result<SqlContext<'s>> {
         let table = self.models.get(model).ok_or_else(no_such_shard)?.table;
-        let Place { dialect, names, .. } = self.place(shard)?;
+        let Location { dialect, names, .. } = self.location(shard)?;
         Ok(SqlContext { dialect: *dialect, table, sql: self.sql(model, shard)?, names, share })
     }
 }

@@ -12,10 +12,10 @@ pub(crate) mod raw_sql;
 pub(crate) mod route;
 pub(crate) mod sql;
 
-pub(crate) use change::{AnyRow, Change, SetColumns};
+pub(crate) use change::{AnyRow, RowChange, SetColumns};
 pub use explain::{Explain, Explainable};
 pub use layout::Layout;
-pub(crate) use layout::Place;
+pub(crate) use layout::Location;
 pub(crate) use limit_offset::LimitOffset;
 pub use plan::Plan;
 pub(crate) use plan::*;

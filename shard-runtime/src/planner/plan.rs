@@ -29,13 +29,13 @@ pub struct Plan<'q> {
     pub(crate) target: &'q Target,
     /// The tables that are read: the table of the model, and those of related models.
     pub(crate) tables: Vec<&'static Table>,
-    pub(crate) steps: Vec<Step<'q>>,
+    pub(crate) steps: Vec<PlanStep<'q>>,
     /// The statement that locks the rows of a reference table on the first shard, if the rows are read on another shard.
     /// Every session locks them there.
-    pub(crate) on_first: Option<Step<'q>>,
+    pub(crate) on_first: Option<PlanStep<'q>>,
     /// The statements that lock rows on servers before they are read, one server after the other. A read for update has them
     /// if it does not itself lock the rows in the order of their ids.
-    pub(crate) locks: Vec<Step<'q>>,
+    pub(crate) locks: Vec<PlanStep<'q>>,
     /// The columns of the results, if not all of the table.
     pub(crate) columns: Option<Vec<usize>>,
     /// The order by which the results of several shards are merged.
@@ -56,7 +56,7 @@ pub struct Plan<'q> {
 }
 
 /// The statement of one shard.
-pub(crate) struct Step<'q> {
+pub(crate) struct PlanStep<'q> {
     pub(crate) shard: usize,
     pub(crate) statement: Statement<'q>,
 }
@@ -93,7 +93,7 @@ impl<'q> Plan<'q> {
             SelectList::Columns { columns, distinct: true } => Some(columns),
             _ => None,
         };
-        let Shape { columns, merge, order, distinct } = Shape::of(table, projection, &core.order)?;
+        let ReadShape { columns, merge, order, distinct } = ReadShape::of(table, projection, &core.order)?;
         let projection = match &columns {
             Some(columns) => SelectList::Columns { columns, distinct },
             None => projection,
@@ -148,7 +148,7 @@ impl<'q> Plan<'q> {
         })
     }
 
-    fn new(target: &'q Target, tables: Vec<&'static Table>, steps: Vec<Step<'q>>) -> Self {
+    fn new(target: &'q Target, tables: Vec<&'static Table>, steps: Vec<PlanStep<'q>>) -> Self {
         Plan {
             target,
             tables,
@@ -220,7 +220,7 @@ impl<'q> Plan<'q> {
     fn locks(&self, layout: &Layout) -> Result<Option<Dialect>> {
         let mut least = None;
         for step in self.steps.iter().filter(|_| self.target.for_update) {
-            let dialect = layout.place(step.shard)?.dialect;
+            let dialect = layout.location(step.shard)?.dialect;
             least = if dialect == Dialect::Postgres { Some(dialect) } else { least.or(Some(dialect)) };
         }
         Ok(least)
@@ -292,14 +292,14 @@ impl MergeBy {
 }
 
 /// The columns of a read, the order of each shard's statement, and the order of the merge.
-struct Shape {
+struct ReadShape {
     columns: Option<Vec<usize>>,
     merge: Vec<MergeBy>,
     order: Vec<OrderBy>,
     distinct: bool,
 }
 
-impl Shape {
+impl ReadShape {
     fn of(table: &Table, projection: SelectList<'_>, requested: &[OrderBy]) -> Result<Self> {
         let by = |column| OrderBy { column, descending: false, nulls_first: true };
         let is_ordered_by = |column| requested.iter().any(|by| by.column == column);
@@ -317,7 +317,7 @@ impl Shape {
         };
         Ok(match projection {
             SelectList::Rows | SelectList::RowsWithParents(_) | SelectList::RowsWithReferences(_) => {
-                Shape { columns: None, merge: merged(None, requested), order: total(), distinct: false }
+                ReadShape { columns: None, merge: merged(None, requested), order: total(), distinct: false }
             }
             SelectList::Columns { columns, distinct: false } => {
                 // Columns that only the order needs follow the requested ones.
@@ -328,7 +328,7 @@ impl Shape {
                     }
                 }
                 let merge = merged(Some(&columns), requested);
-                Shape { columns: Some(columns), merge, order: total(), distinct: false }
+                ReadShape { columns: Some(columns), merge, order: total(), distinct: false }
             }
             SelectList::Columns { columns, distinct: true } => {
                 if let Some(other) = requested.iter().find(|by| !columns.contains(&by.column)) {
@@ -342,10 +342,10 @@ impl Shape {
                     }
                 }
                 let order = merge.iter().map(|merge| merge.by).collect();
-                Shape { columns: Some(columns.to_vec()), merge, order, distinct: true }
+                ReadShape { columns: Some(columns.to_vec()), merge, order, distinct: true }
             }
             SelectList::Count | SelectList::Existence | SelectList::Groups { .. } => {
-                Shape { columns: None, merge: Vec::new(), order: Vec::new(), distinct: false }
+                ReadShape { columns: None, merge: Vec::new(), order: Vec::new(), distinct: false }
             }
         })
     }
@@ -357,11 +357,11 @@ fn steps<'q>(
     layout: &Layout,
     model: usize,
     render: impl Fn(usize, &SqlContext<'_>) -> Result<Statement<'q>>,
-) -> Result<Vec<Step<'q>>> {
+) -> Result<Vec<PlanStep<'q>>> {
     let lists = SplitLists::default();
     let step = |&shard: &usize| {
         let own = OwnValues { target, layout, shard, lists: &lists };
-        Ok(Step { shard, statement: render(shard, &layout.site(model, shard, &own)?)? })
+        Ok(PlanStep { shard, statement: render(shard, &layout.site(model, shard, &own)?)? })
     };
     shards.indexes().iter().map(step).collect()
 }
@@ -373,7 +373,7 @@ fn on_first<'q>(
     layout: &Layout,
     model: usize,
     render: impl Fn(usize, &SqlContext<'_>) -> Result<Statement<'q>>,
-) -> Result<Option<Step<'q>>> {
+) -> Result<Option<PlanStep<'q>>> {
     if !target.for_update || !target.table.is_reference() || shards.is_empty() || shards.contains(0) {
         return Ok(None);
     }
@@ -387,10 +387,10 @@ fn locks<'q>(
     layout: &Layout,
     model: usize,
     render: impl Fn(usize, &SqlContext<'_>) -> Result<Statement<'q>>,
-) -> Result<Vec<Step<'q>>> {
+) -> Result<Vec<PlanStep<'q>>> {
     let mut on_servers = Vec::new();
     for &shard in shards.indexes() {
-        if layout.place(shard)?.dialect == Dialect::Postgres {
+        if layout.location(shard)?.dialect == Dialect::Postgres {
             on_servers.push(shard);
         }
     }

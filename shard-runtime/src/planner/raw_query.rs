@@ -46,7 +46,7 @@ impl SqlCore {
             Ok(layout.sql(model, shard)?.name.as_str())
         })?;
         raw_sql::check(&sql)?;
-        Ok(match layout.place(shard)?.dialect {
+        Ok(match layout.location(shard)?.dialect {
             Dialect::Sqlite => sql,
             Dialect::Postgres => raw_sql::with_dollars(&sql),
         })

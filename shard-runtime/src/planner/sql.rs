@@ -30,8 +30,8 @@ pub(crate) use create::{
     DeclaredIndex, create_sql, create_table_sql, indexes, rest_sql, shortened, type_sql,
 };
 pub(crate) use dialect::Dialect;
-pub(crate) use entries::Values;
-pub(crate) use moved_key::{LEFT_TRIGGER, Refused};
+pub(crate) use entries::EntryValues;
+pub(crate) use moved_key::{LEFT_TRIGGER, RefusedKeys};
 pub(crate) use namespace::Namespace;
 pub(crate) use paging::After;
 use related::Scope;
@@ -147,21 +147,22 @@ pub(crate) fn select<'q>(
     };
     let bounded = limit.is_some() || offset > 0;
     let mut writer = match projection {
-        SelectList::Rows => Writer::start(site, site.sql.select.clone()),
-        SelectList::Columns { columns, distinct } => Writer::start_columns(site, from, columns, distinct),
-        SelectList::RowsWithParents(generations) => Writer::start_with_parents(site, generations),
-        SelectList::RowsWithReferences(references) => Writer::start_with_references(site, references),
+        SelectList::Rows => SqlWriter::start(site, site.sql.select.clone()),
+        SelectList::Columns { columns, distinct } => SqlWriter::start_columns(site, from, columns, distinct),
+        SelectList::RowsWithParents(generations) => SqlWriter::start_with_parents(site, generations),
+        SelectList::RowsWithReferences(references) => SqlWriter::start_with_references(site, references),
         SelectList::Count if bounded => {
-            Writer::start(site, format!("SELECT count(*) FROM (SELECT 1 FROM {from}"))
+            SqlWriter::start(site, format!("SELECT count(*) FROM (SELECT 1 FROM {from}"))
         }
-        SelectList::Count => Writer::start(site, format!("SELECT count(*) FROM {from}")),
-        SelectList::Existence => Writer::start(site, format!("SELECT 1 FROM {from}")),
-        SelectList::Groups { keys, measures, .. } => Writer::start_groups(site, from, keys, measures),
+        SelectList::Count => SqlWriter::start(site, format!("SELECT count(*) FROM {from}")),
+        SelectList::Existence => SqlWriter::start(site, format!("SELECT 1 FROM {from}")),
+        SelectList::Groups { keys, measures, .. } => SqlWriter::start_groups(site, from, keys, measures),
     };
     match lock {
         Lock::Nothing | Lock::Rows => writer.conditions(predicate, after)?,
         Lock::InnerRows => {
-            let mut locked = Writer::start(site, format!("WITH {from} AS (SELECT * FROM {}", site.sql.name));
+            let mut locked =
+                SqlWriter::start(site, format!("WITH {from} AS (SELECT * FROM {}", site.sql.name));
             locked.conditions(predicate, after)?;
             locked.order_by(&[by_id(site.table)]);
             locked.sql.push_str(&format!(" FOR UPDATE OF {from}) {}", writer.sql));
@@ -199,7 +200,7 @@ pub(crate) fn lock<'q>(
 ) -> Result<Statement<'q>> {
     let (from, id) = (&site.sql.name, site.table.columns.get(site.table.id));
     let id = id.map_or_else(String::new, |column| quoted(column.name));
-    let mut writer = Writer::start(site, format!("SELECT {id} FROM {from}"));
+    let mut writer = SqlWriter::start(site, format!("SELECT {id} FROM {from}"));
     writer.conditions(predicate, after)?;
     let is_page = limit.is_some() || offset > 0;
     match is_page {
@@ -248,13 +249,13 @@ impl Lock {
 /// Updates or deletes the rows of a condition on one shard.
 pub(crate) fn write<'q>(site: &SqlContext<'_>, core: &'q WriteCore) -> Result<Statement<'q>> {
     let mut writer = match &core.set {
-        None => Writer::start(site, format!("DELETE FROM {}", site.sql.name)),
+        None => SqlWriter::start(site, format!("DELETE FROM {}", site.sql.name)),
         Some(set) if set.is_empty() => {
             return Err(Error::new(ErrorKind::Query, "the update sets no column; call `set`")
                 .in_table(site.table.name));
         }
         Some(set) => {
-            let mut writer = Writer::start(site, format!("UPDATE {} SET ", site.sql.name));
+            let mut writer = SqlWriter::start(site, format!("UPDATE {} SET ", site.sql.name));
             for (index, (column, assigned)) in set.iter().chain(&core.raised).enumerate() {
                 if index > 0 {
                     writer.sql.push_str(", ");
@@ -283,7 +284,7 @@ pub(crate) fn children<'q>(
     parent_column: usize,
     parents: Vec<Value<'q>>,
 ) -> Statement<'q> {
-    let mut writer = Writer::start(site, format!("{} WHERE ", site.sql.select));
+    let mut writer = SqlWriter::start(site, format!("{} WHERE ", site.sql.select));
     writer.column(parent_column);
     writer.list(parents);
     let by = |column| OrderBy { column, descending: false, nulls_first: true };
@@ -291,7 +292,7 @@ pub(crate) fn children<'q>(
     writer.finish()
 }
 
-struct Writer<'s, 'q> {
+struct SqlWriter<'s, 'q> {
     site: &'s SqlContext<'s>,
     /// The rows whose columns are in scope.
     scope: Scope,
@@ -299,9 +300,9 @@ struct Writer<'s, 'q> {
     params: Vec<Param<'q>>,
 }
 
-impl<'s, 'q> Writer<'s, 'q> {
+impl<'s, 'q> SqlWriter<'s, 'q> {
     fn start(site: &'s SqlContext<'s>, sql: String) -> Self {
-        Writer { site, scope: Scope::of(site), sql, params: Vec::new() }
+        SqlWriter { site, scope: Scope::of(site), sql, params: Vec::new() }
     }
 
     fn finish(self) -> Statement<'q> {

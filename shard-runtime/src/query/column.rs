@@ -11,7 +11,7 @@ use crate::query::Sharded;
 use crate::query::{Parent, Stored};
 use crate::row::Storable;
 use crate::schema::Key;
-use crate::schema::Placed;
+use crate::schema::PlacedLookup;
 use crate::schema::Shard;
 use crate::schema::{Routed, Routing, Unrouted};
 use crate::sealed::Sealed;
@@ -150,7 +150,7 @@ impl Operand {
 
     /// Returns the lookup entry to read for a comparison with this operand. An operand that cannot be stored has none; the
     /// planner reports it.
-    pub(crate) fn entry(&self, lookup: &Placed) -> Option<Value<'static>> {
+    pub(crate) fn entry(&self, lookup: &PlacedLookup) -> Option<Value<'static>> {
         self.known().and_then(|value| lookup.entry(value))
     }
 }

@@ -12,17 +12,17 @@ use crate::schema::Table;
 use crate::value::{IdKey, Value};
 
 /// The parents or referenced rows of a join. Each is decoded once and shared.
-pub(crate) struct Shared<P: Sharded> {
+pub(crate) struct JoinedModels<P: Sharded> {
     rows: HashMap<(usize, IdKey), Stored<P>>,
 }
 
-impl<P: Sharded> Default for Shared<P> {
+impl<P: Sharded> Default for JoinedModels<P> {
     fn default() -> Self {
-        Shared { rows: HashMap::new() }
+        JoinedModels { rows: HashMap::new() }
     }
 }
 
-impl<P: Sharded> Shared<P> {
+impl<P: Sharded> JoinedModels<P> {
     /// Returns the parent of a row of `table` in a joined row. The row's columns begin at index `first`; the parent's follow
     /// them.
     pub(crate) fn of(&mut self, row: &Row<'_>, table: &Table, first: usize) -> Result<Stored<P>> {
@@ -38,7 +38,7 @@ impl<P: Sharded> Shared<P> {
         match self.rows.entry((shard, id)) {
             Entry::Occupied(known) => Ok(known.get().clone()),
             Entry::Vacant(new) => {
-                let source = After { source: row.source, columns: first };
+                let source = ColumnsFrom { source: row.source, columns: first };
                 let columns = Row { source: &source, shard: row.shard, table: P::TABLE, columns: None };
                 Ok(new.insert(Stored::new(Arc::new(P::load(&columns)?), row.shard.clone())).clone())
             }
@@ -47,12 +47,12 @@ impl<P: Sharded> Shared<P> {
 }
 
 /// The columns of a row from an index on.
-struct After<'r> {
+struct ColumnsFrom<'r> {
     source: &'r dyn RowSource,
     columns: usize,
 }
 
-impl RowSource for After<'_> {
+impl RowSource for ColumnsFrom<'_> {
     fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
         self.source.value(self.columns + index)
     }

@@ -21,7 +21,7 @@ use super::filter::{Node, Operator, Predicate};
 use super::groups::GroupCore;
 use super::select::{SelectCore, Target};
 use super::write::WriteCore;
-use crate::schema::Placed;
+use crate::schema::PlacedLookup;
 use crate::schema::Shard;
 use crate::schema::Table;
 
@@ -110,7 +110,12 @@ impl Context {
     }
 
     /// Returns the lookup of a column if comparisons with it may become FALSE here, and so narrow the shards.
-    fn lookup<'l>(self, lookups: &'l [Placed], table: &'static Table, column: usize) -> Option<&'l Placed> {
+    fn lookup<'l>(
+        self,
+        lookups: &'l [PlacedLookup],
+        table: &'static Table,
+        column: usize,
+    ) -> Option<&'l PlacedLookup> {
         let is_nullable = table.columns.get(column).is_none_or(|column| column.nullable);
         if !self.selects || (is_nullable && !self.is_null_false) {
             return None;
@@ -124,8 +129,8 @@ impl Predicate {
     pub(crate) fn for_each_looked_up<'p, 'l>(
         &'p self,
         table: &'static Table,
-        lookups: &'l [Placed],
-        visit: &mut dyn FnMut(&'l Placed, &'p [Operand]),
+        lookups: &'l [PlacedLookup],
+        visit: &mut dyn FnMut(&'l PlacedLookup, &'p [Operand]),
     ) {
         visit_node(self.node(), table, lookups, Context::STATEMENT, visit);
     }
@@ -134,8 +139,8 @@ impl Predicate {
     pub(crate) fn located(
         &self,
         table: &'static Table,
-        lookups: &[Placed],
-        find: &dyn Fn(&Placed, &Operand) -> Whereabouts,
+        lookups: &[PlacedLookup],
+        find: &dyn Fn(&PlacedLookup, &Operand) -> Whereabouts,
     ) -> Predicate {
         self.with_node(locate(self.node(), table, lookups, Context::STATEMENT, find))
     }
@@ -144,9 +149,9 @@ impl Predicate {
 fn visit_node<'p, 'l>(
     node: &'p Node,
     table: &'static Table,
-    lookups: &'l [Placed],
+    lookups: &'l [PlacedLookup],
     context: Context,
-    visit: &mut dyn FnMut(&'l Placed, &'p [Operand]),
+    visit: &mut dyn FnMut(&'l PlacedLookup, &'p [Operand]),
 ) {
     match node {
         Node::And(nodes) | Node::Or(nodes) => {
@@ -173,13 +178,13 @@ fn visit_node<'p, 'l>(
 fn locate(
     node: &Node,
     table: &'static Table,
-    lookups: &[Placed],
+    lookups: &[PlacedLookup],
     context: Context,
-    find: &dyn Fn(&Placed, &Operand) -> Whereabouts,
+    find: &dyn Fn(&PlacedLookup, &Operand) -> Whereabouts,
 ) -> Node {
     let each =
         |nodes: &[Node]| nodes.iter().map(|node| locate(node, table, lookups, context, find)).collect();
-    let known = |lookup: &Placed, operand: &Operand| match find(lookup, operand) {
+    let known = |lookup: &PlacedLookup, operand: &Operand| match find(lookup, operand) {
         Whereabouts::Unknown => Some(operand.clone()),
         Whereabouts::Nowhere => None,
         Whereabouts::On(shard) => Some(Operand { shard: Some(shard), ..operand.clone() }),
@@ -265,8 +270,8 @@ mod tests {
         ..Table::PLAIN
     };
 
-    fn lookups() -> Vec<Placed> {
-        let lookup = |(model, (table, column))| Placed { table, column, entries: &ENTRIES, model };
+    fn lookups() -> Vec<PlacedLookup> {
+        let lookup = |(model, (table, column))| PlacedLookup { table, column, entries: &ENTRIES, model };
         [(&USERS, EMAIL), (&USERS, NICK), (&ORDERS, TAG)].into_iter().enumerate().map(lookup).collect()
     }
 
@@ -325,7 +330,7 @@ mod tests {
     #[test]
     fn r54_comparisons_become_false_only_where_null_has_the_same_effect() -> Result<()> {
         let shards = Shards::named(["a", "b", "c"])?;
-        let find = |lookup: &Placed, operand: &Operand| match operand.entry(lookup) {
+        let find = |lookup: &PlacedLookup, operand: &Operand| match operand.entry(lookup) {
             Some(Value::Text(value)) => match value.strip_prefix("on ").and_then(|name| shards.get(name)) {
                 Some(shard) => Whereabouts::On(shard.clone()),
                 None => Whereabouts::Nowhere,

@@ -366,16 +366,16 @@ pub(crate) fn normalize<T: Sharded>(row: &mut T, shard: &Shard) -> Result<()> {
     if T::TABLE.columns.iter().all(|column| column.is_exact) {
         return Ok(());
     }
-    let values = Values(values_of(row)?);
+    let values = UnreadRow(values_of(row)?);
     let read = T::load(&Row { source: &values, shard, table: T::TABLE, columns: None })?;
     *row = read;
     Ok(())
 }
 
 /// The values of a row that was not read from a database.
-struct Values<'v>(Vec<Value<'v>>);
+struct UnreadRow<'v>(Vec<Value<'v>>);
 
-impl RowSource for Values<'_> {
+impl RowSource for UnreadRow<'_> {
     fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
         let value = self.0.get(index).map(Value::borrowed);
         value.ok_or_else(|| ValueError::new(format!("the row has no column {index}")))

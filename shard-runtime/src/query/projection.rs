@@ -62,7 +62,7 @@ pub trait Projection: Sized {
     const COLUMNS: ProjectedColumns<Self> = ProjectedColumns(PhantomData);
 
     #[doc(hidden)]
-    const PLACES: &'static [usize];
+    const INDEXES: &'static [usize];
 
     /// Reads the columns, the first of which is at this index of the row.
     #[doc(hidden)]
@@ -90,10 +90,10 @@ impl<P> Sealed for ProjectedColumns<P> {}
 
 impl<P: Projection> ColumnList<P::Model> for ProjectedColumns<P> {
     type Output = P;
-    const COUNT: usize = P::PLACES.len();
+    const COUNT: usize = P::INDEXES.len();
 
     fn indexes(&self, indexes: &mut Vec<usize>) {
-        indexes.extend(P::PLACES);
+        indexes.extend(P::INDEXES);
     }
 
     fn load(row: &Row<'_>, first: usize) -> Result<P> {

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use super::column::{Column, ColumnKind, kind};
 use super::cursor::Cursor;
 use super::filter::Filter;
-use super::joined::Shared;
+use super::joined::JoinedModels;
 use super::relation::Relation;
 use super::request::{Read, Request, SelectList};
 use super::select::{Query, Select};
@@ -176,7 +176,7 @@ impl<M: Reference> ReferredRow for Option<Stored<M>> {
 #[doc(hidden)]
 #[allow(missing_debug_implementations, reason = "it cannot be named outside of this crate")]
 pub struct Joined<M: Sharded> {
-    rows: Shared<M>,
+    rows: JoinedModels<M>,
     /// The index of the referring column in the joined row.
     link: usize,
     /// The index of the first column of the referenced row.
@@ -188,7 +188,11 @@ impl<M: Sharded> Joined<M> {
     fn after(columns: &mut usize, reference: Option<&ReferenceDef>) -> Self {
         let first = *columns;
         *columns += M::TABLE.columns.len();
-        Joined { rows: Shared::default(), link: reference.map_or(first, |reference| reference.column), first }
+        Joined {
+            rows: JoinedModels::default(),
+            link: reference.map_or(first, |reference| reference.column),
+            first,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use super::cursor::Cursor;
 use super::filter::Filter;
-use super::joined::Shared;
+use super::joined::JoinedModels;
 use super::request::{Read, Request, SelectList};
 use super::select::{Query, Select};
 use crate::error::Result;
@@ -181,7 +181,7 @@ impl<T: Sharded, P: Sharded, R: IsRouted> Query for WithParent<T, P, R> {
     }
 
     fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<Self::Output> {
-        let mut parents = Shared::default();
+        let mut parents = JoinedModels::default();
         move |row| Ok((Stored::loaded(row)?, parents.of(row, T::TABLE, 0)?))
     }
 }
@@ -198,7 +198,7 @@ impl<T: Sharded, P: Sharded, G: Sharded, R: IsRouted> Query for WithParent<T, (P
     }
 
     fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<Self::Output> {
-        let (mut parents, mut grandparents) = (Shared::default(), Shared::default());
+        let (mut parents, mut grandparents) = (JoinedModels::default(), JoinedModels::default());
         move |row| {
             let parent = parents.of(row, T::TABLE, 0)?;
             let grandparent = grandparents.of(row, P::TABLE, T::TABLE.columns.len())?;

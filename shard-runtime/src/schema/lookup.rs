@@ -36,7 +36,7 @@ pub(crate) const SHARD: usize = 1;
 
 /// A lookup of one of a cluster's models.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Placed {
+pub(crate) struct PlacedLookup {
     /// The table of the rows, and the column that has the lookup.
     pub(crate) table: &'static Table,
     pub(crate) column: usize,
@@ -45,7 +45,7 @@ pub(crate) struct Placed {
     pub(crate) model: usize,
 }
 
-impl Placed {
+impl PlacedLookup {
     /// Returns the value of the entry for a row's value: one value for all spellings that the column's collation
     /// makes equal. `None` for NULL, which has no entry.
     pub(crate) fn entry(&self, value: &Value<'_>) -> Option<Value<'static>> {

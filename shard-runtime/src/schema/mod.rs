@@ -9,7 +9,7 @@ mod table;
 
 pub use key::{Constant, DecidesShard, Everywhere, Key, NoLiteral, Placement, Range, ShardKey, hash};
 pub use lookup::LookupDef;
-pub(crate) use lookup::Placed;
+pub(crate) use lookup::PlacedLookup;
 pub use routing::{IsRouted, Routed, Routing, Unrouted};
 pub(crate) use rule::{Bounds, DeclaredLine, Owner, Rest, Rule, key_kinds, key_literal, rule_lines};
 pub use shards::{Shard, ShardRole, ShardSet, Shards};

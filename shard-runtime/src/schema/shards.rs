@@ -244,7 +244,7 @@ impl Shards {
     ///
     /// # Errors
     /// [`ErrorKind::UnknownShard`] if it belongs to another cluster, [`ErrorKind::Stale`] if a change has retired it.
-    pub(crate) fn place_of(&self, shard: &Shard) -> Result<usize> {
+    pub(crate) fn index_of(&self, shard: &Shard) -> Result<usize> {
         if self.list.get(shard.index()).is_some_and(|own| Arc::ptr_eq(&own.0, &shard.0)) {
             return Ok(shard.index());
         }

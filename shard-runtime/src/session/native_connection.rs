@@ -30,7 +30,7 @@ impl Session {
         self.work.flush_shards(&ShardSet::one(shard.index()))?;
         self.work.tx.ensure_write(shard.index())?;
         self.work.forget_rows();
-        let database = self.work.tx.cluster.layout().place(shard.index())?.database;
+        let database = self.work.tx.cluster.layout().location(shard.index())?.database;
         let Some(transaction) = self.work.tx.databases.get_mut(database) else {
             return Err(Error::new(
                 ErrorKind::UnknownShard,

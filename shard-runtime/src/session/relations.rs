@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::Session;
 use crate::error::Result;
 use crate::executor::ReadOptions;
-use crate::planner::Step;
+use crate::planner::PlanStep;
 use crate::planner::sql;
 use crate::query::Select;
 use crate::query::Stored;
@@ -170,7 +170,7 @@ impl Session {
         for (shard, mut ids) in ids {
             ids.sort_by(Value::order);
             let site = self.work.tx.cluster.layout().site(model, shard, &sql::NoFilter)?;
-            steps.push(Step { shard, statement: sql::children(&site, C::PARENT_COLUMN, ids) });
+            steps.push(PlanStep { shard, statement: sql::children(&site, C::PARENT_COLUMN, ids) });
         }
         let mut answer: Vec<Vec<Stored<C>>> = parents.iter().map(|_| Vec::new()).collect();
         let reading = ReadOptions { load: Some(Stored::<C>::load_model), ..ReadOptions::whole(table) };

@@ -16,7 +16,7 @@ const SHORT_WAIT: Duration = Duration::from_millis(20);
 impl Transactions {
     /// Begins to read a shard. Returns `false` if a partial result may leave it out.
     pub(crate) fn is_ready(&mut self, shard: usize, table: Option<&'static Table>) -> Result<bool> {
-        let database = self.cluster.layout().place(shard)?.database;
+        let database = self.cluster.layout().location(shard)?.database;
         let waits = self.waits(database);
         let (Some(transaction), Some(handle)) =
             (self.databases.get_mut(database), self.cluster.layout().shards().by_index(shard))
@@ -43,10 +43,12 @@ impl Transactions {
     /// Returns whether a shard can be read without waiting for a server or for a connection. Takes an idle connection
     /// to its file.
     pub(crate) fn is_at_hand(&mut self, shard: usize) -> bool {
-        let Ok(place) = self.cluster.layout().place(shard) else { return false };
-        let transaction = self.databases.get_mut(place.database).filter(|_| !place.dialect.answers_later());
-        transaction
-            .is_some_and(|transaction| transaction.reserve_idle(&self.cluster, &self.owner, place.database))
+        let Ok(location) = self.cluster.layout().location(shard) else { return false };
+        let transaction =
+            self.databases.get_mut(location.database).filter(|_| !location.dialect.answers_later());
+        transaction.is_some_and(|transaction| {
+            transaction.reserve_idle(&self.cluster, &self.owner, location.database)
+        })
     }
 
     /// Makes statements on these shards fail instead of waiting for a lock, until
@@ -64,8 +66,8 @@ impl Transactions {
 
     fn connections_of(&self, shards: &ShardSet) -> impl Iterator<Item = &dyn Connection> {
         shards.indexes().iter().filter_map(|&shard| {
-            let place = self.cluster.layout().place(shard).ok()?;
-            self.databases.get(place.database)?.connection()
+            let location = self.cluster.layout().location(shard).ok()?;
+            self.databases.get(location.database)?.connection()
         })
     }
 
@@ -79,7 +81,7 @@ impl Transactions {
 
     pub(crate) fn ensure_write(&mut self, shard: usize) -> Result<()> {
         self.upgrade_to_write(shard)?;
-        let database = self.cluster.layout().place(shard)?.database;
+        let database = self.cluster.layout().location(shard)?.database;
         if let Some(transaction) = self.databases.get_mut(database) {
             transaction.written.insert(shard);
         }
@@ -96,7 +98,7 @@ impl Transactions {
     pub(crate) fn upgrade_to_lock(&mut self, shard: usize) -> Result<()> {
         self.upgrade(shard, self.context.deadline)?;
         let layout = self.cluster.layout();
-        let transaction = self.databases.get(layout.place(shard)?.database);
+        let transaction = self.databases.get(layout.location(shard)?.database);
         let begun = self.context.begin_to_read(transaction.and_then(DatabaseTransaction::connection));
         begun.map_err(|error| error.on_shard(layout.shards().by_index(shard).map_or("", Shard::name)))
     }
@@ -104,7 +106,7 @@ impl Transactions {
     fn upgrade(&mut self, shard: usize, deadline: Option<Instant>) -> Result<()> {
         self.check_usable()?;
         let layout = self.cluster.layout();
-        let database = layout.place(shard)?.database;
+        let database = layout.location(shard)?.database;
         let begins = self.databases.get(database).is_some_and(|transaction| !transaction.may_write());
         let locked: Vec<usize> = if begins { self.writing().collect() } else { Vec::new() };
         let waits = Waits { deadline, ..self.waits(database) };
@@ -141,12 +143,14 @@ impl Transactions {
 
     pub(crate) fn lock_tables(&self, shard: usize, models: &[usize]) -> Result<()> {
         let layout = self.cluster.layout();
-        let place = layout.place(shard)?;
-        let transaction = self.databases.get(place.database);
+        let location = layout.location(shard)?;
+        let transaction = self.databases.get(location.database);
         let Some(connection) = transaction.and_then(DatabaseTransaction::connection) else { return Ok(()) };
         let name = layout.shards().by_index(shard).map_or("", Shard::name);
         models.iter().try_for_each(|&model| {
-            let Some(lock) = place.dialect.lock_table(&layout.sql(model, shard)?.name) else { return Ok(()) };
+            let Some(lock) = location.dialect.lock_table(&layout.sql(model, shard)?.name) else {
+                return Ok(());
+            };
             connection.lock(&lock).map_err(|error| error.on_shard(name))
         })
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::{facts, ids, schemas};
-use crate::driver::{Connection, Driver, Durability, Mode, SqliteSettings, Transaction};
+use crate::driver::{Connection, Driver, Durability, Mode, SqliteSettings, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Namespace, Param};
 use crate::schema::Table;
@@ -75,7 +75,7 @@ impl Control {
         let connection = driver.connect_waiting(mode, settings.busy_timeout)?;
         let is_new = !connection.exists(&names, CLUSTER)?;
         if mode == Mode::Create {
-            connection.begin(Transaction::Write)?;
+            connection.begin(TransactionMode::Write)?;
             let dialect = driver.dialect();
             schemas::make_schemas(&*connection, std::iter::once(&names))
                 .and_then(|()| connection.run(&make(&names, dialect)))

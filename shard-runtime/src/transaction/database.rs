@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Cluster, Written};
-use crate::driver::{Connection, LeaseOwner, PooledConnection, Transaction};
+use crate::driver::{Connection, LeaseOwner, PooledConnection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::WriteOutcome;
 use crate::schema::ShardSet;
@@ -19,7 +19,7 @@ const SAVEPOINT: &str = "sharded_statement";
 #[derive(Default)]
 pub(crate) struct DatabaseTransaction {
     connection: Option<PooledConnection>,
-    transaction: Option<Transaction>,
+    transaction: Option<TransactionMode>,
     /// The write lock among the sessions of this process, while this one writes a SQLite database.
     lock: Option<WriteLock>,
     /// The registration among the sessions of this process, while this one writes on a server.
@@ -82,8 +82,8 @@ impl DatabaseTransaction {
         waits: Waits,
     ) -> Result<()> {
         if self.transaction.is_none() {
-            self.connected(cluster, owner, database, waits)?.begin(Transaction::Read)?;
-            self.transaction = Some(Transaction::Read);
+            self.connected(cluster, owner, database, waits)?.begin(TransactionMode::Read)?;
+            self.transaction = Some(TransactionMode::Read);
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl DatabaseTransaction {
         if waits.deadline.is_some() {
             connection.set_deadline(waits.deadline);
         }
-        connection.begin(Transaction::Write)?;
+        connection.begin(TransactionMode::Write)?;
         let begun = cluster
             .apply_decided(database, connection)
             .and_then(|_| cluster.write_number(database, connection));
@@ -139,7 +139,7 @@ impl DatabaseTransaction {
             let _ = connection.rollback();
         })?;
         self.number = number;
-        self.transaction = Some(Transaction::Write);
+        self.transaction = Some(TransactionMode::Write);
         self.writer = writer;
         self.lock = lock;
         self.redo = cluster.is_recorded(database).then(Redo::default);
@@ -229,7 +229,7 @@ impl DatabaseTransaction {
     /// Takes a connection whose transaction was begun by another thread, if this one had none.
     pub(crate) fn read_on(&mut self, connection: PooledConnection) {
         self.connection = Some(connection);
-        self.transaction.get_or_insert(Transaction::Read);
+        self.transaction.get_or_insert(TransactionMode::Read);
     }
 
     /// Returns the connection, if there is one.
@@ -242,7 +242,7 @@ impl DatabaseTransaction {
     }
 
     pub(crate) fn may_write(&self) -> bool {
-        self.transaction == Some(Transaction::Write)
+        self.transaction == Some(TransactionMode::Write)
     }
 
     /// Returns whether the database has ended a transaction that this session has not ended.
@@ -296,7 +296,7 @@ impl DatabaseTransaction {
         let committed = match (self.connection(), self.transaction) {
             (Some(connection), Some(_)) => connection.commit(),
             // A panic has lost the connection, whose database rolls back.
-            (None, Some(Transaction::Write)) => {
+            (None, Some(TransactionMode::Write)) => {
                 let message = "the connection of the transaction is lost: call `rollback`, and write again";
                 Err(Error::new(ErrorKind::TransactionAborted, message))
             }

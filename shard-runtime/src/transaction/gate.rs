@@ -49,13 +49,13 @@ impl Transactions {
         models.sort_unstable();
         models.dedup();
         for &shard in shards.indexes() {
-            let place = layout.place(shard)?;
-            if !place.dialect.locks_rows() {
+            let location = layout.location(shard)?;
+            if !location.dialect.locks_rows() {
                 continue;
             }
             let locks = models.iter().map(|&model| Ok(gate.lock(layout.sql(model, shard)?)));
             let locks = locks.collect::<Result<Vec<_>>>()?.join("; ");
-            let connection = self.databases.get(place.database).and_then(DatabaseTransaction::connection);
+            let connection = self.databases.get(location.database).and_then(DatabaseTransaction::connection);
             let locked = connection.map_or(Ok(()), |connection| connection.lock(&locks));
             let name = layout.shards().by_index(shard).map_or("", Shard::name);
             let locked = locked.map_err(|error| error.on_shard(name));

@@ -10,7 +10,7 @@ use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::own_tables::SKIPPED_IDS;
 use crate::planner::sql::{Dialect, Namespace, Param, quoted};
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::schema::{IdKind, Table};
 use crate::value::{ColumnType, Value, mismatch};
 
@@ -21,7 +21,7 @@ const AHEAD: i64 = 999;
 /// Returns the highest id that the tables of each generated model hold on a shard, by the models' order.
 pub(crate) fn highest(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
 ) -> Result<Vec<(&'static Table, i64)>> {
     let tables: Vec<&'static Table> =
@@ -31,7 +31,7 @@ pub(crate) fn highest(
     for tables in tables.chunks(100) {
         let highest = |table: &&'static Table| {
             let id = table.columns.get(table.id).map_or("id", |column| column.name);
-            format!("(SELECT max({}) FROM {})", quoted(id), place.names.table(table.name))
+            format!("(SELECT max({}) FROM {})", quoted(id), location.names.table(table.name))
         };
         let columns: Vec<String> = tables.iter().map(highest).collect();
         let mut statement = connection.prepare(&format!("SELECT {}", columns.join(", ")))?;
@@ -192,7 +192,7 @@ pub(crate) fn advance(
     above: i64,
     dialect: Dialect,
 ) -> Result<()> {
-    let (param, skipped) = (|place: usize| dialect.param(place), names.table(SKIPPED_IDS));
+    let (param, skipped) = (|position: usize| dialect.param(position), names.table(SKIPPED_IDS));
     // Inserted first, so that two processes that begin the sequence at once wait for each other.
     let begin = format!(
         "INSERT INTO {} (name, next) VALUES ({}, 1) ON CONFLICT (name) DO NOTHING RETURNING next",
@@ -255,7 +255,7 @@ pub(crate) fn claim(
     if id >= next {
         advance(connection, names, table, id.saturating_add(AHEAD), dialect)?;
     }
-    let (param, skipped) = (|place: usize| dialect.param(place), names.table(SKIPPED_IDS));
+    let (param, skipped) = (|position: usize| dialect.param(position), names.table(SKIPPED_IDS));
     let bound = |column: &str| {
         format!(
             "SELECT {column} FROM {skipped} WHERE name = {} AND CAST({} AS bigint) BETWEEN first AND last",

@@ -38,11 +38,11 @@ impl Transactions {
         if self.pinned.is_none() {
             return Ok(());
         }
-        let place = self.cluster.layout().shards().place_of(shard)?;
+        let index = self.cluster.layout().shards().index_of(shard)?;
         if T::TABLE.is_reference() {
             return Ok(());
         }
-        self.refuse_elsewhere(place, "the row").map_err(|error| error.in_table(T::TABLE.name))
+        self.refuse_elsewhere(index, "the row").map_err(|error| error.in_table(T::TABLE.name))
     }
 
     /// Returns a query or a bulk write with the session's pin beside its own. A query of a reference table without pins
@@ -59,8 +59,8 @@ impl Transactions {
         let mut owned = core.clone();
         let Target { table, pins, .. } = owned.target_mut();
         for pin in pins.iter() {
-            let place = route::pin_shard(table, pin, self.cluster.layout().shards())?;
-            self.refuse_elsewhere(place, "the query").map_err(|error| error.in_table(table.name))?;
+            let index = route::pin_shard(table, pin, self.cluster.layout().shards())?;
+            self.refuse_elsewhere(index, "the query").map_err(|error| error.in_table(table.name))?;
         }
         pins.push(Pin::Session(shard.clone()));
         Ok(Cow::Owned(owned))
@@ -77,8 +77,10 @@ impl Transactions {
     pub(crate) fn any_shard(&self) -> Option<&Shard> {
         let layout = self.cluster.layout();
         let in_play = |shard: &&Shard| {
-            let transaction =
-                layout.place(shard.index()).ok().and_then(|place| self.databases.get(place.database));
+            let transaction = layout
+                .location(shard.index())
+                .ok()
+                .and_then(|location| self.databases.get(location.database));
             transaction.is_some_and(DatabaseTransaction::is_in_a_transaction)
         };
         let shards = layout.shards();

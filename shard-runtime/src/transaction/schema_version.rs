@@ -55,14 +55,14 @@ impl Cluster {
     /// done, or it contracts the column of the error. Reads through a new connection: the session's transaction may be
     /// aborted.
     fn contracted(&self, shard: &str, error: &Error) -> Option<(String, String)> {
-        let place = self.layout().place(self.layout().shards().get(shard)?.index()).ok()?;
-        let database = self.0.databases.get(place.database)?;
+        let location = self.layout().location(self.layout().shards().get(shard)?.index()).ok()?;
+        let database = self.0.databases.get(location.database)?;
         // A database in memory has one program, and a second connection to it waits for the transaction.
         if database.driver.is_private() {
             return None;
         }
         let connection = database.driver.connect_waiting(Mode::Open, self.0.timeout).ok()?;
-        let table = place.names.table(own_tables::MIGRATION);
+        let table = location.names.table(own_tables::MIGRATION);
         let sql = format!(
             "SELECT CAST(step AS TEXT), name, phase, does FROM {table} WHERE phase IN ('ready', 'done') AND does <> '' \
              ORDER BY {table}.step DESC"

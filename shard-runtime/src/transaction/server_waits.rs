@@ -198,18 +198,18 @@ fn search_aside(inner: Arc<ClusterState>) {
     if inner.server_waits.is_searched.swap(true, Ordering::AcqRel) {
         return;
     }
-    let search = Search { cluster: Cluster(inner) };
+    let search = CycleSearch { cluster: Cluster(inner) };
     let thread = std::thread::Builder::new().name("sharded-deadlocks".to_owned());
     // Without a thread the value is dropped, and a later wait searches.
     let _ = thread.spawn(move || search.run());
 }
 
 /// A search that counts as running until this is dropped.
-struct Search {
+struct CycleSearch {
     cluster: Cluster,
 }
 
-impl Search {
+impl CycleSearch {
     fn run(&self) {
         let waits = &self.cluster.0.server_waits;
         for (database, waiting) in waits.waiting() {
@@ -229,7 +229,7 @@ impl Search {
     }
 }
 
-impl Drop for Search {
+impl Drop for CycleSearch {
     fn drop(&mut self) {
         self.cluster.0.server_waits.is_searched.store(false, Ordering::Release);
     }

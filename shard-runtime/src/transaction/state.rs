@@ -13,7 +13,7 @@ use super::writers::Writers;
 use super::{Age, KnownVersion, RetryPolicy, ServerWaits, WriteLocks};
 use crate::driver::{Connection, Driver, Expected, LeaseOwner, Pool, PooledConnection};
 use crate::error::{Error, Result};
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::schema::{Shard, Table};
 use crate::tasks::{Counters, Observer, Parallelism, SessionExecutor, Watch, Workers};
 
@@ -89,7 +89,7 @@ impl Drop for ClusterState {
 pub(crate) struct Retired {
     pub(crate) name: String,
     /// Its database has an index of its own, unless it is one of the cluster's databases.
-    pub(crate) place: Place,
+    pub(crate) location: Location,
     pub(crate) driver: Arc<dyn Driver>,
 }
 
@@ -207,7 +207,7 @@ impl Cluster {
 
     /// Begins to observe a statement on a shard.
     pub(crate) fn watch(&self, shard: &Shard, table: Option<&str>, sql: &str) -> Watch {
-        let system = self.layout().place(shard.index()).map_or("", |place| place.dialect.name());
+        let system = self.layout().location(shard.index()).map_or("", |location| location.dialect.name());
         Watch::begin(self.observer(), system, shard, table, sql)
     }
 }
@@ -217,7 +217,8 @@ impl fmt::Debug for Cluster {
         let layout = &self.0.layout;
         let databases = self.0.databases.iter().enumerate().flat_map(|(index, database)| {
             layout.shards_in(index).map(move |shard| {
-                let schema = layout.place(shard.index()).ok().and_then(|place| place.names.schema.as_deref());
+                let schema =
+                    layout.location(shard.index()).ok().and_then(|location| location.names.schema.as_deref());
                 let schema = schema.map_or_else(String::new, |schema| format!("?schema={schema}"));
                 (shard.name(), format!("{}{schema}", database.driver.describe()))
             })

@@ -4,7 +4,7 @@ use super::Transactions;
 use super::commit::Redo;
 use crate::driver::{Connection, Prepared};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Step;
+use crate::planner::PlanStep;
 use crate::planner::sql::Param;
 use crate::schema::{Shard, Table};
 use crate::tasks::Watch;
@@ -26,17 +26,17 @@ impl Transactions {
         sql: &str,
         table: Option<&'static Table>,
     ) -> Result<(&'s Shard, Box<dyn Prepared + 's>)> {
-        let place = self.cluster.layout().place(shard)?;
+        let location = self.cluster.layout().location(shard)?;
         let (shard, connection) = self.ready(shard)?;
         let statement =
-            connection.prepare_in(&place.names, sql).map_err(|error| locate(error, shard, table))?;
+            connection.prepare_in(&location.names, sql).map_err(|error| locate(error, shard, table))?;
         Ok((shard, statement))
     }
 
     /// Returns a shard's connection, on which a transaction has begun.
     pub(crate) fn ready(&self, shard: usize) -> Result<(&Shard, &dyn Connection)> {
         self.refuse_elsewhere(shard, "the statement")?;
-        let database = self.cluster.layout().place(shard)?.database;
+        let database = self.cluster.layout().location(shard)?.database;
         let connection = self.databases.get(database).and_then(|transaction| transaction.connection());
         let (Some(connection), Some(shard)) = (connection, self.cluster.layout().shards().by_index(shard))
         else {
@@ -45,7 +45,7 @@ impl Transactions {
         Ok((shard, connection))
     }
 
-    pub(crate) fn watch(&self, step: &Step<'_>, shard: &Shard, table: Option<&Table>) -> Watch {
+    pub(crate) fn watch(&self, step: &PlanStep<'_>, shard: &Shard, table: Option<&Table>) -> Watch {
         self.cluster.watch(shard, table.map(|table| table.name), &step.statement.sql)
     }
 
@@ -66,7 +66,7 @@ impl Transactions {
 
     /// Records statements of a shard, if recovery may have to run them again.
     pub(crate) fn record(&mut self, shard: usize, note: impl FnOnce(&mut Redo)) -> Result<()> {
-        let database = self.cluster.layout().place(shard)?.database;
+        let database = self.cluster.layout().location(shard)?.database;
         if let Some(redo) = self.databases.get_mut(database).and_then(|transaction| transaction.redo.as_mut())
         {
             note(redo);
@@ -92,7 +92,7 @@ impl Transactions {
 
     /// Returns the connection that the session has to a shard's database.
     pub(crate) fn connection_of(&self, shard: &Shard) -> Result<&dyn Connection> {
-        let database = self.cluster.layout().place(shard.index())?.database;
+        let database = self.cluster.layout().location(shard.index())?.database;
         self.databases.get(database).and_then(|transaction| transaction.connection()).ok_or_else(|| {
             Error::new(ErrorKind::UnknownShard, "the session is not connected to the shard")
                 .on_shard(shard.name())

@@ -98,8 +98,8 @@ impl Transactions {
 
     /// Returns the number of the snapshot in which a shard is read.
     pub(crate) fn snapshot(&self, shard: usize) -> (u64, u64) {
-        let place = self.cluster.layout().place(shard).ok();
-        let number = place.and_then(|place| self.snapshots.get(place.database)).copied();
+        let location = self.cluster.layout().location(shard).ok();
+        let number = location.and_then(|location| self.snapshots.get(location.database)).copied();
         (self.rollbacks, number.unwrap_or_default())
     }
 

@@ -36,13 +36,13 @@ pub(crate) struct WriteLock {
 }
 
 struct State {
-    databases: Vec<Database>,
+    databases: Vec<DatabaseQueue>,
     /// The database that each waiting session waits for.
     waiting: HashMap<Age, usize>,
 }
 
 #[derive(Default)]
-struct Database {
+struct DatabaseQueue {
     owner: Option<Age>,
     queue: VecDeque<(Age, Arc<Turn>)>,
     /// How many sessions have overtaken the first waiter.
@@ -79,7 +79,7 @@ impl Turn {
 
 impl WriteLocks {
     pub(crate) fn new(databases: usize) -> Arc<Self> {
-        let databases = (0..databases).map(|_| Database::default()).collect();
+        let databases = (0..databases).map(|_| DatabaseQueue::default()).collect();
         let state = Mutex::new(State { databases, waiting: HashMap::new() });
         Arc::new(WriteLocks { ages: AtomicU64::new(0), state, waits: WaitCounter::default() })
     }

@@ -82,7 +82,7 @@ impl Cluster {
         };
         // Control is in use: a later transaction retries.
         let Some(number) = number else { return Ok(None) };
-        let names = &self.layout().place(self.layout().first_in(database))?.names;
+        let names = &self.layout().location(self.layout().first_in(database))?.names;
         let write = || facts::record_own(connection, names, dialect, Kind::Writer, &number.to_string());
         match write() {
             // Made by an older release.

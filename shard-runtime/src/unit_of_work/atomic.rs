@@ -47,7 +47,7 @@ impl UnitOfWork {
         }
         let (mut begun, mut written): (Vec<usize>, Vec<usize>) = Default::default();
         for &shard in shards.indexes() {
-            let database = self.tx.cluster.layout().place(shard)?.database;
+            let database = self.tx.cluster.layout().location(shard)?.database;
             if !begun.contains(&database) && !written.contains(&database) {
                 let may_write = self.tx.databases.get(database).is_some_and(DatabaseTransaction::may_write);
                 if may_write { &mut written } else { &mut begun }.push(database);

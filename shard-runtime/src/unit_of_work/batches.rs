@@ -6,18 +6,18 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::entries::about_entry;
-use super::foreign_keys::{Refused, RefusedChange};
+use super::foreign_keys::{RefusedChange, RefusedWrite};
 use super::pending::Batch;
 use crate::driver::Prepared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::sql::Param;
-use crate::planner::{AnyRow, Change};
+use crate::planner::{AnyRow, RowChange};
 use crate::schema::{IdKind, Table};
 use crate::value::{Value, mismatch};
 
 /// Prepares a statement with this text and runs a function with it, which returns how many rows were affected.
-pub(crate) type Run<'r> =
+pub(crate) type RunPrepared<'r> =
     dyn FnMut(&str, &mut dyn FnMut(&mut dyn Prepared) -> Result<u64>) -> Result<u64> + 'r;
 
 /// The largest number of rows in a statement with a list for each parameter.
@@ -30,13 +30,13 @@ pub(crate) fn send_rows_of(
     layout: &Layout,
     shard: usize,
     is_stopped: &dyn Fn() -> bool,
-    run: &mut Run<'_>,
+    run: &mut RunPrepared<'_>,
 ) -> Result<()> {
     let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
     let single = own.change(table, &batch.change);
-    let counts = batch.change == Change::Insert && table.id_kind == IdKind::Auto;
+    let counts = batch.change == RowChange::Insert && table.id_kind == IdKind::Auto;
     // One row needs no list; but an insert is prepared once for all sizes.
-    let takes_lists = batch.rows.len() > 1 || (batch.change == Change::Insert && !counts);
+    let takes_lists = batch.rows.len() > 1 || (batch.change == RowChange::Insert && !counts);
     match own.change_lists(table, &batch.change).filter(|_| takes_lists) {
         None => {
             let mut refused = None;
@@ -69,7 +69,7 @@ pub(crate) fn whole_statement<'b>(
     shard: usize,
 ) -> Result<Option<(Cow<'b, str>, Vec<Param<'b>>)>> {
     let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
-    let inserts = batch.change == Change::Insert;
+    let inserts = batch.change == RowChange::Insert;
     if batch.rows.len() > LISTED || (inserts && table.id_kind == IdKind::Auto) {
         return Ok(None);
     }
@@ -104,7 +104,7 @@ fn one_by_one(
     refused: &mut Option<usize>,
 ) -> Result<u64> {
     let table = layout.table(batch.model)?;
-    let inserts = batch.change == Change::Insert;
+    let inserts = batch.change == RowChange::Insert;
     let counts = inserts && table.id_kind == IdKind::Auto;
     let (mut values, mut sent) = (Vec::new(), 0);
     for row in &batch.rows {
@@ -152,12 +152,12 @@ struct Listing<'l> {
 
 impl Listing<'_> {
     /// Sends all rows. Returns the range of a statement that found fewer rows than it has; empty if there is none.
-    fn send_all(&mut self, run: &mut Run<'_>) -> Result<Range<usize>> {
+    fn send_all(&mut self, run: &mut RunPrepared<'_>) -> Result<Range<usize>> {
         let rows = self.batch.rows.len();
         for from in (0..rows).step_by(LISTED) {
             let to = rows.min(from + LISTED);
             let found = self.send(from..to, run)?;
-            if self.batch.change != Change::Insert && found < (to - from) as u64 {
+            if self.batch.change != RowChange::Insert && found < (to - from) as u64 {
                 return Ok(from..to);
             }
         }
@@ -166,10 +166,10 @@ impl Listing<'_> {
 
     /// Sends a range of rows. Returns how many rows were found. The database does not report which row it refused. After
     /// a refusal each half is sent separately, until one row is left, which the error names.
-    fn send(&mut self, places: Range<usize>, run: &mut Run<'_>) -> Result<u64> {
+    fn send(&mut self, range: Range<usize>, run: &mut RunPrepared<'_>) -> Result<u64> {
         let (batch, layout, shard, counts) = (self.batch, self.layout, self.shard, self.counts);
         let table = layout.table(batch.model)?;
-        let rows = batch.rows.get(places.clone()).unwrap_or_default();
+        let rows = batch.rows.get(range.clone()).unwrap_or_default();
         if let ([row], true) = (rows, counts) {
             let mut values = Vec::new();
             batch.change.bind(table, &**row, &mut values)?;
@@ -192,9 +192,9 @@ impl Listing<'_> {
             }
             (Err(error), _) if error.is_about_a_row() => {
                 drop(params);
-                let middle = places.start + rows.len() / 2;
-                let first = self.send(places.start..middle, run)?;
-                Ok(first + self.send(middle..places.end, run)?)
+                let middle = range.start + rows.len() / 2;
+                let first = self.send(range.start..middle, run)?;
+                Ok(first + self.send(middle..range.end, run)?)
             }
             (sent, _) => sent,
         }
@@ -240,7 +240,7 @@ fn about_row(
     shard: usize,
     batch: &Batch,
     row: &dyn AnyRow,
-    run: &mut Run<'_>,
+    run: &mut RunPrepared<'_>,
 ) -> Error {
     let Ok(table) = layout.table(batch.model) else { return error };
     let values = (0..table.columns.len()).map(|column| row.value(table, column));
@@ -248,18 +248,18 @@ fn about_row(
     let values = values.as_slice();
     let id = values.get(table.id).map(Value::borrowed);
     let change = match batch.change {
-        Change::Delete { .. } => RefusedChange::Removed(id.as_ref().map(Value::borrowed)),
-        Change::Insert | Change::Update { .. } => RefusedChange::row(values),
+        RowChange::Delete { .. } => RefusedChange::Removed(id.as_ref().map(Value::borrowed)),
+        RowChange::Insert | RowChange::Update { .. } => RefusedChange::row(values),
     };
-    let error = Refused { layout, shard, table, change }.explain(error, run);
+    let error = RefusedWrite { layout, shard, table, change }.explain(error, run);
     let error = match batch.change {
-        Change::Insert => about_entry(layout, batch.model, error, values),
-        Change::Update { .. } | Change::Delete { .. } => error,
+        RowChange::Insert => about_entry(layout, batch.model, error, values),
+        RowChange::Update { .. } | RowChange::Delete { .. } => error,
     };
     // The id of a lookup's entry is the value that was looked up, which no error may quote. A row whose id the database
     // generates has none yet.
     let is_entry = layout.lookups().iter().any(|lookup| lookup.model == batch.model);
-    let has_id = !is_entry && (batch.change != Change::Insert || table.id_kind != IdKind::Auto);
+    let has_id = !is_entry && (batch.change != RowChange::Insert || table.id_kind != IdKind::Auto);
     match id.filter(|_| has_id) {
         Some(id) => error
             .with_row(&format!("{} {id}", table.columns.get(table.id).map_or("id", |column| column.name))),

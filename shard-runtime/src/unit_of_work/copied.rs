@@ -54,7 +54,7 @@ pub(crate) fn copied_columns(
             let error = Error::new(ErrorKind::Schema, message).on_shard(shard).in_table(table.name);
             return Err(error.at_column(&column.name));
         };
-        let declared = place_of(table, &column.name).and_then(|place| table.columns.get(place));
+        let declared = column_index(table, &column.name).and_then(|position| table.columns.get(position));
         let typed = [(here, column), (there, other)].into_iter().find(|(on, _)| on.has_column_types());
         let kind = match (declared, typed) {
             (Some(declared), _) => Some(declared.kind),
@@ -68,6 +68,6 @@ pub(crate) fn copied_columns(
 }
 
 /// Returns the index of the model's column with this name.
-pub(crate) fn place_of(table: &Table, name: &str) -> Option<usize> {
+pub(crate) fn column_index(table: &Table, name: &str) -> Option<usize> {
     table.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
 }

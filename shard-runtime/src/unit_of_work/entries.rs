@@ -13,7 +13,7 @@ use crate::planner::Layout;
 use crate::planner::sql::{Param, TableSql};
 use crate::query::{Sharded, values_of};
 use crate::schema::Table;
-use crate::schema::{Placed, lookup};
+use crate::schema::{PlacedLookup, lookup};
 use crate::schema::{Shard, ShardSet, Shards};
 use crate::value::{Field, Value};
 
@@ -43,11 +43,11 @@ impl AnyRow for Entry {
 #[derive(Default)]
 pub(crate) struct Changes {
     /// By the shard of the entries, and the index of their table.
-    changes: BTreeMap<(usize, usize), Change>,
+    changes: BTreeMap<(usize, usize), EntryChange>,
 }
 
 #[derive(Default)]
-struct Change {
+struct EntryChange {
     /// The removed values, by the shard of their rows.
     removed: BTreeMap<usize, Vec<Value<'static>>>,
     added: Vec<Arc<dyn AnyRow>>,
@@ -57,7 +57,7 @@ impl Changes {
     /// Removes the entry of a value that a row on this shard no longer has.
     pub(crate) fn remove(
         &mut self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         value: &Value<'_>,
         shard: usize,
         all: &Shards,
@@ -72,7 +72,7 @@ impl Changes {
     /// Adds the entry of a value that a row on this shard has now.
     pub(crate) fn add(
         &mut self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         value: &Value<'_>,
         shard: usize,
         all: &Shards,
@@ -87,7 +87,7 @@ impl Changes {
     /// Replaces the entry of a row whose value or shard has changed.
     pub(crate) fn replace(
         &mut self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         before: (&Value<'_>, usize),
         after: (&Value<'_>, usize),
         all: &Shards,
@@ -101,8 +101,8 @@ impl Changes {
 
     /// Adds the changes of `others`.
     pub(crate) fn append(&mut self, others: Changes) {
-        for (place, Change { removed, mut added }) in others.changes {
-            let change = self.changes.entry(place).or_default();
+        for (position, EntryChange { removed, mut added }) in others.changes {
+            let change = self.changes.entry(position).or_default();
             for (shard, mut values) in removed {
                 change.removed.entry(shard).or_default().append(&mut values);
             }
@@ -174,7 +174,7 @@ impl UnitOfWork {
     pub(crate) fn entries_of<'r, T: Sharded>(
         &self,
         rows: impl IntoIterator<Item = (&'r T, usize)>,
-        change: impl Fn(&mut Changes, &Placed, &Value<'_>, usize, &Shards) -> Result<()>,
+        change: impl Fn(&mut Changes, &PlacedLookup, &Value<'_>, usize, &Shards) -> Result<()>,
     ) -> Result<Changes> {
         let (mut changes, all) = (Changes::default(), self.tx.cluster.layout().shards());
         if T::LOOKUPS.is_empty() {
@@ -226,7 +226,7 @@ impl UnitOfWork {
         }
         let layout = self.tx.cluster.shared_layout();
         self.in_savepoint(&changes.shards(), |session| {
-            for ((shard, model), Change { removed, added }) in changes.changes {
+            for ((shard, model), EntryChange { removed, added }) in changes.changes {
                 let sql = layout.sql(model, shard)?;
                 let Some(entries) = layout.tables().nth(model) else { continue };
                 for (row_shard, values) in removed {
@@ -238,7 +238,7 @@ impl UnitOfWork {
                     }
                 }
                 if !added.is_empty() {
-                    let mut batch = Batch::new(model, crate::planner::Change::Insert);
+                    let mut batch = Batch::new(model, crate::planner::RowChange::Insert);
                     batch.rows = added;
                     session.send_batch(shard, &mut batch)?;
                     session
@@ -298,8 +298,8 @@ impl UnitOfWork {
         }
         let layout = self.tx.cluster.shared_layout();
         let is_written =
-            |lookup: &&Placed| row.columns.is_none_or(|columns| columns.contains(&lookup.column));
-        let lookups: Vec<&Placed> = layout.lookups_of(table).filter(is_written).collect();
+            |lookup: &&PlacedLookup| row.columns.is_none_or(|columns| columns.contains(&lookup.column));
+        let lookups: Vec<&PlacedLookup> = layout.lookups_of(table).filter(is_written).collect();
         if lookups.is_empty() {
             return self.write_row(row, table, sql, params);
         }
@@ -402,16 +402,16 @@ impl UnitOfWork {
 
 /// Explains the error of a duplicate entry: another row has the value.
 pub(crate) fn about_entry(layout: &Layout, model: usize, error: Error, values: &[Value<'_>]) -> Error {
-    let place = layout.lookups().iter().position(|lookup| lookup.model == model);
-    let lookup = place.and_then(|place| Some((place, layout.lookups().get(place)?)));
-    let (Some((place, lookup)), ErrorKind::Unique) = (lookup, error.kind()) else { return error };
+    let position = layout.lookups().iter().position(|lookup| lookup.model == model);
+    let lookup = position.and_then(|position| Some((position, layout.lookups().get(position)?)));
+    let (Some((position, lookup)), ErrorKind::Unique) = (lookup, error.kind()) else { return error };
     let (Some(value), Some(Value::Text(shard))) = (values.get(lookup::VALUE), values.get(lookup::SHARD))
     else {
         return error;
     };
     let message = "another row has this value, which is unique over the cluster; store another one";
     let named = Error::new(ErrorKind::Unique, message).on_shard(shard).in_table(lookup.table.name);
-    let taken = TakenValue { lookup: place, value: value.clone().into_owned() };
+    let taken = TakenValue { lookup: position, value: value.clone().into_owned() };
     // Without the database's error as source: PostgreSQL's error quotes the value.
     named.at_column(lookup.name()).of_taken_value(taken)
 }

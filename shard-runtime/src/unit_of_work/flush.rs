@@ -80,7 +80,7 @@ impl UnitOfWork {
     fn by_database(&self, shard_batches: &[ShardBatch]) -> Result<Vec<(usize, Vec<usize>)>> {
         let mut parts: Vec<(usize, Vec<usize>)> = Vec::new();
         for (index, shard_batch) in shard_batches.iter().enumerate() {
-            let database = self.tx.cluster.layout().place(shard_batch.shard)?.database;
+            let database = self.tx.cluster.layout().location(shard_batch.shard)?.database;
             match parts.iter_mut().find(|(other, _)| *other == database) {
                 Some((_, indexes)) => indexes.push(index),
                 None => parts.push((database, vec![index])),
@@ -220,7 +220,7 @@ impl FlushTask {
             return Ok(());
         }
         let table = layout.table(batch.model)?;
-        let names = &layout.place(shard)?.names;
+        let names = &layout.location(shard)?.names;
         let statements = &mut self.sent;
         send_rows_of(batch, layout, shard, &is_stopped, &mut |sql, send| {
             let mut statement =

@@ -5,7 +5,7 @@
 //! connection. A server names the columns and the tables, and runs no further statement in the transaction.
 
 use super::UnitOfWork;
-use super::batches::Run;
+use super::batches::RunPrepared;
 use crate::error::{Error, ErrorKind};
 use crate::planner::Layout;
 use crate::planner::sql::Param;
@@ -13,7 +13,7 @@ use crate::schema::Table;
 use crate::value::Value;
 
 /// A change that a database has refused.
-pub(crate) struct Refused<'r> {
+pub(crate) struct RefusedWrite<'r> {
     pub(crate) layout: &'r Layout,
     pub(crate) shard: usize,
     pub(crate) table: &'static Table,
@@ -35,7 +35,7 @@ impl<'r> RefusedChange<'r> {
 }
 
 impl UnitOfWork {
-    /// Explains the error of a statement on a shard; see [`Refused::explain`].
+    /// Explains the error of a statement on a shard; see [`RefusedWrite::explain`].
     pub(super) fn explain_refusal(
         &self,
         error: Error,
@@ -43,17 +43,17 @@ impl UnitOfWork {
         table: &'static Table,
         change: RefusedChange<'_>,
     ) -> Error {
-        let refused = Refused { layout: self.tx.cluster.layout(), shard, table, change };
+        let refused = RefusedWrite { layout: self.tx.cluster.layout(), shard, table, change };
         refused.explain(error, &mut |sql, send| {
             self.tx.on(shard, table, sql, |statement| send(statement).map(|rows| (rows, rows)))
         })
     }
 }
 
-impl Refused<'_> {
+impl RefusedWrite<'_> {
     /// Adds detail to the error of a foreign key: the column and the missing row, or the table that still refers to a
     /// row. Returns other errors unchanged.
-    pub(crate) fn explain(&self, error: Error, run: &mut Run<'_>) -> Error {
+    pub(crate) fn explain(&self, error: Error, run: &mut RunPrepared<'_>) -> Error {
         match (error.kind(), &self.change) {
             (ErrorKind::ForeignKey, RefusedChange::Written(columns)) => self.missing(error, columns, run),
             (ErrorKind::ForeignKey, RefusedChange::Removed(id)) => self.referring(error, id.as_ref(), run),
@@ -61,7 +61,12 @@ impl Refused<'_> {
         }
     }
 
-    fn missing(&self, error: Error, columns: &[(usize, Option<Value<'_>>)], run: &mut Run<'_>) -> Error {
+    fn missing(
+        &self,
+        error: Error,
+        columns: &[(usize, Option<Value<'_>>)],
+        run: &mut RunPrepared<'_>,
+    ) -> Error {
         let text = error.to_string();
         let parent = self.table.parent.map(|parent| (parent.column, parent.table));
         let referred = self.table.references.iter().map(|reference| (reference.column, reference.table));
@@ -90,7 +95,7 @@ impl Refused<'_> {
         error.reworded(message).at_column(column)
     }
 
-    fn referring(&self, error: Error, id: Option<&Value<'_>>, run: &mut Run<'_>) -> Error {
+    fn referring(&self, error: Error, id: Option<&Value<'_>>, run: &mut RunPrepared<'_>) -> Error {
         let text = error.to_string();
         let mut links: Vec<(&'static Table, usize)> = Vec::new();
         for other in self.layout.tables() {
@@ -101,8 +106,9 @@ impl Refused<'_> {
         }
         match (self.names_keys(), id) {
             (true, _) => links.retain(|(other, _)| {
-                let place = self.layout.place(self.shard);
-                place.is_ok_and(|place| text.contains(&format!("\"{}\"", place.names.plain(other.name))))
+                let location = self.layout.location(self.shard);
+                location
+                    .is_ok_and(|location| text.contains(&format!("\"{}\"", location.names.plain(other.name))))
             }),
             (false, Some(id)) => {
                 links.retain(|(other, column)| self.has_row(other, *column, id, run) == Some(true))
@@ -122,7 +128,7 @@ impl Refused<'_> {
 
     /// Returns whether the text of a foreign key's error names columns and tables.
     fn names_keys(&self) -> bool {
-        self.layout.place(self.shard).is_ok_and(|place| place.dialect.is_on_server())
+        self.layout.location(self.shard).is_ok_and(|location| location.dialect.is_on_server())
     }
 
     /// Returns whether a table has a row with a value in a column; `None` if that cannot be read.
@@ -131,7 +137,7 @@ impl Refused<'_> {
         table: &'static Table,
         column: usize,
         value: &Value<'_>,
-        run: &mut Run<'_>,
+        run: &mut RunPrepared<'_>,
     ) -> Option<bool> {
         let sql = self.layout.sql(self.layout.model(table).ok()?, self.shard).ok()?;
         let found = run(&sql.find(column), &mut |statement| {

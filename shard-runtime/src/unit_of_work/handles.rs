@@ -140,7 +140,7 @@ impl UnitOfWork {
 
     /// Returns the outcome that is shared by the rows that are written on this shard now.
     pub(crate) fn outcome_on(&self, shard: usize) -> Result<Option<WriteOutcome>> {
-        let database = self.tx.cluster.layout().place(shard)?.database;
+        let database = self.tx.cluster.layout().location(shard)?.database;
         Ok(self
             .tx
             .databases

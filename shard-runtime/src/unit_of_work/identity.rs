@@ -70,11 +70,11 @@ impl IdentityMap {
     /// Keeps a row that was read in this snapshot of its shard.
     pub(crate) fn put<T: Sharded>(&mut self, row: &Stored<T>, snapshot: Snapshot) -> Result<()> {
         let model = TypeId::of::<T>();
-        let place = self.models.iter().position(|(other, _)| *other == model).unwrap_or_else(|| {
+        let position = self.models.iter().position(|(other, _)| *other == model).unwrap_or_else(|| {
             self.models.push((model, KnownRows::new()));
             self.models.len() - 1
         });
-        let Some((_, rows)) = self.models.get_mut(place) else { return Ok(()) };
+        let Some((_, rows)) = self.models.get_mut(position) else { return Ok(()) };
         let known = rows.entry(key::<T>(row.id())?).or_default();
         let is_on = is_on::<T>(row.shard());
         known.retain(|known| !is_on(known));

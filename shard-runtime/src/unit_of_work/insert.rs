@@ -7,7 +7,7 @@ use super::entries::Changes;
 use super::pending::{Batch, ShardBatch};
 use super::{UnitOfWork, savepoint};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Change;
+use crate::planner::RowChange;
 use crate::query::{Insert, SequenceId, Sharded, normalize};
 use crate::query::{Stored, WriteOutcome};
 use crate::schema::IdKind;
@@ -20,7 +20,7 @@ use crate::value::{Field, Value};
 const BATCH_LIMITS: (usize, usize) = (16_384, 8 << 20);
 
 /// A row that will be added, and its shard.
-pub(crate) struct Placed<T: Sharded> {
+pub(crate) struct PlacedRow<T: Sharded> {
     pub(crate) row: Stored<T>,
     pub(crate) model: usize,
     /// The size of its values in bytes.
@@ -29,7 +29,7 @@ pub(crate) struct Placed<T: Sharded> {
 
 impl UnitOfWork {
     pub(crate) fn add<N: Insert>(&mut self, new: N) -> Result<Stored<N::Model>> {
-        let Placed { mut row, model, bytes } = self.place(new)?;
+        let PlacedRow { mut row, model, bytes } = self.place(new)?;
         if N::Model::TABLE.id_kind == IdKind::Auto {
             let added = std::slice::from_mut(&mut row);
             in_verb_span(self, "add", Some(N::Model::TABLE), |session| {
@@ -136,7 +136,7 @@ impl UnitOfWork {
         let mut all = 0;
         while sizes.len() < BATCH_LIMITS.0 && all < BATCH_LIMITS.1 {
             let Some(new) = rows.next() else { return Ok(true) };
-            let Placed { row, bytes, .. } = self.place(new)?;
+            let PlacedRow { row, bytes, .. } = self.place(new)?;
             added.push(row);
             sizes.push(bytes);
             all += bytes;
@@ -186,15 +186,16 @@ fn shards_of<T: Sharded>(rows: &[Stored<T>]) -> ShardSet {
 /// Adds a row to the batch of its shard. The list is in the shards' order, with one batch for each shard.
 fn push_row<T: Sharded>(shard_batches: &mut Vec<ShardBatch>, row: &Stored<T>, model: usize, bytes: usize) {
     let shard = row.shard().index();
-    let place = match shard_batches.binary_search_by_key(&shard, |shard_batch| shard_batch.shard) {
-        Ok(place) => place,
-        Err(place) => {
-            let batches = vec![Batch::new(model, Change::Insert)];
-            shard_batches.insert(place, ShardBatch { shard, batches, outcome: WriteOutcome::default() });
-            place
+    let position = match shard_batches.binary_search_by_key(&shard, |shard_batch| shard_batch.shard) {
+        Ok(position) => position,
+        Err(position) => {
+            let batches = vec![Batch::new(model, RowChange::Insert)];
+            shard_batches.insert(position, ShardBatch { shard, batches, outcome: WriteOutcome::default() });
+            position
         }
     };
-    if let Some(batch) = shard_batches.get_mut(place).and_then(|shard_batch| shard_batch.batches.first_mut())
+    if let Some(batch) =
+        shard_batches.get_mut(position).and_then(|shard_batch| shard_batch.batches.first_mut())
     {
         batch.push(Arc::clone(row.row()) as _, bytes);
     }
@@ -213,9 +214,9 @@ fn put_ids<T: Sharded>(
         counted.push(std::mem::take(&mut batch.counted).into_iter());
     }
     for row in &mut *rows {
-        let place =
+        let position =
             shard_batches.binary_search_by_key(&row.shard().index(), |shard_batch| shard_batch.shard).ok();
-        let id = place.and_then(|place| counted.get_mut(place)?.next());
+        let id = position.and_then(|position| counted.get_mut(position)?.next());
         let (Some(id), Some(own)) = (id, row.alone()) else {
             let message = "the database did not return an id for every inserted row; check the table for triggers and rules";
             return Err(Error::new(ErrorKind::Database, message).in_table(table.name));

@@ -10,7 +10,7 @@ use crate::planner::{Plan, questions};
 use crate::query::SelectList;
 use crate::query::{Operand, SelectCore, Targeted, Whereabouts};
 use crate::schema::ShardSet;
-use crate::schema::{Placed, lookup};
+use crate::schema::{PlacedLookup, lookup};
 use crate::transaction::DatabaseTransaction;
 use crate::value::IdKey;
 use crate::value::Value;
@@ -43,12 +43,13 @@ impl UnitOfWork {
         if questions.is_empty() {
             return Ok((core, None));
         }
-        let place = |lookup: &Placed| layout.lookups().iter().position(|other| other.model == lookup.model);
+        let position =
+            |lookup: &PlacedLookup| layout.lookups().iter().position(|other| other.model == lookup.model);
         let queries = questions.into_iter();
-        let queries = queries.filter_map(|question| Some((place(question.lookup)?, question.entries)));
+        let queries = queries.filter_map(|question| Some((position(question.lookup)?, question.entries)));
         let mut read = EntriesRead { queries: queries.collect(), answers: Answers::new() };
         read.answers = self.read_entries(&read)?;
-        let find = |lookup: &Placed, operand: &Operand| {
+        let find = |lookup: &PlacedLookup, operand: &Operand| {
             let Some(value) = operand.entry(lookup) else { return Whereabouts::Unknown };
             match read.answers.get(&(lookup.model, IdKey::of(&value))).map(Vec::as_slice) {
                 // An entry that names an unknown shard gives no shard.
@@ -70,8 +71,8 @@ impl UnitOfWork {
         let layout = self.tx.cluster.shared_layout();
         let shards = layout.shards();
         let mut answers = Answers::new();
-        for (place, query) in &read.queries {
-            let Some(lookup) = layout.lookups().get(*place) else { continue };
+        for (position, query) in &read.queries {
+            let Some(lookup) = layout.lookups().get(*position) else { continue };
             let plan = Plan::read(query, SelectList::Rows, &layout)?;
             self.visit_located(&plan, None, &mut |row| {
                 let value = row.read(lookup::VALUE, |value| Ok(IdKey::of(&value)))?;
@@ -121,7 +122,7 @@ impl UnitOfWork {
     /// in an older snapshot, and name the row's former shard.
     pub(crate) fn lock_files(&mut self, shards: &ShardSet) -> Result<()> {
         for &shard in shards.indexes() {
-            if !self.tx.cluster.layout().place(shard)?.dialect.locks_rows() {
+            if !self.tx.cluster.layout().location(shard)?.dialect.locks_rows() {
                 self.tx.upgrade_to_write(shard)?;
             }
         }

@@ -4,8 +4,8 @@ use super::UnitOfWork;
 use super::entries::Changes;
 use super::report::{LookupProblem, LookupProblemKind};
 use crate::error::{Error, Result};
-use crate::planner::sql::{Param, Values};
-use crate::schema::Placed;
+use crate::planner::sql::{EntryValues, Param};
+use crate::schema::PlacedLookup;
 use crate::schema::Table;
 use crate::schema::{Shard, ShardSet, Shards};
 use crate::value::Value;
@@ -50,10 +50,11 @@ impl UnitOfWork {
     /// Returns the rows and entries of the next values of a lookup, on all shards.
     pub(crate) fn next_batch(
         &mut self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         after: Option<&Value<'static>>,
     ) -> Result<LookupBatch> {
-        let which = if after.is_some() { Values::After(BATCH_SIZE) } else { Values::First(BATCH_SIZE) };
+        let which =
+            if after.is_some() { EntryValues::After(BATCH_SIZE) } else { EntryValues::First(BATCH_SIZE) };
         let params: Vec<Param<'_>> = after.iter().map(|value| Param::Value(value.borrowed())).collect();
         let mut facts = Vec::new();
         let mut up_to: Option<Value<'static>> = None;
@@ -79,7 +80,7 @@ impl UnitOfWork {
     /// Verifies some values again while no other session can write, and repairs them if `repairs`.
     pub(crate) fn verify_locked(
         &mut self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         suspects: &[Value<'static>],
         repairs: bool,
     ) -> Result<Vec<LookupProblem>> {
@@ -90,8 +91,8 @@ impl UnitOfWork {
         let params = [Param::List(suspects.iter().map(Value::borrowed).collect())];
         let mut facts = Vec::new();
         for &shard in all.indexes() {
-            facts.extend(self.rows_with(lookup, shard, Values::Listed, &params)?);
-            facts.extend(self.entries_with(lookup, shard, Values::Listed, &params)?);
+            facts.extend(self.rows_with(lookup, shard, EntryValues::Listed, &params)?);
+            facts.extend(self.entries_with(lookup, shard, EntryValues::Listed, &params)?);
         }
         facts.sort_by(|(a, _), (b, _)| a.order(b));
         let (mut problems, mut added) = (Vec::new(), Changes::default());
@@ -120,10 +121,14 @@ impl UnitOfWork {
     }
 
     /// Returns the shard's name in the entry of a value, if the entry exists on the shard where sessions look for it.
-    pub(crate) fn entry_of(&mut self, lookup: &Placed, value: &Value<'static>) -> Result<Option<String>> {
+    pub(crate) fn entry_of(
+        &mut self,
+        lookup: &PlacedLookup,
+        value: &Value<'static>,
+    ) -> Result<Option<String>> {
         let home = lookup.home(value, self.tx.cluster.layout().shards())?;
         let params = [Param::List(vec![value.borrowed()])];
-        let found = self.entries_with(lookup, home, Values::Listed, &params)?;
+        let found = self.entries_with(lookup, home, EntryValues::Listed, &params)?;
         Ok(found.into_iter().find_map(|(_, fact)| match fact {
             Fact::Entry { names, .. } => Some(names),
             Fact::Rows { .. } => None,
@@ -133,18 +138,18 @@ impl UnitOfWork {
     /// Returns whether a row on this shard has the value.
     pub(crate) fn has_row_with(
         &mut self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         value: &Value<'static>,
         shard: usize,
     ) -> Result<bool> {
         let params = [Param::List(vec![value.borrowed()])];
-        self.rows_with(lookup, shard, Values::Listed, &params).map(|found| !found.is_empty())
+        self.rows_with(lookup, shard, EntryValues::Listed, &params).map(|found| !found.is_empty())
     }
 
     /// Returns up to `limit` ids of rows with the value on each shard, as `5 on a`.
     pub(crate) fn ids_with(
         &mut self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         value: &Value<'static>,
         limit: usize,
     ) -> Result<Vec<String>> {
@@ -175,13 +180,14 @@ impl UnitOfWork {
     /// If a row moves meanwhile, that transaction renames or removes the entry itself, whichever of these names it has.
     pub(crate) fn rename_entries(
         &mut self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         (shard, from): (usize, &str),
         to: &[usize],
         after: Option<&Value<'static>>,
     ) -> Result<Option<Value<'static>>> {
         let layout = self.tx.cluster.shared_layout();
-        let which = if after.is_some() { Values::After(BATCH_SIZE) } else { Values::First(BATCH_SIZE) };
+        let which =
+            if after.is_some() { EntryValues::After(BATCH_SIZE) } else { EntryValues::First(BATCH_SIZE) };
         let params: Vec<Param<'_>> = after.iter().map(|value| Param::Value(value.borrowed())).collect();
         let found = self.entries_with(lookup, shard, which, &params)?;
         let last = found.last().map(|(value, _)| value.clone());
@@ -191,7 +197,7 @@ impl UnitOfWork {
         let sql = layout.sql(lookup.model, shard)?.rename_entries(lookup.entries);
         for &target in to.iter().filter(|_| !values.is_empty()) {
             let all = [Param::List(values.iter().map(Value::borrowed).collect())];
-            let rows = self.rows_with(lookup, target, Values::Listed, &all)?;
+            let rows = self.rows_with(lookup, target, EntryValues::Listed, &all)?;
             let own: Vec<Value<'static>> = rows.into_iter().map(|(value, _)| value).collect();
             if own.is_empty() {
                 continue;
@@ -207,7 +213,7 @@ impl UnitOfWork {
         Ok(last)
     }
 
-    fn remove_entry(&mut self, lookup: &Placed, value: &Value<'static>, shard: usize) -> Result<()> {
+    fn remove_entry(&mut self, lookup: &PlacedLookup, value: &Value<'static>, shard: usize) -> Result<()> {
         let layout = self.tx.cluster.shared_layout();
         self.tx.ensure_write(shard)?;
         let sql = &layout.sql(lookup.model, shard)?.delete;
@@ -217,9 +223,9 @@ impl UnitOfWork {
     /// Returns the values of a lookup in the rows on a shard, with the number of rows.
     fn rows_with(
         &mut self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         shard: usize,
-        which: Values,
+        which: EntryValues,
         params: &[Param<'_>],
     ) -> Result<Vec<(Value<'static>, Fact)>> {
         let layout = self.tx.cluster.layout();
@@ -234,9 +240,9 @@ impl UnitOfWork {
     /// Returns the entries on a shard.
     fn entries_with(
         &mut self,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         shard: usize,
-        which: Values,
+        which: EntryValues,
         params: &[Param<'_>],
     ) -> Result<Vec<(Value<'static>, Fact)>> {
         let sql = self.tx.cluster.layout().sql(lookup.model, shard)?.entries(lookup.entries, which);
@@ -250,7 +256,7 @@ impl UnitOfWork {
         &mut self,
         shard: usize,
         table: &'static Table,
-        lookup: &Placed,
+        lookup: &PlacedLookup,
         sql: &str,
         params: &[Param<'_>],
         fact: impl Fn(Value<'_>) -> Result<Fact>,
@@ -274,7 +280,7 @@ impl UnitOfWork {
 /// Returns the problems of one value. `facts` are all its rows and entries.
 pub(crate) fn problems_of(
     shards: &Shards,
-    lookup: &Placed,
+    lookup: &PlacedLookup,
     facts: &[(Value<'static>, Fact)],
 ) -> Result<Vec<Repair>> {
     let Some((value, _)) = facts.first() else { return Ok(Vec::new()) };

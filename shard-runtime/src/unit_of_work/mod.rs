@@ -40,7 +40,7 @@ pub(crate) use savepoint::savepoint;
 
 use handles::HandleWrites;
 use identity::IdentityMap;
-use insert::Placed;
+use insert::PlacedRow;
 use pending::Pending;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -185,7 +185,7 @@ impl UnitOfWork {
     }
 
     /// Builds the row and finds its shard.
-    pub(crate) fn place<N: Insert>(&self, new: N) -> Result<Placed<N::Model>> {
+    pub(crate) fn place<N: Insert>(&self, new: N) -> Result<PlacedRow<N::Model>> {
         self.tx.check_usable()?;
         let table = N::Model::TABLE;
         let model = self.model(table)?;
@@ -210,7 +210,7 @@ impl UnitOfWork {
         let mut row = new.into_model(&mut next_id)?;
         let (shard, bytes) = self.home(&row)?;
         normalize(&mut row, &shard)?;
-        Ok(Placed { row: Stored::new(Arc::new(row), shard), model, bytes })
+        Ok(PlacedRow { row: Stored::new(Arc::new(row), shard), model, bytes })
     }
 
     /// Returns the model's index in the layout.

@@ -67,32 +67,33 @@ impl UnitOfWork {
     fn keep_writers_away(&mut self, moved: &KeyToMove<'_>) -> Result<()> {
         let layout = self.tx.cluster.shared_layout();
         let of = |shard: usize| {
-            let place = layout.place(shard)?;
-            let connection = self.tx.databases.get(place.database).and_then(DatabaseTransaction::connection);
+            let location = layout.location(shard)?;
+            let connection =
+                self.tx.databases.get(location.database).and_then(DatabaseTransaction::connection);
             let lost = || Error::new(ErrorKind::ConnectionLost, "the connection of the session was lost");
-            Ok::<_, Error>((place, connection.ok_or_else(lost)?))
+            Ok::<_, Error>((location, connection.ok_or_else(lost)?))
         };
         for shard in [moved.to, moved.from] {
-            let (place, connection) = of(shard)?;
+            let (location, connection) = of(shard)?;
             connection.limit_lock_waits(LOCK_WAIT);
             // The lines in control, which are on disk, must not name a shard that does not have the rows.
-            place.dialect.durable_commit_sql().map_or(Ok(()), |sql| connection.run(sql))?;
+            location.dialect.durable_commit_sql().map_or(Ok(()), |sql| connection.run(sql))?;
         }
-        let (place, connection) = of(moved.from)?;
+        let (location, connection) = of(moved.from)?;
         let tables: Vec<&str> = layout
             .tables()
             .filter(|table| moved.roots.iter().any(|root| root.is(crate::transaction::recorded::root(table))))
             .map(|table| table.name)
             .collect();
-        let locked = match place.dialect.exclude_writers_sql(&place.names, &tables) {
+        let locked = match location.dialect.exclude_writers_sql(&location.names, &tables) {
             Some(sql) => connection.lock(&sql),
             None => Ok(()),
         };
-        let locked = locked.and_then(|()| lock_part(connection, place));
+        let locked = locked.and_then(|()| lock_part(connection, location));
         locked.map_err(|error| error.on_shard(&moved.record.from))?;
         // A process that records the lines waits until the rows have arrived.
-        let (place, connection) = of(moved.to)?;
-        lock_part(connection, place).map_err(|error| error.on_shard(&moved.record.to))?;
+        let (location, connection) = of(moved.to)?;
+        lock_part(connection, location).map_err(|error| error.on_shard(&moved.record.to))?;
         // A process that cancels the move holds the same lock.
         if self.tx.cluster.0.control.has_key_move(moved.record)? {
             return Ok(());
@@ -105,7 +106,7 @@ impl UnitOfWork {
     fn mark(&mut self, moved: &KeyToMove<'_>) -> Result<()> {
         let Some(&table) = moved.roots.first() else { return Ok(()) };
         let layout = self.tx.cluster.shared_layout();
-        let (from, to) = (layout.place(moved.from)?, layout.place(moved.to)?);
+        let (from, to) = (layout.location(moved.from)?, layout.location(moved.to)?);
         let text = |text: &str| Param::Value(Value::Text(text.to_owned().into()));
         let fact = moved.record.fact();
         let next = moved.record.epoch + 1;

@@ -3,7 +3,7 @@
 
 use super::UnitOfWork;
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::{Placed, ShardSet};
+use crate::schema::{PlacedLookup, ShardSet};
 use crate::transaction::Transactions;
 use crate::value::Value;
 
@@ -86,7 +86,7 @@ impl UnitOfWork {
     ///
     /// # Errors
     /// If this cannot be found out: the session may not write every shard, or a shard cannot be read.
-    fn may_be_orphan(&mut self, lookup: &Placed, value: &Value<'static>) -> Result<bool> {
+    fn may_be_orphan(&mut self, lookup: &PlacedLookup, value: &Value<'static>) -> Result<bool> {
         let Some(named) = self.entry_of(lookup, value)? else { return Ok(false) };
         for shard in self.tx.cluster.layout().shards().now_on(&named) {
             // A pinned session may not read another shard, so that the entry counts.
@@ -107,7 +107,7 @@ impl UnitOfWork {
     /// # Errors
     /// - [`ErrorKind::Busy`] if the tables cannot be locked.
     /// - [`ErrorKind::Unique`] if several rows have the value.
-    fn remove_orphan(&mut self, lookup: &Placed, value: &Value<'static>) -> Result<bool> {
+    fn remove_orphan(&mut self, lookup: &PlacedLookup, value: &Value<'static>) -> Result<bool> {
         let problems = self.verify_locked(lookup, std::slice::from_ref(value), true)?;
         match problems.is_empty() || problems.iter().any(|problem| problem.repaired) {
             // If a row has been added meanwhile, there is no problem, and the value is taken.

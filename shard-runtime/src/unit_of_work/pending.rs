@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::planner::{AnyRow, Change};
+use crate::planner::{AnyRow, RowChange};
 use crate::query::WriteOutcome;
 use crate::value::IdKey;
 
@@ -29,7 +29,7 @@ pub(crate) struct Pending {
 /// The rows of one model with the same change on one shard.
 pub(crate) struct Batch {
     pub(crate) model: usize,
-    pub(crate) change: Change,
+    pub(crate) change: RowChange,
     pub(crate) rows: Vec<Arc<dyn AnyRow>>,
     /// The approximate size of their values in bytes.
     pub(crate) bytes: usize,
@@ -42,7 +42,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn new(model: usize, change: Change) -> Self {
+    pub(crate) fn new(model: usize, change: RowChange) -> Self {
         let (rows, counted, ids) = Default::default();
         Batch { model, change, rows, bytes: 0, counted, missed: 0..0, ids }
     }
@@ -64,14 +64,14 @@ pub(crate) struct ShardBatch {
 
 impl Pending {
     pub(crate) fn insert(&mut self, model: usize, row: Arc<dyn AnyRow>, bytes: usize) {
-        let place = match self.inserts.binary_search_by_key(&model, |batch| batch.model) {
-            Ok(place) => place,
-            Err(place) => {
-                self.inserts.insert(place, Batch::new(model, Change::Insert));
-                place
+        let position = match self.inserts.binary_search_by_key(&model, |batch| batch.model) {
+            Ok(position) => position,
+            Err(position) => {
+                self.inserts.insert(position, Batch::new(model, RowChange::Insert));
+                position
             }
         };
-        if let Some(batch) = self.inserts.get_mut(place) {
+        if let Some(batch) = self.inserts.get_mut(position) {
             batch.push(row, bytes);
         }
     }
@@ -80,37 +80,37 @@ impl Pending {
     pub(crate) fn update(
         &mut self,
         model: usize,
-        change: Change,
+        change: RowChange,
         id: IdKey,
         row: Arc<dyn AnyRow>,
         bytes: usize,
     ) -> &WriteOutcome {
         // Not before an earlier change of this row.
         let after = self.updates.iter().rposition(|batch| batch.model == model && batch.ids.contains(&id));
-        let after = after.map_or(0, |place| place + 1);
+        let after = after.map_or(0, |position| position + 1);
         let fits = |batch: &Batch| batch.model == model && batch.change == change;
-        let found = self.updates.iter().skip(after).position(fits).map(|place| after + place);
-        let place = found.unwrap_or_else(|| {
+        let found = self.updates.iter().skip(after).position(fits).map(|position| after + position);
+        let position = found.unwrap_or_else(|| {
             let end = self.updates.partition_point(|batch| batch.model <= model);
             self.updates.insert(end, Batch::new(model, change));
             end
         });
-        if let Some(batch) = self.updates.get_mut(place) {
+        if let Some(batch) = self.updates.get_mut(position) {
             batch.ids.insert(id);
             batch.push(row, bytes);
         }
         &self.outcome
     }
 
-    pub(crate) fn delete(&mut self, model: usize, change: Change, id: IdKey, row: Arc<dyn AnyRow>) {
-        let place = match self.deletes.binary_search_by(|batch| model.cmp(&batch.model)) {
-            Ok(place) => place,
-            Err(place) => {
-                self.deletes.insert(place, Batch::new(model, change));
-                place
+    pub(crate) fn delete(&mut self, model: usize, change: RowChange, id: IdKey, row: Arc<dyn AnyRow>) {
+        let position = match self.deletes.binary_search_by(|batch| model.cmp(&batch.model)) {
+            Ok(position) => position,
+            Err(position) => {
+                self.deletes.insert(position, Batch::new(model, change));
+                position
             }
         };
-        if let Some(batch) = self.deletes.get_mut(place) {
+        if let Some(batch) = self.deletes.get_mut(position) {
             batch.ids.insert(id);
             batch.push(row, 0);
         }
@@ -146,9 +146,9 @@ impl Pending {
         for mut batch in shard_batch.batches {
             batch.missed = 0..0;
             match batch.change {
-                Change::Insert => self.inserts.push(batch),
-                Change::Update { .. } => self.updates.push(batch),
-                Change::Delete { .. } => self.deletes.push(batch),
+                RowChange::Insert => self.inserts.push(batch),
+                RowChange::Update { .. } => self.updates.push(batch),
+                RowChange::Delete { .. } => self.deletes.push(batch),
             }
         }
     }

@@ -16,7 +16,7 @@ use super::batches::whole_statement;
 use super::pending::ShardBatch;
 use crate::driver::{Connection, Pipeline, PipelineAnswer, Pipelined};
 use crate::error::{Error, Result};
-use crate::planner::{Change, Layout};
+use crate::planner::{Layout, RowChange};
 use crate::transaction::commit::{DecisionRow, decision_statement};
 use crate::transaction::{DatabaseTransaction, locate};
 use crate::value::Value;
@@ -160,7 +160,11 @@ impl UnitOfWork {
     }
 
     fn is_on(&self, shard_batch: &ShardBatch, database: usize) -> bool {
-        self.tx.cluster.layout().place(shard_batch.shard).is_ok_and(|place| place.database == database)
+        self.tx
+            .cluster
+            .layout()
+            .location(shard_batch.shard)
+            .is_ok_and(|location| location.database == database)
     }
 
     fn connection_to(&self, database: usize) -> Option<&dyn Connection> {
@@ -186,7 +190,7 @@ impl UnitOfWork {
         let layout = self.tx.cluster.layout();
         let (_, connection) = self.tx.ready(shard_batch.shard).ok()?;
         let sent = statements.iter().map(|statement| statement.sql.to_string()).collect();
-        let names = &layout.place(shard_batch.shard).ok()?.names;
+        let names = &layout.location(shard_batch.shard).ok()?.names;
         let pipeline = connection.begin_pipeline(names, statements)?;
         Some(Running { pipeline, sent })
     }
@@ -196,8 +200,9 @@ impl UnitOfWork {
 fn on_servers(layout: &Layout, shard_batches: &[ShardBatch]) -> usize {
     let mut servers: Vec<usize> = Vec::new();
     let is_another = |shard_batch: &&ShardBatch| {
-        let server = layout.place(shard_batch.shard).ok().filter(|place| place.dialect.answers_later());
-        let another = server.map(|place| place.database).filter(|database| !servers.contains(database));
+        let server =
+            layout.location(shard_batch.shard).ok().filter(|location| location.dialect.answers_later());
+        let another = server.map(|location| location.database).filter(|database| !servers.contains(database));
         servers.extend(another);
         another.is_some()
     };
@@ -216,9 +221,7 @@ fn statements<'l>(layout: &'l Layout, shard_batch: &'l ShardBatch) -> Option<Vec
 /// Returns whether each updated or deleted row existed.
 fn are_written(shard_batch: &ShardBatch, answers: &[PipelineAnswer]) -> bool {
     shard_batch.batches.len() <= answers.len()
-        && shard_batch
-            .batches
-            .iter()
-            .zip(answers)
-            .all(|(batch, answer)| batch.change == Change::Insert || answer.rows >= batch.rows.len() as u64)
+        && shard_batch.batches.iter().zip(answers).all(|(batch, answer)| {
+            batch.change == RowChange::Insert || answer.rows >= batch.rows.len() as u64
+        })
 }

@@ -1,13 +1,13 @@
 //! Hand-written SQL, on a session's own connections and in its transactions.
 
 use super::UnitOfWork;
-use crate::driver::Shape;
+use crate::driver::StatementProperties;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::ReadOptions;
 use crate::executor::VisitRow;
 use crate::planner::Layout;
 use crate::planner::LimitOffset;
-use crate::planner::Step;
+use crate::planner::PlanStep;
 use crate::planner::raw_sql;
 use crate::planner::sql::Statement;
 use crate::query::SqlCore;
@@ -97,43 +97,43 @@ impl UnitOfWork {
     }
 
     /// Checks that a statement may be used in this way, on a shard with a transaction.
-    fn check_sql(&self, step: &Step<'_>, wanted: Use) -> Result<()> {
+    fn check_sql(&self, step: &PlanStep<'_>, wanted: Use) -> Result<()> {
         if let Some(shard) = self.tx.cluster.layout().shards().by_index(step.shard) {
             self.tx.connection_of(shard)?.restore_settings_at_end();
         }
         let (shard, statement) = self.tx.prepare(step.shard, &step.statement.sql, None)?;
-        check_shape(statement.shape(), step.statement.params.len(), wanted)
+        check_properties(statement.properties(), step.statement.params.len(), wanted)
             .map_err(|error| error.on_shard(shard.name()))
     }
 }
 
 /// Returns the SQL for each shard.
-fn steps<'c>(core: &'c SqlCore, shards: &ShardSet, layout: &Layout) -> Result<Vec<Step<'c>>> {
+fn steps<'c>(core: &'c SqlCore, shards: &ShardSet, layout: &Layout) -> Result<Vec<PlanStep<'c>>> {
     let params = core.params()?;
-    let step = |&shard: &usize| -> Result<Step<'c>> {
+    let step = |&shard: &usize| -> Result<PlanStep<'c>> {
         let sql = core.text_on(shard, layout)?;
-        Ok(Step { shard, statement: Statement { sql, params: params.clone() } })
+        Ok(PlanStep { shard, statement: Statement { sql, params: params.clone() } })
     };
     shards.indexes().iter().map(step).collect()
 }
 
-fn check_shape(shape: Shape, given: usize, wanted: Use) -> Result<()> {
-    let message = match (wanted, shape) {
-        (_, Shape { parameters, .. }) if parameters != given => {
+fn check_properties(properties: StatementProperties, given: usize, wanted: Use) -> Result<()> {
+    let message = match (wanted, properties) {
+        (_, StatementProperties { parameters, .. }) if parameters != given => {
             format!(
                 "parameters in the SQL: {parameters}, bound values: {given}; bind one value for each parameter"
             )
         }
-        (Use::Read, Shape { only_reads: false, .. }) => {
+        (Use::Read, StatementProperties { only_reads: false, .. }) => {
             "the SQL writes; run it with `execute` instead of `all`, `first` or `one`".to_owned()
         }
-        (Use::Read, Shape { returns_rows: false, .. }) => {
+        (Use::Read, StatementProperties { returns_rows: false, .. }) => {
             "the SQL returns no rows; read with a statement that returns some".to_owned()
         }
-        (Use::Write, Shape { only_reads: true, .. }) => {
+        (Use::Write, StatementProperties { only_reads: true, .. }) => {
             "the SQL only reads; run it with `all`, `first` or `one` instead of `execute`".to_owned()
         }
-        (Use::Write, Shape { returns_rows: true, .. }) => {
+        (Use::Write, StatementProperties { returns_rows: true, .. }) => {
             "the SQL writes and returns rows, which `execute` does not read; remove `RETURNING`".to_owned()
         }
         _ => return Ok(()),

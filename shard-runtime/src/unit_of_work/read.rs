@@ -9,9 +9,9 @@ use super::located::EntriesRead;
 use super::write::PLANS;
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::executor::{GroupMerge, VisitRow};
-use crate::executor::{ReadOptions, Rows};
+use crate::executor::{ReadOptions, ShardRows};
 use crate::planner::sql::{Param, Statement};
-use crate::planner::{Plan, Step};
+use crate::planner::{Plan, PlanStep};
 use crate::query::{GroupCore, Read, Request, SelectCore, SelectList, Sharded, Stored, Target, Targeted};
 use crate::row::{LoadModel, Row, RowSource, Storable};
 use crate::schema::{IdKind, Table};
@@ -58,7 +58,7 @@ impl UnitOfWork {
         self.flush_tables(&plan.tables, &shards)?;
         let Plan { distinct, bounds, load, .. } = *plan;
         let reading = ReadOptions { order: &plan.order, distinct, bounds, load, ..ReadOptions::whole(table) };
-        let visit = |rows: &Rows<'_>| visit(&Row { source: rows, shard: rows.shard, table, columns });
+        let visit = |rows: &ShardRows<'_>| visit(&Row { source: rows, shard: rows.shard, table, columns });
         if !plan.target.for_update {
             return self.tx.execute(&plan.steps, reading, visit).map(|()| true);
         }
@@ -89,8 +89,8 @@ impl UnitOfWork {
     }
 
     /// Locks rows before they are read, one shard after the other.
-    fn lock_rows(&mut self, table: &'static Table, locks: &[Step<'_>]) -> Result<()> {
-        let lock = |lock: &Step<'_>| {
+    fn lock_rows(&mut self, table: &'static Table, locks: &[PlanStep<'_>]) -> Result<()> {
+        let lock = |lock: &PlanStep<'_>| {
             self.tx.execute(std::slice::from_ref(lock), ReadOptions::whole(table), |_| {
                 Ok(ControlFlow::Continue(()))
             })
@@ -316,9 +316,9 @@ impl UnitOfWork {
         found: &mut Found<T>,
     ) -> Result<()> {
         self.flush_tables(&[T::TABLE], shards)?;
-        let step = |&shard: &usize| -> Result<Step<'_>> {
+        let step = |&shard: &usize| -> Result<PlanStep<'_>> {
             let sql = self.tx.cluster.layout().sql(model, shard)?.get.clone();
-            Ok(Step { shard, statement: Statement { sql, params: params.to_vec() } })
+            Ok(PlanStep { shard, statement: Statement { sql, params: params.to_vec() } })
         };
         let steps = shards.indexes().iter().map(step).collect::<Result<Vec<_>>>()?;
         let reading = ReadOptions { is_slow: true, ..ReadOptions::whole(T::TABLE) };
@@ -354,7 +354,7 @@ impl UnitOfWork {
     ) -> Result<Option<Stored<T>>> {
         let table = T::TABLE;
         let layout = self.tx.cluster.layout();
-        let (sql, names) = (&layout.sql(model, shard)?.get, &layout.place(shard)?.names);
+        let (sql, names) = (&layout.sql(model, shard)?.get, &layout.location(shard)?.names);
         let (shard, connection) = self.tx.ready(shard)?;
         let watch = self.tx.cluster.watch(shard, Some(table.name), sql);
         let mut row = None;

@@ -18,7 +18,8 @@ impl UnitOfWork {
     /// the shards is a file, the whole file is locked already.
     pub(crate) fn keep_on_first(&mut self, plan: &Plan<'_>) -> Result<()> {
         let layout = self.tx.cluster.layout();
-        let locks_rows = |shard: usize| layout.place(shard).is_ok_and(|place| place.dialect.locks_rows());
+        let locks_rows =
+            |shard: usize| layout.location(shard).is_ok_and(|location| location.dialect.locks_rows());
         let Some(first) = plan.on_first.as_ref().filter(|first| locks_rows(first.shard)) else {
             return Ok(());
         };

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::copied::{Copied, copied_columns, place_of};
+use super::copied::{Copied, column_index, copied_columns};
 use super::entries::{Changes, id_value};
-use super::version::Version;
+use super::version::RowVersion;
 use super::{UnitOfWork, version};
 use crate::driver::ActualColumn;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,7 +13,7 @@ use crate::planner::sql::{Dialect, Param};
 use crate::query::Stored;
 use crate::query::{Sharded, values_of};
 use crate::schema::DecidesShard;
-use crate::schema::Placed;
+use crate::schema::PlacedLookup;
 use crate::schema::{IdKind, Table};
 use crate::schema::{Shard, ShardSet};
 use crate::transaction::Gate;
@@ -73,7 +73,7 @@ impl UnitOfWork {
     ) -> Result<Relocated> {
         let table = T::TABLE;
         self.tx.refuse_row_elsewhere::<T>(row.shard())?;
-        let from = self.tx.cluster.layout().shards().place_of(row.shard())?;
+        let from = self.tx.cluster.layout().shards().index_of(row.shard())?;
         let mut changed = T::clone(row);
         change(&mut changed);
         let to = changed.shard_chooser(self.tx.cluster.layout().shards())?;
@@ -82,9 +82,9 @@ impl UnitOfWork {
         let mut changes = changes(recorded, &changed)?;
         let version = version::of(recorded)?;
         if let Some(version) = &version {
-            changes.retain(|(column, _)| *column != version.place);
+            changes.retain(|(column, _)| *column != version.column);
             if from != to || !changes.is_empty() {
-                changes.push((version.place, Value::Integer(version.next()?)));
+                changes.push((version.column, Value::Integer(version.next()?)));
             }
         }
         refuse_another_id::<T>(&changes, row.shard())?;
@@ -104,8 +104,8 @@ impl UnitOfWork {
                 }
                 if from != to || version.is_some() {
                     let stored = session.locked_values(table, from, &id_value(&**row)?)?;
-                    let has_changed = |version: &Version| {
-                        stored.get(version.place) != Some(&Value::Integer(version.number))
+                    let has_changed = |version: &RowVersion| {
+                        stored.get(version.column) != Some(&Value::Integer(version.number))
                     };
                     if stored.is_empty() || version.as_ref().is_some_and(has_changed) {
                         return Err(session.missed(from, row, version.as_ref()));
@@ -271,14 +271,14 @@ impl UnitOfWork {
         let layout = self.tx.cluster.shared_layout();
         let copied = self.columns_to_copy(table, way)?;
         let columns: Vec<String> = copied.iter().map(|column| column.name().to_owned()).collect();
-        let places: Vec<Option<usize>> = columns.iter().map(|name| place_of(table, name)).collect();
+        let positions: Vec<Option<usize>> = columns.iter().map(|name| column_index(table, name)).collect();
         let counts = table.id_kind == IdKind::Auto;
-        let id_at = places.iter().position(|place| *place == Some(table.id)).unwrap_or_default();
+        let id_at = positions.iter().position(|position| *position == Some(table.id)).unwrap_or_default();
         let model = layout.model(table)?;
         let (source, target) = (layout.sql(model, way.from)?, layout.sql(model, way.to)?);
         let select = source.copy_from(table, &columns, by);
         let insert = target.copy_to(&columns, counts.then_some(id_at));
-        let lookups: Vec<&Placed> = layout.lookups_of(table).collect();
+        let lookups: Vec<&PlacedLookup> = layout.lookups_of(table).collect();
         let mut moved = Moved { table, old: Vec::new(), new: Vec::new(), entries: Changes::default() };
         let mut runs = Vec::new();
         let from_shard = layout.shards().by_index(way.from).map_or("", Shard::name);
@@ -292,15 +292,15 @@ impl UnitOfWork {
                         return Err(Error::new(ErrorKind::TooManyValues, TOO_MANY));
                     }
                     let mut row = Vec::with_capacity(columns.len());
-                    for (at, (column, place)) in copied.iter().zip(&places).enumerate() {
+                    for (at, (column, position)) in copied.iter().zip(&positions).enumerate() {
                         let value = column.carried(rows.value(at)).map_err(|error| {
                             let error = Error::from(error).in_table(table.name).at_column(column.name());
                             let id = rows.value(id_at).map_or_else(|_| String::new(), |id| id.to_string());
                             let id_column = columns.get(id_at).map_or("id", String::as_str);
                             error.with_row(&format!("{id_column} {id}")).on_shard(from_shard)
                         })?;
-                        let other = place.and_then(|column| adapt(column, &value));
-                        let looked_up = lookups.iter().find(|lookup| Some(lookup.column) == *place);
+                        let other = position.and_then(|column| adapt(column, &value));
+                        let looked_up = lookups.iter().find(|lookup| Some(lookup.column) == *position);
                         if let Some(lookup) = looked_up {
                             let (before, after) =
                                 ((&value, way.from), (other.as_ref().unwrap_or(&value), way.to));
@@ -331,11 +331,11 @@ impl UnitOfWork {
     /// shard, too.
     fn columns_to_copy(&self, table: &'static Table, way: Way) -> Result<Vec<Copied>> {
         let of = |shard: usize| -> Result<(Dialect, Vec<ActualColumn>)> {
-            let place = self.tx.cluster.layout().place(shard)?;
+            let location = self.tx.cluster.layout().location(shard)?;
             let connection =
-                self.tx.databases.get(place.database).and_then(|transaction| transaction.connection());
-            let columns = connection.map(|connection| connection.columns(&place.names, table.name));
-            Ok((place.dialect, columns.transpose()?.unwrap_or_default()))
+                self.tx.databases.get(location.database).and_then(|transaction| transaction.connection());
+            let columns = connection.map(|connection| connection.columns(&location.names, table.name));
+            Ok((location.dialect, columns.transpose()?.unwrap_or_default()))
         };
         let ((here, columns), (there, others)) = (of(way.from)?, of(way.to)?);
         let shard = self.tx.cluster.layout().shards().by_index(way.to).map_or("", Shard::name);

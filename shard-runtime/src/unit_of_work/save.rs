@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::entries::{RowWrite, id_value};
-use super::version::Version;
+use super::version::RowVersion;
 use super::{UnitOfWork, version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Param, TableSql};
@@ -23,10 +23,10 @@ impl UnitOfWork {
         let saved = Arc::clone(row.row());
         let values = values_of(&*saved)?;
         let version = version::of(&*saved)?;
-        let next = version.as_ref().map(Version::next).transpose()?.map(Value::Integer);
+        let next = version.as_ref().map(RowVersion::next).transpose()?.map(Value::Integer);
         let params: Vec<Param<'_>> =
             values.iter().chain(&next).map(|value| Param::Value(value.borrowed())).collect();
-        let sql = |sql: &TableSql| sql.save(table, T::VERSION.map(|(place, _)| place));
+        let sql = |sql: &TableSql| sql.save(table, T::VERSION.map(|(column, _)| column));
         self.identities.forget::<T>(row.id(), row.shard())?;
         let row_write = RowWrite {
             shard,
@@ -57,7 +57,7 @@ impl UnitOfWork {
         model: usize,
         row: &Stored<T>,
         values: &[Value<'_>],
-        version: Option<&Version>,
+        version: Option<&RowVersion>,
     ) -> Error {
         let table = T::TABLE;
         let find = || -> Result<Option<Error>> {

@@ -9,10 +9,10 @@ use super::read::gone;
 use super::version;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Param, TableSql};
-use crate::planner::{AnyRow, Change, SetColumns};
+use crate::planner::{AnyRow, RowChange, SetColumns};
 use crate::query::{Sharded, normalize, values_of};
 use crate::query::{Stored, WriteOutcome};
-use crate::schema::Placed;
+use crate::schema::PlacedLookup;
 use crate::schema::ShardSet;
 use crate::schema::{KeyColumns, Table};
 use crate::tasks::unwind::caught;
@@ -23,12 +23,12 @@ impl UnitOfWork {
     pub(crate) fn update<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
         let table = T::TABLE;
         self.tx.refuse_row_elsewhere::<T>(row.shard())?;
-        let shard = self.tx.cluster.layout().shards().place_of(row.shard())?;
+        let shard = self.tx.cluster.layout().shards().index_of(row.shard())?;
         let Some(recorded) = row.recorded().cloned() else { return Ok(()) };
         let version = version::of(&*recorded)?;
-        let place = version.as_ref().map(|version| version.place);
+        let version_column = version.as_ref().map(|version| version.column);
         let (mut columns, mut bytes) = (SetColumns::new(), 0);
-        for column in (0..table.columns.len()).filter(|column| Some(*column) != place) {
+        for column in (0..table.columns.len()).filter(|column| Some(*column) != version_column) {
             let (before, after) = (recorded.value(table, column)?, row.row().value(table, column)?);
             if before != after {
                 columns.push(column);
@@ -42,12 +42,12 @@ impl UnitOfWork {
             row.settle(None);
             return version.map_or(Ok(()), |version| version.put_back(row));
         }
-        columns.extend(place);
+        columns.extend(version_column);
         self.refuse_unseen(shard, row, &recorded, &columns)?;
         if let Some(version) = &version {
             version.put(row, version.next()?)?;
         }
-        let change = Change::Update { columns: columns.clone(), version: place };
+        let change = RowChange::Update { columns: columns.clone(), version: version_column };
         let (changed, panic) = caught(|| match self.is_written_at_once(table, Some(&columns)) {
             true => self.update_at_once(shard, row, &recorded, change),
             false => self.update_later(shard, row, change, bytes),
@@ -67,7 +67,7 @@ impl UnitOfWork {
         &mut self,
         shard: usize,
         row: &mut Stored<T>,
-        change: Change,
+        change: RowChange,
         bytes: usize,
     ) -> Result<Option<WriteOutcome>> {
         self.tx.check_usable()?;
@@ -89,7 +89,7 @@ impl UnitOfWork {
         shard: usize,
         row: &mut Stored<T>,
         before: &Arc<T>,
-        change: Change,
+        change: RowChange,
     ) -> Result<Option<WriteOutcome>> {
         if self.write_at_once(shard, &**row, &values_of(&**before)?, &change)? == 0 {
             let error = self.missed(shard, row, version::of(&**before)?.as_ref());
@@ -103,7 +103,8 @@ impl UnitOfWork {
     /// Returns whether a change of these columns of one row (`None`: of the whole row) is written at once, because it
     /// affects several shards.
     fn is_written_at_once(&self, table: &'static Table, columns: Option<&[usize]>) -> bool {
-        let is_written = |lookup: &Placed| columns.is_none_or(|columns| columns.contains(&lookup.column));
+        let is_written =
+            |lookup: &PlacedLookup| columns.is_none_or(|columns| columns.contains(&lookup.column));
         table.is_reference() || self.tx.cluster.layout().lookups_of(table).any(is_written)
     }
 
@@ -113,12 +114,12 @@ impl UnitOfWork {
         shard: usize,
         row: &T,
         before: &[Value<'_>],
-        change: &Change,
+        change: &RowChange,
     ) -> Result<u64> {
         let table = T::TABLE;
         let (columns, after) = match change {
-            Change::Update { columns, .. } => (Some(columns.as_slice()), values_of(row)?),
-            Change::Insert | Change::Delete { .. } => (None, Vec::new()),
+            RowChange::Update { columns, .. } => (Some(columns.as_slice()), values_of(row)?),
+            RowChange::Insert | RowChange::Delete { .. } => (None, Vec::new()),
         };
         let mut values = Vec::new();
         change.bind(table, row, &mut values)?;
@@ -175,13 +176,13 @@ impl UnitOfWork {
     pub(crate) fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
         let table = T::TABLE;
         self.tx.refuse_row_elsewhere::<T>(row.shard())?;
-        let shard = self.tx.cluster.layout().shards().place_of(row.shard())?;
+        let shard = self.tx.cluster.layout().shards().index_of(row.shard())?;
         let recorded = row.recorded().unwrap_or(row.row());
         let all: Vec<usize> = (0..table.columns.len()).collect();
         self.refuse_unseen(shard, row, recorded, &all)?;
         let before = values_of(&**recorded)?;
         let version = version::of(&**recorded)?;
-        let change = Change::Delete { version: version.as_ref().map(|version| version.place) };
+        let change = RowChange::Delete { version: version.as_ref().map(|version| version.column) };
         self.identities.forget::<T>(row.id(), row.shard())?;
         if self.is_written_at_once(table, None) {
             return match self.write_at_once(shard, &**recorded, &before, &change)? {

@@ -7,7 +7,7 @@ use super::pending::{Batch, ShardBatch};
 use super::read::gone;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Param;
-use crate::planner::{AnyRow, Change};
+use crate::planner::{AnyRow, RowChange};
 use crate::query::Holds;
 use crate::query::Sharded;
 use crate::query::Stored;
@@ -17,22 +17,22 @@ use crate::value::IdKey;
 use crate::value::{Field, Value};
 
 /// The stored version of a row.
-pub(crate) struct Version {
-    pub(crate) place: usize,
+pub(crate) struct RowVersion {
+    pub(crate) column: usize,
     pub(crate) number: i64,
     holds: Holds,
     table: &'static Table,
 }
 
 /// Returns the version of a row, if its model has one.
-pub(crate) fn of<T: Sharded>(row: &T) -> Result<Option<Version>> {
-    let Some((place, holds)) = T::VERSION else { return Ok(None) };
+pub(crate) fn of<T: Sharded>(row: &T) -> Result<Option<RowVersion>> {
+    let Some((column, holds)) = T::VERSION else { return Ok(None) };
     let table = T::TABLE;
-    let number = i64::from_value(row.value(table, place)?).map_err(|error| table.error_at(place, error))?;
-    Ok(Some(Version { place, number, holds, table }))
+    let number = i64::from_value(row.value(table, column)?).map_err(|error| table.error_at(column, error))?;
+    Ok(Some(RowVersion { column, number, holds, table }))
 }
 
-impl Version {
+impl RowVersion {
     /// Returns the version of the row after a change.
     pub(crate) fn next(&self) -> Result<i64> {
         let greatest = match self.holds {
@@ -46,14 +46,14 @@ impl Version {
                     "cannot raise version {}: the column holds no greater number; use a wider integer",
                     self.number
                 );
-                Err(self.table.error_at(self.place, Error::new(ErrorKind::Value, message)))
+                Err(self.table.error_at(self.column, Error::new(ErrorKind::Value, message)))
             }
         }
     }
 
     /// Sets the version in the row.
     pub(crate) fn put<T: Sharded + Clone>(&self, row: &mut Stored<T>, number: i64) -> Result<()> {
-        row.correct().set_version(number).map_err(|error| self.table.error_at(self.place, error))
+        row.correct().set_version(number).map_err(|error| self.table.error_at(self.column, error))
     }
 
     /// Sets the stored version in the row again.
@@ -75,7 +75,7 @@ impl UnitOfWork {
         &self,
         shard: usize,
         row: &Stored<T>,
-        version: Option<&Version>,
+        version: Option<&RowVersion>,
     ) -> Error {
         let Some(version) = version else { return gone::<T>(row.id(), row.shard()) };
         match self.stored_version(shard, row) {
@@ -106,7 +106,7 @@ impl UnitOfWork {
     /// earlier batch inserted or changed.
     fn first_missed(&mut self, shard: usize, batches: &[Batch], missed: usize) -> Result<Option<Error>> {
         let layout = self.tx.cluster.shared_layout();
-        let database = layout.place(shard)?.database;
+        let database = layout.location(shard)?.database;
         let Transactions { cluster, databases, owner, .. } = &mut self.tx;
         let (Some(batch), Some(transaction), Some(handle)) =
             (batches.get(missed), databases.get_mut(database), layout.shards().by_index(shard))
@@ -122,21 +122,21 @@ impl UnitOfWork {
                 own.insert(IdKey::of(&row.value(table, table.id)?));
             }
         }
-        let place = match batch.change {
-            Change::Update { version, .. } | Change::Delete { version } => version,
-            Change::Insert => None,
+        let column = match batch.change {
+            RowChange::Update { version, .. } | RowChange::Delete { version } => version,
+            RowChange::Insert => None,
         };
         for row in batch.rows.get(batch.missed.clone()).unwrap_or_default() {
             let mut values = Vec::new();
             batch.change.bind(table, &**row, &mut values)?;
             // The parameters end with the id, or with the id and the expected version.
-            let (was, values) = match (place, values.as_slice()) {
+            let (was, values) = match (column, values.as_slice()) {
                 (Some(_), [values @ .., Value::Integer(was)]) => (Some(*was), values),
                 (_, values) => (None, values),
             };
             let Some(id) = values.last().filter(|id| !own.contains(&IdKey::of(id))) else { continue };
             let stored = self.stored_values(table, shard, id)?;
-            let found = match place.and_then(|place| stored.get(place)) {
+            let found = match column.and_then(|column| stored.get(column)) {
                 Some(Value::Integer(found)) => Some(*found),
                 _ => None,
             };

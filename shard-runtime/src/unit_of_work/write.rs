@@ -12,7 +12,7 @@ use super::reference::affected;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql;
 use crate::planner::sql::{Param, TableSql};
-use crate::planner::{Layout, Plan, Step};
+use crate::planner::{Layout, Plan, PlanStep};
 use crate::query::{Assigned, BulkWrite, Collect, Returned, WriteCore, WriteRequest};
 use crate::row::Row;
 use crate::schema::Table;
@@ -63,12 +63,12 @@ impl UnitOfWork {
         self.write_planned(core, |session, plan, mut entries| {
             let (table, mut found) = (plan.target.table, Vec::with_capacity(plan.steps.len()));
             returned.clear();
-            for (place, step) in plan.steps.iter().enumerate() {
+            for (position, step) in plan.steps.iter().enumerate() {
                 // The rows of a reference table are the same on every shard.
-                let is_wanted = returns == Returned::Rows && (place == 0 || !table.is_reference());
+                let is_wanted = returns == Returned::Rows && (position == 0 || !table.is_reference());
                 let written = match (is_wanted, &mut entries) {
                     (false, None) => {
-                        let Step { shard, statement } = step;
+                        let PlanStep { shard, statement } = step;
                         session.tx.execute_on(*shard, table, &statement.sql, &statement.params)
                     }
                     (_, entries) => {
@@ -176,7 +176,7 @@ impl UnitOfWork {
     /// Writes the rows of a step, and reads these columns of the written rows.
     fn execute_and_read(
         &mut self,
-        step: &Step<'_>,
+        step: &PlanStep<'_>,
         table: &'static Table,
         columns: &[usize],
         read: &mut dyn FnMut(&Row<'_>) -> Result<()>,
@@ -256,7 +256,7 @@ impl UnitOfWork {
                 let sql = layout.sql(model, shard)?.change(table, &change);
                 self.tx.record(shard, |redo| redo.rows(&sql, table, change.clone(), rows))?;
             }
-            let database = layout.place(shard)?.database;
+            let database = layout.location(shard)?.database;
             if let Some(transaction) = self.tx.databases.get_mut(database) {
                 transaction.track_writes(outcome);
             }
@@ -285,8 +285,8 @@ fn remove_entries(
     shards: &Shards,
 ) -> Result<()> {
     for lookup in layout.lookups_of(row.table) {
-        let Some(place) = columns.iter().position(|column| *column == lookup.column) else { continue };
-        let value: Value<'_> = row.table.value_of(lookup.column, row.source.value(place))?;
+        let Some(position) = columns.iter().position(|column| *column == lookup.column) else { continue };
+        let value: Value<'_> = row.table.value_of(lookup.column, row.source.value(position))?;
         entries.remove(lookup, &value, row.shard.index(), shards)?;
     }
     Ok(())

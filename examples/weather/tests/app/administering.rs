@@ -30,7 +30,7 @@ fn the_exit_code_is_0_1_or_2() {
     }
 }
 
-/// A database that another program has made becomes the place of the app.
+/// A database that another program has made becomes the location of the app.
 #[test]
 fn an_existing_database_is_adopted() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -59,7 +59,7 @@ fn an_existing_database_is_adopted() {
     assert!(String::from_utf8_lossy(&report.stdout).contains("Tokyo"), "{report:?}");
 }
 
-/// All cities and observations are copied to another place, with their ids.
+/// All cities and observations are copied to another location, with their ids.
 #[test]
 fn a_place_is_copied_to_that_of_a_cluster_file() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -73,7 +73,7 @@ fn a_place_is_copied_to_that_of_a_cluster_file() {
     let copy = weather(folder.path(), &["--data", "rows", "admin", "copy", "test/shards.toml", "--json"]);
     assert_eq!(copy.status.code(), Some(0), "{copy:?}");
     assert!(copy.stdout.starts_with(b"{\"repaired\":0,\"rows\":"), "{copy:?}");
-    let report = |place: [&str; 2]| weather(folder.path(), &["report", place[0], place[1]]).stdout;
+    let report = |location: [&str; 2]| weather(folder.path(), &["report", location[0], location[1]]).stdout;
     assert_eq!(report(["--shards", "test/shards.toml"]), report(["--data", "rows"]));
     // A second time it would mix rows.
     let again = weather(folder.path(), &["--data", "rows", "admin", "copy", "test/shards.toml"]);

@@ -82,9 +82,9 @@ fn largest_cities(output: &str, source: &Path) {
     for (continent, mut cities) in continents {
         let label = format!("  {continent} ({})", thousands(cities.len()));
         cities.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        for (place, (people, name)) in cities.iter().take(3).enumerate() {
+        for (position, (people, name)) in cities.iter().take(3).enumerate() {
             let line = lines.next().expect("a line for each");
-            assert!(place > 0 || line.starts_with(&label), "{line}");
+            assert!(position > 0 || line.starts_with(&label), "{line}");
             assert!(line.contains(name) && line.ends_with(&thousands(*people)), "{line}: {name}");
         }
     }

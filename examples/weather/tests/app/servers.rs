@@ -44,9 +44,9 @@ impl OnServers {
         let mut file = fs::read_to_string(SERVERS).expect("the app's file");
         for (shard, server) in SHARDS.iter().zip(servers) {
             server.psql(&format!("CREATE DATABASE {database} OWNER weather"));
-            let place = format!("@{shard}.example:5432/weather\"");
-            assert_eq!(file.matches(&place).count(), 1, "{place}");
-            file = file.replace(&place, &format!("@127.0.0.1:{}/{database}\"", server.port()));
+            let host = format!("@{shard}.example:5432/weather\"");
+            assert_eq!(file.matches(&host).count(), 1, "{host}");
+            file = file.replace(&host, &format!("@127.0.0.1:{}/{database}\"", server.port()));
         }
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::write(folder.path().join("shards.toml"), file).expect("a cluster file");
@@ -59,8 +59,8 @@ impl OnServers {
 
     /// Runs statements on a shard's server, beside the app.
     pub fn psql(&self, shard: &str, sql: &str) -> String {
-        let place = SHARDS.iter().position(|name| *name == shard).expect("a shard");
-        self.servers[place].psql(&format!("\\c {}\n{sql}", self.database))
+        let index = SHARDS.iter().position(|name| *name == shard).expect("a shard");
+        self.servers[index].psql(&format!("\\c {}\n{sql}", self.database))
     }
 
     /// Changes the cluster file.
@@ -141,13 +141,13 @@ fn same(on_servers: &str, on_files: &str) {
 #[test]
 #[cfg_attr(not(feature = "postgres"), ignore = "needs PostgreSQL: `--features weather/postgres`")]
 fn the_tour_prints_on_four_servers_the_same_as_on_files() {
-    let place = OnServers::new("tour");
-    let folder = place.folder.path();
+    let world = OnServers::new("tour");
+    let folder = world.folder.path();
     fs::copy(FILES, folder.join("files.toml")).expect("the app's file");
     let on_files =
         |arguments: &[&str]| stdout(&weather(folder, &[arguments, &["--shards", "files.toml"]].concat()));
     let on_servers = |arguments: &[&str]| {
-        let output = stdout(&place.weather(&[arguments, &["--shards", "shards.toml"]].concat()));
+        let output = stdout(&world.weather(&[arguments, &["--shards", "shards.toml"]].concat()));
         assert!(output.lines().all(|line| line.chars().count() <= 80), "{output}");
         output
     };
@@ -157,7 +157,7 @@ fn the_tour_prints_on_four_servers_the_same_as_on_files() {
         tour.contains("Imported 60,120 rows in ") && tour.contains("observations  26,114; asked: americas\n")
     );
     same(&tour, &on_files(&[]));
-    place.same_rows(folder);
+    world.same_rows(folder);
 
     // A second run finds everything, and prints the same otherwise.
     let again = on_servers(&[]);
@@ -166,28 +166,28 @@ fn the_tour_prints_on_four_servers_the_same_as_on_files() {
     for command in [&["import"][..], &["report"], &["city", "Springfield"], &["explain"]] {
         same(&on_servers(command), &on_files(command));
     }
-    place.same_rows(folder);
+    world.same_rows(folder);
 
     // No server prepared a transaction of other servers.
     for shard in SHARDS {
-        assert_eq!(place.psql(shard, "SELECT count(*) FROM pg_prepared_xacts"), "0\n", "{shard}");
+        assert_eq!(world.psql(shard, "SELECT count(*) FROM pg_prepared_xacts"), "0\n", "{shard}");
     }
 }
 
 #[test]
 #[cfg_attr(not(feature = "postgres"), ignore = "needs PostgreSQL: `--features weather/postgres`")]
 fn rows_on_servers_that_are_not_the_sources_are_refused() {
-    let (place, source) = (OnServers::new("others"), small_source());
+    let (world, source) = (OnServers::new("others"), small_source());
     let weather =
-        |command| place.weather(&[command, "--shards", "shards.toml", "--source", text(source.path())]);
+        |command| world.weather(&[command, "--shards", "shards.toml", "--source", text(source.path())]);
     let nothing = "nothing is imported into shards.toml yet: run `weather import --shards shards.toml` first";
     assert_eq!(refusal(&weather("report")), nothing);
     stdout(&weather("import"));
-    place.psql("europe", "DELETE FROM cities WHERE name = 'Dublin'");
+    world.psql("europe", "DELETE FROM cities WHERE name = 'Dublin'");
     let output = refusal(&weather("import"));
     assert!(output.starts_with("cities of Europe: 1 rows are there, the source has 2; "), "{output}");
     // A server that lost its tables.
-    place.psql("asia", "DROP TABLE observations, cities");
+    world.psql("asia", "DROP TABLE observations, cities");
     let output = refusal(&weather("report"));
     for table in ["cities", "observations"] {
         assert!(output.contains(&format!("shard `asia`, table `{table}`: no such table")), "{output}");
@@ -198,12 +198,12 @@ fn rows_on_servers_that_are_not_the_sources_are_refused() {
 #[test]
 #[cfg_attr(not(feature = "postgres"), ignore = "needs PostgreSQL: `--features weather/postgres`")]
 fn servers_that_cannot_be_used_are_named_without_passwords() {
-    let place = OnServers::new("refused");
-    let folder = place.folder.path();
+    let world = OnServers::new("refused");
+    let folder = world.folder.path();
     let path = folder.join("shards.toml");
     let whole = fs::read_to_string(&path).expect("the cluster file");
     // A report of a cluster that is not made would name no shard.
-    let imported = place.weather(&["import", "--shards", "shards.toml"]);
+    let imported = world.weather(&["import", "--shards", "shards.toml"]);
     assert!(imported.status.success(), "{imported:?}");
     let say = |password: Option<&str>, texts: &[&str]| {
         for command in [&[][..], &["import"], &["report"]] {
@@ -222,23 +222,23 @@ fn servers_that_cannot_be_used_are_named_without_passwords() {
 
     // The first server is connected first; an error of another one names its shard.
     let ports: Vec<String> =
-        place.servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
+        world.servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
     let europe = &ports[2];
     assert_eq!(SHARDS[2], "europe");
-    place.change(&format!("weather:${{WEATHER_PASSWORD}}@{europe}"), &format!("weather:s3cret@{europe}"));
+    world.change(&format!("weather:${{WEATHER_PASSWORD}}@{europe}"), &format!("weather:s3cret@{europe}"));
     say(
         Some(PASSWORD),
         &["shards.toml", "shard `europe`", "password authentication failed for user \"weather\""],
     );
-    place.change(europe, "127.0.0.1:1");
+    world.change(europe, "127.0.0.1:1");
     say(
         Some(PASSWORD),
         &["shard `europe`", "connecting to postgres://127.0.0.1:1/refused failed", "refused"],
     );
-    place.change(&ports[0], "127.0.0.1:1");
+    world.change(&ports[0], "127.0.0.1:1");
     say(Some(PASSWORD), &["connecting to postgres://127.0.0.1:1/refused failed", "refused"]);
-    place.change(&format!("{europe}/refused"), &format!("{europe}/nowhere"));
+    world.change(&format!("{europe}/refused"), &format!("{europe}/nowhere"));
     say(Some(PASSWORD), &["shard `europe`", "\"nowhere\" does not exist"]);
-    place.change("${WEATHER_PASSWORD}", "s3cret${WEATHER_PASSWORD");
+    world.change("${WEATHER_PASSWORD}", "s3cret${WEATHER_PASSWORD");
     say(Some(PASSWORD), &["shards.toml", "`${`"]);
 }

@@ -9,8 +9,8 @@ use crate::cluster::{Pace, Switch};
 /// A form of `change`, with its arguments.
 #[derive(Debug, PartialEq)]
 pub(in crate::admin) enum ChangeCommand {
-    Plan(Vec<Planned>),
-    Run(Run),
+    Plan(Vec<PlannedShards>),
+    Run(RunOptions),
     Status,
     /// Copies the remaining changes, and compares.
     Verify(Pace),
@@ -32,9 +32,9 @@ pub(in crate::admin) struct MoveKey {
 
 /// The options of `change run`.
 #[derive(Debug, PartialEq)]
-pub(in crate::admin) struct Run {
+pub(in crate::admin) struct RunOptions {
     /// Several for `replace` with several pairs; none to continue the change that runs.
-    pub(in crate::admin) plans: Vec<Planned>,
+    pub(in crate::admin) plans: Vec<PlannedShards>,
     pub(in crate::admin) pace: Pace,
     /// `None` to stop before the switch.
     pub(in crate::admin) switch: Option<Switch>,
@@ -42,7 +42,7 @@ pub(in crate::admin) struct Run {
 
 /// The shards of a change.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::admin) struct Planned {
+pub(in crate::admin) struct PlannedShards {
     pub(in crate::admin) sources: Vec<String>,
     pub(in crate::admin) targets: Vec<String>,
     /// A table, and the lines of its placement group.
@@ -189,7 +189,7 @@ fn command(words: &[String], options: Options) -> Result<ChangeCommand, String> 
             if options.stops && (options.within, options.tries) != (None, None) {
                 return Err("`--no-switch` excludes `--within-ms` and `--tries`".to_owned());
             }
-            Ok(ChangeCommand::Run(Run { plans: planned(rest, skipped, options)?, pace, switch }))
+            Ok(ChangeCommand::Run(RunOptions { plans: planned(rest, skipped, options)?, pace, switch }))
         }
         "status" | "cancel" | "verify" | "switch" if !rest.is_empty() => {
             Err(format!("`change {word}` takes no further word, got `{}`", rest.join(" ")))
@@ -264,7 +264,7 @@ impl Options {
 }
 
 /// Parses a kind of change and its shards. `skipped` words stand before these.
-fn planned(words: &[String], skipped: usize, options: Options) -> Result<Vec<Planned>, String> {
+fn planned(words: &[String], skipped: usize, options: Options) -> Result<Vec<PlannedShards>, String> {
     let Options { to, lines, .. } = options;
     let Some((kind, shards)) = words.split_first() else {
         return match (to, lines.as_slice()) {
@@ -275,7 +275,7 @@ fn planned(words: &[String], skipped: usize, options: Options) -> Result<Vec<Pla
     if to.is_some() && kind != "redistribute" {
         return Err(format!("`{kind}` takes no `--to`"));
     }
-    let one = |sources: &[String], targets: &[String]| Planned {
+    let one = |sources: &[String], targets: &[String]| PlannedShards {
         sources: sources.to_vec(),
         targets: targets.to_vec(),
         lines: lines.clone(),
@@ -332,16 +332,16 @@ mod tests {
         parse(&mut lexopt::Parser::from_args(words), &mut false)
     }
 
-    fn run(line: &str) -> Run {
+    fn run(line: &str) -> RunOptions {
         match parsed(line) {
             Ok(Some(ChangeCommand::Run(run))) => run,
             other => panic!("{line}: {other:?}"),
         }
     }
 
-    fn plan(sources: &[&str], targets: &[&str]) -> Planned {
+    fn plan(sources: &[&str], targets: &[&str]) -> PlannedShards {
         let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Planned { sources: texts(sources), targets: texts(targets), lines: Vec::new() }
+        PlannedShards { sources: texts(sources), targets: texts(targets), lines: Vec::new() }
     }
 
     #[test]
@@ -384,7 +384,7 @@ mod tests {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         let parsed = parse(&mut lexopt::Parser::from_args(words), &mut false);
         let lines = vec![("t".to_owned(), vec!["list 'x' => b".to_owned(), "list 'y' => c".to_owned()])];
-        let expected = Planned { lines, ..plan(&["a"], &["b", "c"]) };
+        let expected = PlannedShards { lines, ..plan(&["a"], &["b", "c"]) };
         assert_eq!(parsed, Ok(Some(ChangeCommand::Plan(vec![expected]))));
     }
 

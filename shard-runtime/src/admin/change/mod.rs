@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::Outcome;
 use super::commands::value;
-use super::output::Answer;
-use super::progress::{Lines, bar, beside};
+use super::output::CommandAnswer;
+use super::progress::{ProgressLines, bar, beside};
 use crate::cluster::{
     Builder, Change, ChangePlan, ChangeProgress, ChangeReport, ChangeStatus, Cluster, MovedKey, Pace, Switch,
 };
@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::query::Models;
 
 pub(super) use arguments::{ChangeCommand, EXPLANATION, FORMS, number, pace, parse};
-use arguments::{MoveKey, Planned, Run};
+use arguments::{MoveKey, PlannedShards, RunOptions};
 
 /// The output for the progress of long work.
 type Progress<'p> = &'p mut (dyn Write + Send);
@@ -28,7 +28,7 @@ pub(super) fn run<M: Models>(
     builder: &Builder,
     command: ChangeCommand,
     progress: Progress<'_>,
-) -> Result<Answer> {
+) -> Result<CommandAnswer> {
     let open = || builder.clone().open::<M>();
     match command {
         ChangeCommand::Plan(plans) => match open() {
@@ -49,7 +49,7 @@ pub(super) fn run<M: Models>(
     }
 }
 
-fn planned(cluster: &Cluster, shards: &Planned) -> Result<ChangePlan> {
+fn planned(cluster: &Cluster, shards: &PlannedShards) -> Result<ChangePlan> {
     let (sources, targets) = (shards.sources.iter(), shards.targets.iter());
     let (sources, targets) = (sources.map(String::as_str), targets.map(String::as_str));
     let planner = cluster.plan_change().redistribute(sources, targets);
@@ -57,15 +57,15 @@ fn planned(cluster: &Cluster, shards: &Planned) -> Result<ChangePlan> {
     { lines }.try_fold(planner, |planner, (table, lines)| planner.lines_of(&table, lines))?.build()
 }
 
-fn plan(cluster: &Cluster, plans: &[Planned]) -> Result<Answer> {
+fn plan(cluster: &Cluster, plans: &[PlannedShards]) -> Result<CommandAnswer> {
     let plans = plans.iter().map(|shards| planned(cluster, shards)).collect::<Result<Vec<_>>>()?;
     plans.iter().try_for_each(|plan| cluster.check_change(plan))?;
     let text = plans.iter().map(ToString::to_string).collect();
-    Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "plans": value(&plans) }) })
+    Ok(CommandAnswer { outcome: Outcome::Fine, text, json: json!({ "plans": value(&plans) }) })
 }
 
 /// Opens the cluster, and makes configured target shards that do not exist.
-fn open_with_targets<M: Models>(builder: &Builder, plans: &[Planned]) -> Result<Cluster> {
+fn open_with_targets<M: Models>(builder: &Builder, plans: &[PlannedShards]) -> Result<Cluster> {
     let opened = builder.clone().open::<M>();
     let misses = match &opened {
         Err(error) => misses_a_target(error, plans),
@@ -80,11 +80,11 @@ fn open_with_targets<M: Models>(builder: &Builder, plans: &[Planned]) -> Result<
 }
 
 /// Returns whether a cluster exists and cannot be opened because it has never had a target.
-fn misses_a_target(error: &Error, plans: &[Planned]) -> bool {
+fn misses_a_target(error: &Error, plans: &[PlannedShards]) -> bool {
     error.kind() == ErrorKind::Layout && error.shard().is_some_and(|shard| is_target(shard, plans))
 }
 
-fn is_target(name: &str, plans: &[Planned]) -> bool {
+fn is_target(name: &str, plans: &[PlannedShards]) -> bool {
     plans.iter().flat_map(|plan| &plan.targets).any(|target| target == name)
 }
 
@@ -96,8 +96,8 @@ struct Done {
     report: Option<ChangeReport>,
 }
 
-fn carry_out(cluster: &Cluster, options: Run, progress: Progress<'_>) -> Result<Answer> {
-    let Run { plans, pace, switch } = options;
+fn carry_out(cluster: &Cluster, options: RunOptions, progress: Progress<'_>) -> Result<CommandAnswer> {
+    let RunOptions { plans, pace, switch } = options;
     let mut done = Vec::new();
     if plans.is_empty() {
         let change = unfinished(cluster)?;
@@ -137,7 +137,7 @@ fn continue_running(
     pace: Pace,
     switch: Option<Switch>,
     progress: Progress<'_>,
-) -> Result<Answer> {
+) -> Result<CommandAnswer> {
     let done = proceed(running(cluster)?, pace, switch, progress)?;
     Ok(answer(cluster, &[done]))
 }
@@ -148,7 +148,7 @@ fn proceed(mut change: Change, pace: Pace, switch: Option<Switch>, progress: Pro
     let number = before.number;
     let (mut copied, mut report) = (0, None);
     if !["decided", "served"].contains(&before.state) {
-        let mut lines = Lines::new(&mut *progress);
+        let mut lines = ProgressLines::new(&mut *progress);
         change.copy(pace, |state| {
             copied = state.rows;
             lines.write(|| format!("change {number}: {}{state}", bar_of(state)));
@@ -187,7 +187,7 @@ pub(super) fn bar_of(state: &ChangeProgress) -> String {
     state.time_to_go().map_or_else(String::new, |_| bar(state.rows, state.of))
 }
 
-fn answer(cluster: &Cluster, done: &[Done]) -> Answer {
+fn answer(cluster: &Cluster, done: &[Done]) -> CommandAnswer {
     let mut text = String::new();
     for Done { status, copied, report } in done {
         let (sources, targets) = (status.sources.join(", "), status.targets.join(", "));
@@ -209,23 +209,23 @@ fn answer(cluster: &Cluster, done: &[Done]) -> Answer {
         json!({"change": value(status), "copied": copied, "verified": value(report)})
     });
     let json = json!({"epoch": cluster.epoch(), "changes": each.collect::<Vec<Value>>()});
-    Answer { outcome: Outcome::Fine, text, json }
+    CommandAnswer { outcome: Outcome::Fine, text, json }
 }
 
-fn status(cluster: &Cluster) -> Result<Answer> {
+fn status(cluster: &Cluster) -> Result<CommandAnswer> {
     let changes = cluster.changes()?.iter().map(Change::status).collect::<Result<Vec<ChangeStatus>>>()?;
     let mut text: String = changes.iter().map(|status| format!("{status}\n")).collect();
     if changes.is_empty() {
         text.push_str("no change runs, and no source holds rows of one\n");
     }
-    Ok(Answer {
+    Ok(CommandAnswer {
         outcome: Outcome::Fine,
         text,
         json: json!({ "epoch": cluster.epoch(), "changes": value(&changes) }),
     })
 }
 
-fn cancel(cluster: &Cluster, progress: Progress<'_>) -> Result<Answer> {
+fn cancel(cluster: &Cluster, progress: Progress<'_>) -> Result<CommandAnswer> {
     let change = running(cluster)?;
     let (number, status) = (change.number(), change.status()?);
     beside(
@@ -234,10 +234,10 @@ fn cancel(cluster: &Cluster, progress: Progress<'_>) -> Result<Answer> {
         |elapsed| format!("change {number}: emptying the targets, {} s", elapsed.as_secs()),
     )?;
     let text = format!("change {number} is cancelled: {} serve as before\n", status.sources.join(", "));
-    Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "cancelled": number }) })
+    Ok(CommandAnswer { outcome: Outcome::Fine, text, json: json!({ "cancelled": number }) })
 }
 
-fn retire(cluster: &Cluster, number: u64, progress: Progress<'_>) -> Result<Answer> {
+fn retire(cluster: &Cluster, number: u64, progress: Progress<'_>) -> Result<CommandAnswer> {
     let Some(change) = cluster.changes()?.into_iter().find(|change| change.number() == number) else {
         let message = format!("there is no change {number} to retire; `change status` prints the numbers");
         return Err(Error::new(ErrorKind::Stale, message));
@@ -252,10 +252,10 @@ fn retire(cluster: &Cluster, number: u64, progress: Progress<'_>) -> Result<Answ
         "change {number} is retired: remove {} from the configuration of all programs, and then the databases\n",
         sources.join(", ")
     );
-    Ok(Answer { outcome: Outcome::Fine, text, json: json!({"retired": number, "sources": sources}) })
+    Ok(CommandAnswer { outcome: Outcome::Fine, text, json: json!({"retired": number, "sources": sources}) })
 }
 
-fn move_key(cluster: &Cluster, moved: &MoveKey, progress: Progress<'_>) -> Result<Answer> {
+fn move_key(cluster: &Cluster, moved: &MoveKey, progress: Progress<'_>) -> Result<CommandAnswer> {
     let MoveKey { table, key, shard, max_rows } = moved;
     let planned = cluster.move_key_text(table, key, shard)?;
     let planned = match max_rows {
@@ -275,7 +275,7 @@ fn move_key(cluster: &Cluster, moved: &MoveKey, progress: Progress<'_>) -> Resul
     for id in ids {
         let _ = writeln!(text, "{}: id {} is {} now", id.table, id.before, id.after);
     }
-    Ok(Answer { outcome: Outcome::Fine, text, json: value(&moved) })
+    Ok(CommandAnswer { outcome: Outcome::Fine, text, json: value(&moved) })
 }
 
 /// Returns the running change.
@@ -298,7 +298,7 @@ fn unfinished(cluster: &Cluster) -> Result<Change> {
 }
 
 /// Returns an earlier begun change of these shards.
-fn begun(cluster: &Cluster, shards: &Planned) -> Result<Option<Change>> {
+fn begun(cluster: &Cluster, shards: &PlannedShards) -> Result<Option<Change>> {
     for change in cluster.changes()? {
         let status = change.status()?;
         if (&status.sources, &status.targets) == (&shards.sources, &shards.targets) {

@@ -147,13 +147,19 @@ pub(crate) fn probe(
     let (sender, answers) = channel();
     let mut waiting: Vec<usize> = Vec::new();
     let mut errors: Vec<(usize, Duration, Option<Error>)> = Vec::new();
-    let mut targets: Vec<Target> = Vec::new();
+    let mut targets: Vec<ProbedDatabase> = Vec::new();
     for (index, database) in databases.iter().enumerate() {
-        let named = |shard: &Shard| Some((shard.clone(), layout.place(shard.index()).ok()?.names.clone()));
+        let named = |shard: &Shard| Some((shard.clone(), layout.location(shard.index()).ok()?.names.clone()));
         let shards = layout.shards_in(index).filter_map(named).collect();
-        targets.push(Target { driver: Arc::clone(&database.driver), contents: Contents::Shards(shards) });
+        targets.push(ProbedDatabase {
+            driver: Arc::clone(&database.driver),
+            contents: Contents::Shards(shards),
+        });
     }
-    targets.push(Target { driver: Arc::clone(control), contents: Contents::Control(control_names.clone()) });
+    targets.push(ProbedDatabase {
+        driver: Arc::clone(control),
+        contents: Contents::Control(control_names.clone()),
+    });
     for (target, is_running) in targets.into_iter().zip(probes) {
         let members = target.contents.members();
         if is_running.swap(true, Ordering::AcqRel) {
@@ -221,7 +227,7 @@ impl Drop for Running {
 }
 
 /// A database to probe.
-struct Target {
+struct ProbedDatabase {
     driver: Arc<dyn Driver>,
     contents: Contents,
 }
@@ -254,7 +260,7 @@ impl Contents {
     }
 }
 
-impl Target {
+impl ProbedDatabase {
     /// Returns the members that do not serve, each with the reason.
     fn probe(&self, cluster: Option<&str>, deadline: Instant) -> Vec<(usize, Error)> {
         let connection = match self.connect(deadline) {

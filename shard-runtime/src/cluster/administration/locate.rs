@@ -51,8 +51,8 @@ impl Cluster {
     pub(crate) fn locate_text(&self, name: &str, key: &[String]) -> Result<(&Shard, Option<String>)> {
         let (root, values) = self.key_of_text(name, key)?;
         let shards = self.layout().shards();
-        let place = root.place(&values, shards);
-        let shard = self.shard_at(place.map_err(|error| error.in_table(root.name))?)?;
+        let index = root.place(&values, shards);
+        let shard = self.shard_at(index.map_err(|error| error.in_table(root.name))?)?;
         let has_line =
             shards.rule(root).is_some_and(|rule| rule.keys().iter().any(|(key, _)| *key == values));
         let line = has_line.then(|| format!("key {} => {shard}", key_literal(&values)));

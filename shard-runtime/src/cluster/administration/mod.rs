@@ -27,4 +27,4 @@ pub use status::{KeyLine, PendingTransaction, ShardStatus, Status, TableRows, Tr
 #[cfg(feature = "admin")]
 pub(crate) use text::{table, with_causes};
 #[cfg(feature = "admin")]
-pub(crate) use unopened::ShardPlace;
+pub(crate) use unopened::ShardLocation;

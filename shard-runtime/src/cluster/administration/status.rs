@@ -8,7 +8,7 @@ use super::serialized::serialized;
 use super::text::{number as shown, table, with_causes};
 use crate::cluster::change::{Change, ChangeStatus};
 use crate::cluster::migrate::{MigrationStatus, ShardMigrations};
-use crate::driver::{Connection, LeaseOwner, Transaction};
+use crate::driver::{Connection, LeaseOwner, TransactionMode};
 use crate::error::{Error, Result};
 use crate::planner::sql::{Namespace, Param};
 use crate::schema::{Shard, ShardRole, Table};
@@ -58,7 +58,7 @@ pub struct ShardStatus {
     /// Whether it holds keys, or is spare.
     pub role: ShardRole,
     /// The path, or the host and the database; never a password.
-    pub place: String,
+    pub location: String,
     /// The rows of the models whose rows are spread over the shards.
     pub rows: Option<u64>,
     /// The size of its tables and indexes on disk; on a SQLite file of its own the size of the file.
@@ -122,7 +122,7 @@ impl fmt::Display for TransactionState {
 
 serialized! { Status { cluster, epoch, shards, migrations, transactions, keys, changes, changes_error, imbalance } }
 serialized! { KeyLine { table, line } }
-serialized! { ShardStatus { shard, role, place, rows, bytes, tables, error } }
+serialized! { ShardStatus { shard, role, location, rows, bytes, tables, error } }
 serialized! { TableRows { table, rows } }
 serialized! { PendingTransaction { id, state, shards } }
 
@@ -139,10 +139,10 @@ impl fmt::Display for Status {
         writeln!(f, "cluster {}, epoch {}", self.cluster, self.epoch)?;
         let row = |shard: &ShardStatus| {
             let (rows, bytes) = (shown(shard.rows), shown(shard.bytes));
-            vec![shard.shard.clone(), rows, bytes, shard.role.name().to_owned(), shard.place.clone()]
+            vec![shard.shard.clone(), rows, bytes, shard.role.name().to_owned(), shard.location.clone()]
         };
         let rows: Vec<Vec<String>> = self.shards.iter().map(row).collect();
-        f.write_str(&table(&["shard", "rows", "bytes", "role", "place"], &rows))?;
+        f.write_str(&table(&["shard", "rows", "bytes", "role", "location"], &rows))?;
         if let Some(imbalance) = self.imbalance {
             writeln!(f, "imbalance: {imbalance:.2} (rows of the fullest shard by the mean)")?;
         }
@@ -240,12 +240,12 @@ impl Cluster {
     fn status_of(&self, database: usize) -> (Vec<(usize, ShardStatus)>, Vec<Migrated>, Vec<PendingPart>) {
         let shards: Vec<&Shard> = self.layout().shards_in(database).collect();
         let read = self.on_connection(&LeaseOwner::default(), database, |connection| {
-            connection.begin(Transaction::Read)?;
+            connection.begin(TransactionMode::Read)?;
             let read = |shard: &&Shard| {
                 let read = self.read_shard(shard, connection, shards.len() == 1);
                 read.map_err(|error| error.on_shard(shard.name()))
             };
-            let read: Result<Vec<Read>> = shards.iter().map(read).collect();
+            let read: Result<Vec<ShardContents>> = shards.iter().map(read).collect();
             connection.rollback()?;
             let read = read?;
             // Outside of a transaction: on a server a missing table would abort it.
@@ -256,12 +256,12 @@ impl Cluster {
             let migrated: Vec<Migrated> = migrated.collect::<Result<_>>()?;
             Ok((read, migrated, self.pending_on(database, connection)?))
         });
-        let status = |shard: &Shard, (tables, bytes): Read, error: Option<Error>| {
+        let status = |shard: &Shard, (tables, bytes): ShardContents, error: Option<Error>| {
             let spread = tables.iter().filter(|(is_spread, _)| *is_spread).map(|(_, table)| table.rows);
             let status = ShardStatus {
                 shard: shard.name().to_owned(),
                 role: shard.role(),
-                place: self.place_of(shard, database),
+                location: self.location_of(shard, database),
                 rows: error.is_none().then(|| spread.sum()),
                 bytes,
                 tables: tables.into_iter().map(|(_, table)| table).collect(),
@@ -277,7 +277,7 @@ impl Cluster {
             Err(error) => {
                 let each = |shard: &&Shard| {
                     let error = error.copied().on_shard(shard.name());
-                    status(shard, Read::default(), Some(error))
+                    status(shard, ShardContents::default(), Some(error))
                 };
                 let left_out = shards.iter().filter_map(|shard| {
                     let why = self.left_out(shard)?;
@@ -291,7 +291,7 @@ impl Cluster {
     /// Returns the number of rows and of bytes of a shard, as far as they can be read.
     pub(crate) fn size_of_shard(&self, shard: &Shard) -> (Option<u64>, Option<u64>) {
         let read = || {
-            let database = self.layout().place(shard.index())?.database;
+            let database = self.layout().location(shard.index())?.database;
             let is_alone = self.layout().shards_in(database).count() == 1;
             self.on_connection(&LeaseOwner::default(), database, |connection| {
                 self.read_shard(shard, connection, is_alone)
@@ -307,24 +307,29 @@ impl Cluster {
         if let Some(why) = self.left_out(shard) {
             return Ok(ShardMigrations::of_left_out(shard.name(), why));
         }
-        let place = self.layout().place(shard.index())?;
-        ShardMigrations::read(connection, place, shard.name())
+        let location = self.layout().location(shard.index())?;
+        ShardMigrations::read(connection, location, shard.name())
     }
 
     /// Returns the rows of each table, whether they are spread over the shards, and the bytes on disk.
-    fn read_shard(&self, shard: &Shard, connection: &dyn Connection, is_alone: bool) -> Result<Read> {
+    fn read_shard(
+        &self,
+        shard: &Shard,
+        connection: &dyn Connection,
+        is_alone: bool,
+    ) -> Result<ShardContents> {
         let layout = self.layout();
-        let place = layout.place(shard.index())?;
+        let location = layout.location(shard.index())?;
         let is_entries = |table: &Table| layout.lookups().iter().any(|lookup| lookup.entries.is(table));
         let mut tables = Vec::new();
         for table in layout.tables() {
-            let sql = format!("SELECT count(*) FROM {}", place.names.table(table.name));
+            let sql = format!("SELECT count(*) FROM {}", location.names.table(table.name));
             let rows = number(connection, &sql, &[]).map_err(|error| error.in_table(table.name))?;
             let is_spread = !table.is_reference() && !is_entries(table);
             tables.push((is_spread, TableRows { table: table.name, rows: rows.unwrap_or_default() }));
         }
-        let names: Vec<String> = layout.tables().map(|table| place.names.plain(table.name)).collect();
-        let (sql, names) = place.dialect.size_sql(&place.names, &names, is_alone);
+        let names: Vec<String> = layout.tables().map(|table| location.names.plain(table.name)).collect();
+        let (sql, names) = location.dialect.size_sql(&location.names, &names, is_alone);
         let names: Vec<Param<'_>> = names.iter().map(|name| Param::Value(Value::Text(name.into()))).collect();
         // A SQLite library without `dbstat` does not have the size of a part of a file.
         let bytes = number(connection, &sql, &names).unwrap_or_default();
@@ -332,10 +337,10 @@ impl Cluster {
     }
 
     /// Returns the location of a shard: a path or a server, with the schema.
-    pub(crate) fn place_of(&self, shard: &Shard, database: usize) -> String {
+    pub(crate) fn location_of(&self, shard: &Shard, database: usize) -> String {
         let at =
             self.0.databases.get(database).map_or_else(String::new, |database| database.driver.describe());
-        self.layout().place(shard.index()).map_or(at.clone(), |place| described(&at, &place.names))
+        self.layout().location(shard.index()).map_or(at.clone(), |location| described(&at, &location.names))
     }
 
     /// Removes the parts that are finished within [`BEING_COMMITTED`].
@@ -390,7 +395,7 @@ pub(super) fn described(at: &str, names: &Namespace) -> String {
 }
 
 /// The rows of each table, whether they are spread over the shards, and the bytes on disk.
-type Read = (Vec<(bool, TableRows)>, Option<u64>);
+type ShardContents = (Vec<(bool, TableRows)>, Option<u64>);
 
 /// The migrations of a shard, with its index.
 type Migrated = (usize, ShardMigrations);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::health::{Health, probe};
 use super::status::described;
 use crate::cluster::Builder;
-use crate::cluster::build::Described;
+use crate::cluster::build::DescribedCluster;
 use crate::cluster::schema_sql::{ShardSql, sql_of};
 use crate::cluster::url::Source;
 use crate::driver::{Driver, Mode, SqliteSource};
@@ -18,11 +18,11 @@ use crate::query::Models;
 use crate::schema::Shard;
 use crate::transaction::{CLUSTER, Database, facts};
 
-/// The configured place of a shard.
-pub(crate) struct ShardPlace {
+/// The configured location of a shard.
+pub(crate) struct ShardLocation {
     pub(crate) shard: String,
     /// A path, or a host and a database, with the schema or the prefix; never a password.
-    pub(crate) place: String,
+    pub(crate) location: String,
     /// The number of its database, which shards of one database share.
     pub(crate) database: usize,
     pub(crate) dialect: &'static str,
@@ -40,7 +40,8 @@ impl Builder {
     /// Does the same as [`Cluster::health`](crate::Cluster::health), for a cluster that may fail to open.
     pub(crate) fn health<M: Models>(&self, timeout: Duration) -> Result<Health> {
         let began = Instant::now();
-        let Described { layout, databases, control_source, control_names, .. } = self.described::<M>()?;
+        let DescribedCluster { layout, databases, control_source, control_names, .. } =
+            self.described::<M>()?;
         let control: Arc<dyn Driver> = self.driver(&control_source).into();
         // Without the id the names of the shards are checked, but not whether they belong to one cluster.
         let cluster = cluster_id(&*control, &control_names, began + timeout / 2).ok();
@@ -51,19 +52,20 @@ impl Builder {
     }
 
     /// Returns the shards, in their declared order.
-    pub(crate) fn shard_places<M: Models>(&self) -> Result<Vec<ShardPlace>> {
-        let Described { layout, databases, .. } = self.described::<M>()?;
-        let place = |shard: &Shard| {
-            let place = layout.place(shard.index())?;
-            let at = databases.get(place.database).map_or_else(String::new, |found| found.driver.describe());
-            Ok(ShardPlace {
+    pub(crate) fn shard_locations<M: Models>(&self) -> Result<Vec<ShardLocation>> {
+        let DescribedCluster { layout, databases, .. } = self.described::<M>()?;
+        let location = |shard: &Shard| {
+            let location = layout.location(shard.index())?;
+            let at =
+                databases.get(location.database).map_or_else(String::new, |found| found.driver.describe());
+            Ok(ShardLocation {
                 shard: shard.name().to_owned(),
-                place: described(&at, &place.names),
-                database: place.database,
-                dialect: place.dialect.name(),
+                location: described(&at, &location.names),
+                database: location.database,
+                dialect: location.dialect.name(),
             })
         };
-        layout.shards().iter().map(place).collect()
+        layout.shards().iter().map(location).collect()
     }
 
     /// Does the same as [`Cluster::schema_sql`](crate::Cluster::schema_sql).
@@ -76,7 +78,7 @@ impl Builder {
     /// # Errors
     /// [`ErrorKind::Configuration`] if a database is not a file.
     pub(crate) fn copies_in<M: Models>(&self, folder: &Path) -> Result<Copies> {
-        let Described { layout, sources, control_source, .. } = self.described::<M>()?;
+        let DescribedCluster { layout, sources, control_source, .. } = self.described::<M>()?;
         let name_of = |source: &Source| match source {
             Source::Sqlite(SqliteSource::File(path)) => path.file_name().map(PathBuf::from),
             _ => None,
@@ -94,14 +96,14 @@ impl Builder {
         };
         let mut files: Vec<(String, PathBuf)> = Vec::new();
         let mut builder = self.clone();
-        builder.replace_places(|index, name| {
-            let place = layout.place(index)?;
-            let source = sources.get(place.database);
+        builder.replace_urls(|index, name| {
+            let location = layout.location(index)?;
+            let source = sources.get(location.database);
             let file = source.map(|source| file_of(source, name)).transpose()?.unwrap_or_default();
             if !files.iter().any(|(_, known)| *known == file) {
                 files.push((name.to_owned(), file.clone()));
             }
-            Ok(url(&file, &place.names.prefix))
+            Ok(url(&file, &location.names.prefix))
         })?;
         let control = file_of(&control_source, "control")?;
         let builder = builder.control(url(&control, ""));
@@ -111,7 +113,7 @@ impl Builder {
 
     /// Returns the databases and the control database, to check their contents.
     pub(super) fn all_databases<M: Models>(&self) -> Result<(Layout, Vec<Database>, Arc<dyn Driver>)> {
-        let Described { layout, databases, control_source, .. } = self.described::<M>()?;
+        let DescribedCluster { layout, databases, control_source, .. } = self.described::<M>()?;
         Ok((layout, databases, self.driver(&control_source).into()))
     }
 }

@@ -3,7 +3,7 @@
 use crate::cluster::migrate::has_word;
 use crate::driver::Connection;
 use crate::error::Result;
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::sql::Param;
 use crate::transaction::facts::texts;
 use crate::value::Value;
@@ -29,9 +29,9 @@ pub(super) enum Form {
 }
 
 /// Returns the object with the name of a table; `None` if there is none.
-pub(super) fn form(connection: &dyn Connection, place: &Place, table: &str) -> Result<Option<Form>> {
-    let names = &place.names;
-    if !place.dialect.is_on_server() {
+pub(super) fn form(connection: &dyn Connection, location: &Location, table: &str) -> Result<Option<Form>> {
+    let names = &location.names;
+    if !location.dialect.is_on_server() {
         let sql = "SELECT type, CAST(wr AS TEXT) FROM pragma_table_list(?1) WHERE schema = 'main'";
         let found = row(connection, sql, &[text(&names.plain(table))])?;
         return Ok(found.map(|found| match found.as_slice() {
@@ -59,22 +59,22 @@ pub(super) struct Lacking {
 }
 
 /// Returns the rights that the role lacks on the schema of a server.
-pub(super) fn lacking_on_schema(connection: &dyn Connection, place: &Place) -> Result<Option<Lacking>> {
-    let Some(schema) = &place.names.schema else { return Ok(None) };
+pub(super) fn lacking_on_schema(connection: &dyn Connection, location: &Location) -> Result<Option<Lacking>> {
+    let Some(schema) = &location.names.schema else { return Ok(None) };
     lacking(connection, "has_schema_privilege", schema, &["USAGE", "CREATE"])
 }
 
 /// Returns the rights that the role lacks on a table of a server.
 pub(super) fn lacking_on_table(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     table: &str,
 ) -> Result<Option<Lacking>> {
-    if !place.dialect.is_on_server() {
+    if !location.dialect.is_on_server() {
         return Ok(None);
     }
     let rights = ["SELECT", "INSERT", "UPDATE", "DELETE"];
-    lacking(connection, "has_table_privilege", &place.names.table(table), &rights)
+    lacking(connection, "has_table_privilege", &location.names.table(table), &rights)
 }
 
 fn lacking(
@@ -96,11 +96,11 @@ fn lacking(
 /// Returns the columns of a table that refer to others, each with the other table's name.
 pub(super) fn foreign_keys(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     table: &str,
 ) -> Result<Vec<(String, String)>> {
-    let names = &place.names;
-    let (sql, table) = match place.dialect.is_on_server() {
+    let names = &location.names;
+    let (sql, table) = match location.dialect.is_on_server() {
         true => (
             "SELECT a.attname::text, o.relname::text FROM pg_constraint c \
              JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey) \
@@ -132,12 +132,12 @@ pub(super) enum Generated {
 /// Returns the generator of an id that is a primary key.
 pub(super) fn generated(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     table: &str,
     id: &str,
 ) -> Result<Generated> {
-    let names = &place.names;
-    if !place.dialect.is_on_server() {
+    let names = &location.names;
+    if !location.dialect.is_on_server() {
         // A column that is the alias of the rowid has no index of its own.
         let sql = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND lower(name) = lower(?1) AND NOT EXISTS \
                    (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk') AND EXISTS \

@@ -3,16 +3,16 @@
 use super::actual::{self, Form, Generated};
 use super::report::{AdoptionFinding, AdoptionReport};
 use crate::cluster::migrate::{Edit, rebuild_sql};
-use crate::cluster::schema::{self, Change, ColumnDifference, Remedy};
+use crate::cluster::schema::{self, ColumnDifference, Remedy, SchemaChange};
 use crate::cluster::schema_sql::table_sql;
 use crate::driver::{ActualColumn, Connection};
 use crate::error::Result;
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::sql::{literal, quoted};
 use crate::schema::{IdKind, Table};
 
 /// The result of comparing the structure of a table.
-pub(super) struct Compared {
+pub(super) struct ComparedTable {
     /// Its columns; none if its rows cannot be read.
     pub(super) actual: Vec<ActualColumn>,
     /// The columns of the model whose values cannot be checked before the structure is corrected.
@@ -23,13 +23,13 @@ pub(super) struct Compared {
 
 pub(super) fn compare(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     table: &'static Table,
     report: &mut AdoptionReport,
-) -> Result<Compared> {
-    let mut compared = Compared { actual: Vec::new(), unchecked: Vec::new(), differences: Vec::new() };
-    let on = place.names.table(table.name);
-    match actual::form(connection, place, table.name)? {
+) -> Result<ComparedTable> {
+    let mut compared = ComparedTable { actual: Vec::new(), unchecked: Vec::new(), differences: Vec::new() };
+    let on = location.names.table(table.name);
+    match actual::form(connection, location, table.name)? {
         Some(Form::Table { is_without_rowid }) if is_without_rowid && table.id_kind == IdKind::Auto => {
             compared.differences.push(
                 AdoptionFinding::new(
@@ -49,11 +49,11 @@ pub(super) fn compare(
         }
         None => {
             let finding = AdoptionFinding::new(table.name, "no such table");
-            compared.differences.push(finding.sql(table_sql(table, place)));
+            compared.differences.push(finding.sql(table_sql(table, location)));
             return Ok(compared);
         }
     }
-    if let Some(lacking) = actual::lacking_on_table(connection, place, table.name)? {
+    if let Some(lacking) = actual::lacking_on_table(connection, location, table.name)? {
         let (rights, role) = (&lacking.rights, quoted(&lacking.role));
         compared.differences.push(
             AdoptionFinding::new(table.name, format!("the role {role} lacks the rights {rights}"))
@@ -64,52 +64,52 @@ pub(super) fn compare(
             return Ok(compared);
         }
     }
-    let actual = connection.columns(&place.names, table.name)?;
+    let actual = connection.columns(&location.names, table.name)?;
     // The cluster has one shard: rows are not merged with those of others.
-    let is_strict = || connection.is_strict(&place.names, table.name);
-    let differences = schema::compare_columns(table, &actual, place, false, &is_strict)?;
-    let unchecked = differences.iter().filter(|difference| difference.change == Change::Retypes);
+    let is_strict = || connection.is_strict(&location.names, table.name);
+    let differences = schema::compare_columns(table, &actual, location, false, &is_strict)?;
+    let unchecked = differences.iter().filter(|difference| difference.change == SchemaChange::Retypes);
     compared.unchecked = unchecked.map(|difference| difference.column.clone()).collect();
     let exists = |column: &str| actual.iter().any(|other| other.name == column);
     let unmade = differences.iter().filter(|difference| matches!(difference.remedy, Remedy::Rebuild));
     let unmade = unmade.map(|difference| difference.column.clone()).filter(|column| !exists(column));
     let unmade: Vec<String> = unmade.collect();
-    compared.differences.extend(findings(connection, place, table, differences, &unmade)?);
-    let indexes = connection.indexes(&place.names, table.name)?;
-    for index in schema::missing_indexes(place, table, &indexes) {
+    compared.differences.extend(findings(connection, location, table, differences, &unmade)?);
+    let indexes = connection.indexes(&location.names, table.name)?;
+    for index in schema::missing_indexes(location, table, &indexes) {
         let kind = if index.unique { "unique index" } else { "index" };
         let finding = AdoptionFinding::new(table.name, format!("no {kind} on {}", index.columns.join(", ")));
         // SQLite takes the quoted name of a column that does not exist for a text, and makes an index of no use.
         let lacks = unmade.iter().find(|column| index.columns.contains(&column.as_str()));
         compared.differences.push(match lacks {
             Some(column) => finding.remedy(format!("add the column {column} first")),
-            None => finding.sql([index.create_sql(&place.names, table, place.dialect)]),
+            None => finding.sql([index.create_sql(&location.names, table, location.dialect)]),
         });
     }
     compared.actual = actual;
-    note_foreign_keys(connection, place, table, report)?;
-    note_collations(place, table, &compared.actual, &is_strict, report)?;
+    note_foreign_keys(connection, location, table, report)?;
+    note_collations(location, table, &compared.actual, &is_strict, report)?;
     Ok(compared)
 }
 
 /// Returns the differences of columns with the SQL for each. SQLite changes columns by a new table, once for all of them.
 fn findings(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     table: &'static Table,
     differences: Vec<ColumnDifference>,
     unmade: &[String],
 ) -> Result<Vec<AdoptionFinding>> {
-    let on = place.names.table(table.name);
+    let on = location.names.table(table.name);
     let edits: Vec<Edit> =
-        differences.iter().filter_map(|difference| edit(table, place, difference)).collect();
-    let mut rebuild = match place.dialect.alters_columns() || edits.is_empty() {
+        differences.iter().filter_map(|difference| edit(table, location, difference)).collect();
+    let mut rebuild = match location.dialect.alters_columns() || edits.is_empty() {
         true => None,
-        false => rebuild_sql(connection, place, table, &edits).ok(),
+        false => rebuild_sql(connection, location, table, &edits).ok(),
     };
     let is_rebuilt = rebuild.is_some();
     let found = differences.into_iter().map(|difference| {
-        let is_edit = edit(table, place, &difference).is_some();
+        let is_edit = edit(table, location, &difference).is_some();
         let ColumnDifference { column, message, remedy, .. } = difference;
         let finding = AdoptionFinding::new(table.name, message).at(&column);
         match remedy {
@@ -138,33 +138,33 @@ fn findings(
 }
 
 /// Returns the change of a column of a SQLite table that removes a difference.
-fn edit(table: &Table, place: &Place, difference: &ColumnDifference) -> Option<Edit> {
+fn edit(table: &Table, location: &Location, difference: &ColumnDifference) -> Option<Edit> {
     let column = || difference.column.clone();
     match difference.change {
-        Change::SetsNotNull => Some(Edit::Require(column())),
-        Change::DropsNotNull | Change::Extra => Some(Edit::Relax(column())),
-        Change::Retypes => {
+        SchemaChange::SetsNotNull => Some(Edit::Require(column())),
+        SchemaChange::DropsNotNull | SchemaChange::Extra => Some(Edit::Relax(column())),
+        SchemaChange::Retypes => {
             let declared = table.columns.iter().position(|declared| declared.name == difference.column)?;
             let kind = table.columns.get(declared)?.kind;
             // An integer primary key cannot be made by a change of the type.
-            (declared != table.id).then(|| Edit::Retype(column(), place.dialect.column_type(kind)))
+            (declared != table.id).then(|| Edit::Retype(column(), location.dialect.column_type(kind)))
         }
-        Change::AddsColumn | Change::AddsNotNull | Change::Other => None,
+        SchemaChange::AddsColumn | SchemaChange::AddsNotNull | SchemaChange::Other => None,
     }
 }
 
 fn note_foreign_keys(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     table: &'static Table,
     report: &mut AdoptionReport,
 ) -> Result<()> {
-    let found = actual::foreign_keys(connection, place, table.name)?;
+    let found = actual::foreign_keys(connection, location, table.name)?;
     let parent = table.parent.map(|parent| (parent.column, parent.table));
     let references = table.references.iter().map(|reference| (reference.column, reference.table));
     for (column, other) in parent.into_iter().chain(references) {
         let Some(column) = table.columns.get(column) else { continue };
-        let other_name = place.names.plain(other.name);
+        let other_name = location.names.plain(other.name);
         let is_known = |(from, to): &(String, String)| {
             from.eq_ignore_ascii_case(column.name) && to.eq_ignore_ascii_case(&other_name)
         };
@@ -173,8 +173,8 @@ fn note_foreign_keys(
         }
         let id = quoted(other.columns.get(other.id).map_or("id", |id| id.name));
         let (on, to, from) =
-            (place.names.table(table.name), place.names.table(other.name), quoted(column.name));
-        let sql = place
+            (location.names.table(table.name), location.names.table(other.name), quoted(column.name));
+        let sql = location
             .dialect
             .alters_columns()
             .then(|| format!("ALTER TABLE {on} ADD FOREIGN KEY ({from}) REFERENCES {to} ({id})"));
@@ -190,19 +190,19 @@ fn note_foreign_keys(
 
 /// Records notes about texts that are not ordered byte by byte.
 fn note_collations(
-    place: &Place,
+    location: &Location,
     table: &'static Table,
     actual: &[ActualColumn],
     is_strict: &dyn Fn() -> Result<bool>,
     report: &mut AdoptionReport,
 ) -> Result<()> {
-    for difference in schema::compare_columns(table, actual, place, true, is_strict)? {
+    for difference in schema::compare_columns(table, actual, location, true, is_strict)? {
         let ColumnDifference { column, message, remedy, change } = difference;
-        let (Change::Other, Remedy::Alter(sql), true) = (change, remedy, message.contains("collation"))
+        let (SchemaChange::Other, Remedy::Alter(sql), true) = (change, remedy, message.contains("collation"))
         else {
             continue;
         };
-        let on = place.names.table(table.name);
+        let on = location.names.table(table.name);
         let finding = AdoptionFinding::new(table.name, message).at(&column).remedy(
             "texts of this column are ordered by its collation; before the cluster gets keys on a second shard, run this SQL",
         );
@@ -214,7 +214,7 @@ fn note_collations(
 /// Compares how the database generates ids. `highest` is the highest id of the table.
 pub(super) fn compare_ids(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     table: &'static Table,
     highest: Option<i64>,
     report: &mut AdoptionReport,
@@ -232,8 +232,8 @@ pub(super) fn compare_ids(
         }
         IdKind::Auto => {}
     }
-    let on = place.names.table(table.name);
-    match actual::generated(connection, place, table.name, id.name)? {
+    let on = location.names.table(table.name);
+    match actual::generated(connection, location, table.name, id.name)? {
         Generated::ByRowId { is_monotonic: true } => {}
         Generated::ByRowId { is_monotonic: false } => {
             let message = "without AUTOINCREMENT the id of a deleted last row is generated again".to_owned();
@@ -265,8 +265,8 @@ pub(super) fn compare_ids(
                     ),
                 ]
             };
-            let sql = place.dialect.alters_columns().then(sql);
-            let remedy = match place.dialect.alters_columns() {
+            let sql = location.dialect.alters_columns().then(sql);
+            let remedy = match location.dialect.alters_columns() {
                 true => "run this SQL, or write `#[id]` or `#[id(sequence)]` at the model's id",
                 false => {
                     "declare it `INTEGER PRIMARY KEY`, or write `#[id]` or `#[id(sequence)]` at the model's id"

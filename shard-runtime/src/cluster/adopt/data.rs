@@ -1,19 +1,19 @@
-//! Reads the rows of a table once. It finds values that are not of their fields' types, keys without a place, orphans, and values
+//! Reads the rows of a table once. It finds values that are not of their fields' types, keys without a shard, orphans, and values
 //! that several rows share.
 
-use super::columns::Compared;
+use super::columns::ComparedTable;
 use super::report::AdoptionFinding;
 use crate::driver::Connection;
 use crate::error::{Error, Result};
 use crate::planner::sql::quoted;
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::schema::{ColumnDef, KeyColumns, Shard, Table};
 use crate::value::{ColumnType, Value};
 
 /// The table whose rows are read.
-pub(super) struct Rows<'r> {
+pub(super) struct TableReader<'r> {
     pub(super) connection: &'r dyn Connection,
-    pub(super) place: &'r Place,
+    pub(super) location: &'r Location,
     pub(super) layout: &'r Layout,
     pub(super) shard: &'r Shard,
     pub(super) table: &'static Table,
@@ -41,16 +41,16 @@ impl Found {
 }
 
 /// The result of reading the rows.
-pub(super) struct Read {
+pub(super) struct RowsRead {
     pub(super) rows: u64,
     /// The highest id, if ids are integers.
     pub(super) highest: Option<i64>,
     pub(super) findings: Vec<AdoptionFinding>,
 }
 
-impl Rows<'_> {
-    pub(super) fn read(&self, compared: &Compared) -> Result<Read> {
-        let mut read = Read { rows: 0, highest: None, findings: Vec::new() };
+impl TableReader<'_> {
+    pub(super) fn read(&self, compared: &ComparedTable) -> Result<RowsRead> {
+        let mut read = RowsRead { rows: 0, highest: None, findings: Vec::new() };
         let table = self.table;
         let exists = |column: &ColumnDef| {
             compared.actual.iter().any(|actual| actual.name.eq_ignore_ascii_case(column.name))
@@ -70,7 +70,7 @@ impl Rows<'_> {
         let key_at: Option<Vec<usize>> = key.iter().map(|&column| at(column)).collect();
         let id_at = at(table.id);
         let names: Vec<String> = columns.iter().map(|(_, column)| quoted(column.name)).collect();
-        let on = self.place.names.table(table.name);
+        let on = self.location.names.table(table.name);
         let mut statement = self.connection.prepare(&format!("SELECT {} FROM {on}", names.join(", ")))?;
         let mut rows = statement.query(&[])?;
         let mut unreadable: Vec<Found> = columns.iter().map(|_| Found::default()).collect();
@@ -83,12 +83,12 @@ impl Rows<'_> {
                 let name = table.columns.get(table.id).map_or("id", |id| id.name);
                 id.map_or_else(|| "an unreadable id".to_owned(), |id| format!("{name} {id}"))
             };
-            for (place, ((_, column), found)) in columns.iter().zip(&mut unreadable).enumerate() {
-                let value = rows.value(place);
+            for (position, ((_, column), found)) in columns.iter().zip(&mut unreadable).enumerate() {
+                let value = rows.value(position);
                 let is_null = matches!(value, Ok(Value::Null));
                 if let Err(error) = value.and_then(|value| column.check(value, self.shard)) {
                     found.add(row, || error.to_string());
-                    if let Some(nulls) = nulls.get_mut(place).filter(|_| is_null) {
+                    if let Some(nulls) = nulls.get_mut(position).filter(|_| is_null) {
                         *nulls += 1;
                     }
                 }
@@ -96,9 +96,9 @@ impl Rows<'_> {
             if let Some(Ok(Value::Integer(id))) = id_at.map(|at| rows.value(at)) {
                 read.highest = read.highest.max(Some(id));
             }
-            if let Some(places) = key_at.as_ref().filter(|places| !places.is_empty()) {
-                let value = |(&place, &column)| table.value_of(column, rows.value(place));
-                let key: Result<Vec<Value<'_>>> = places.iter().zip(key).map(value).collect();
+            if let Some(positions) = key_at.as_ref().filter(|positions| !positions.is_empty()) {
+                let value = |(&position, &column)| table.value_of(column, rows.value(position));
+                let key: Result<Vec<Value<'_>>> = positions.iter().zip(key).map(value).collect();
                 // Unreadable keys were found before.
                 if let Ok(key) = key
                     && let Err(error) = table.place(&key, self.layout.shards())
@@ -114,7 +114,7 @@ impl Rows<'_> {
             let finding = AdoptionFinding::new(table.name, message).at(column.name);
             read.findings.push(self.healed(finding, column, nulls == found.rows));
         }
-        if let Some(message) = unmapped.message(read.rows, "have a key without a place") {
+        if let Some(message) = unmapped.message(read.rows, "have a key without a shard") {
             let column = key.first().and_then(|&column| table.columns.get(column)).map_or("", |key| key.name);
             read.findings.push(
                 AdoptionFinding::new(table.name, message)
@@ -129,18 +129,18 @@ impl Rows<'_> {
 
     /// Adds the remedy for values that cannot be read.
     fn healed(&self, finding: AdoptionFinding, column: &ColumnDef, are_null: bool) -> AdoptionFinding {
-        let (on, name) = (self.place.names.table(self.table.name), quoted(column.name));
+        let (on, name) = (self.location.names.table(self.table.name), quoted(column.name));
         let id = quoted(self.table.columns.get(self.table.id).map_or("id", |id| id.name));
         if are_null {
             let value = match &column.default {
-                Some(default) => self.place.dialect.literal_of(default.value),
-                None => self.place.dialect.default_sql(column.kind).to_owned(),
+                Some(default) => self.location.dialect.literal_of(default.value),
+                None => self.location.dialect.default_sql(column.kind).to_owned(),
             };
             return finding
                 .remedy("make the field an `Option`, or run this SQL with a value of your choice")
                 .sql([format!("UPDATE {on} SET {name} = {value} WHERE {name} IS NULL")]);
         }
-        if self.place.dialect.has_column_types() {
+        if self.location.dialect.has_column_types() {
             let sql = format!("SELECT {id}, {name} FROM {on} ORDER BY {id}");
             return finding.remedy("change the field's type, or the values that this SQL lists").sql([sql]);
         }
@@ -171,14 +171,14 @@ impl Rows<'_> {
     }
 
     /// Finds rows that refer to rows that do not exist.
-    fn orphans(&self, exists: &dyn Fn(&ColumnDef) -> bool, read: &mut Read) -> Result<()> {
+    fn orphans(&self, exists: &dyn Fn(&ColumnDef) -> bool, read: &mut RowsRead) -> Result<()> {
         let table = self.table;
         let parent = table.parent.map(|parent| (parent.column, parent.table));
         let references = table.references.iter().map(|reference| (reference.column, reference.table));
         for (column, other) in parent.into_iter().chain(references) {
             let Some(column) = table.columns.get(column).filter(|column| exists(column)) else { continue };
             let Some(other_id) = other.columns.get(other.id) else { continue };
-            let (names, dialect) = (&self.place.names, self.place.dialect);
+            let (names, dialect) = (&self.location.names, self.location.dialect);
             let actual = self.connection.columns(names, other.name)?;
             let held = actual.iter().find(|actual| actual.name.eq_ignore_ascii_case(other_id.name));
             let is_strict = || self.connection.is_strict(names, other.name);
@@ -214,7 +214,7 @@ impl Rows<'_> {
     }
 
     /// Finds values that several rows share although the model declares them to be unique.
-    fn shared_values(&self, exists: &dyn Fn(&ColumnDef) -> bool, read: &mut Read) -> Result<()> {
+    fn shared_values(&self, exists: &dyn Fn(&ColumnDef) -> bool, read: &mut RowsRead) -> Result<()> {
         let table = self.table;
         let lookups = self.layout.lookups_of(table).map(|lookup| (vec![lookup.column], "`#[lookup]`"));
         let indexes = table.indexes.iter().filter(|index| index.unique);
@@ -225,7 +225,7 @@ impl Rows<'_> {
             if !columns.iter().all(|column| exists(column)) {
                 continue;
             }
-            let on = self.place.names.table(table.name);
+            let on = self.location.names.table(table.name);
             let names: Vec<String> = columns.iter().map(|column| quoted(column.name)).collect();
             let filled: Vec<String> = names.iter().map(|name| format!("{name} IS NOT NULL")).collect();
             let id = quoted(table.columns.get(table.id).map_or("id", |id| id.name));

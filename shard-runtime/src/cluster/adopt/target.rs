@@ -1,20 +1,20 @@
 //! The database of an adoption: the comparison of its tables, and the check that it may become a shard.
 
 use super::actual;
-use super::columns::{self, Compared};
-use super::data::Rows;
+use super::columns::{self, ComparedTable};
+use super::data::TableReader;
 use super::report::{AdoptionFinding, AdoptionReport};
 use crate::cluster::administration::TableRows;
 use crate::cluster::arrange::{Arranged, Registered};
 use crate::cluster::builder::Builder;
 use crate::cluster::opening;
 use crate::cluster::sources::absolute;
-use crate::driver::{Connection, Driver, Transaction};
+use crate::driver::{Connection, Driver, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, quoted};
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::query::Models;
-use crate::schema::{Placed, Shard, Table};
+use crate::schema::{PlacedLookup, Shard, Table};
 use crate::transaction::CLUSTER;
 use crate::transaction::facts::{Facts, texts};
 use crate::transaction::recorded::AdoptedLayout;
@@ -31,16 +31,16 @@ impl Builder {
         let Arranged { layout, sources, .. } = fitted.arranged.unwrap_or(declared);
         let mut report = AdoptionReport::default();
         for shard in layout.shards().iter() {
-            let place = layout.place(shard.index())?;
-            let Some(source) = sources.get(place.database) else { continue };
+            let location = layout.location(shard.index())?;
+            let Some(source) = sources.get(location.database) else { continue };
             report.shard = shard.name().to_owned();
             let control = (self.driver(&control_source), &control_names);
             let read = self.driver(source).connect_to_read(self.sqlite.busy_timeout).and_then(|connection| {
-                if !can_look_inside(&*connection, place, &mut report)? {
+                if !can_look_inside(&*connection, location, &mut report)? {
                     return Ok(());
                 }
-                self.refuse_shard(&*connection, place, &layout, shard, (&*control.0, control.1))?;
-                compare(&*connection, place, &layout, shard, &mut report)
+                self.refuse_shard(&*connection, location, &layout, shard, (&*control.0, control.1))?;
+                compare(&*connection, location, &layout, shard, &mut report)
             });
             read.map_err(|error| error.on_shard(shard.name()))?;
         }
@@ -52,7 +52,7 @@ impl Builder {
     fn refuse_shard(
         &self,
         connection: &dyn Connection,
-        place: &Place,
+        location: &Location,
         layout: &Layout,
         shard: &Shard,
         (control, control_names): (&dyn Driver, &Namespace),
@@ -72,7 +72,7 @@ impl Builder {
                 Some((cluster, Facts::read(&*control, control_names)?))
             }
         };
-        match (opening::identity(connection, &place.names)?, known) {
+        match (opening::identity(connection, &location.names)?, known) {
             (None, None) => Ok(()),
             (None, Some((_, facts))) => match facts.made() {
                 None => Ok(()),
@@ -88,7 +88,7 @@ impl Builder {
                 opening::check_found(&found, shard, &cluster)?;
                 let lines = facts.layout().lines;
                 let is_new = |table: &'static Table| lines.of_table(table.name).is_empty();
-                let is_unfilled = |lookup: &Placed| facts.is_unfilled(lookup.entries.name);
+                let is_unfilled = |lookup: &PlacedLookup| facts.is_unfilled(lookup.entries.name);
                 // Further tables are adopted later.
                 let is_whole = facts.is_made(shard.name())
                     && !layout.lookups().iter().any(is_unfilled)
@@ -103,10 +103,14 @@ impl Builder {
 }
 
 /// Finds rights that the role lacks on the schema. Returns whether it can see the tables there.
-fn can_look_inside(connection: &dyn Connection, place: &Place, report: &mut AdoptionReport) -> Result<bool> {
-    let Some(lacking) = actual::lacking_on_schema(connection, place)? else { return Ok(true) };
+fn can_look_inside(
+    connection: &dyn Connection,
+    location: &Location,
+    report: &mut AdoptionReport,
+) -> Result<bool> {
+    let Some(lacking) = actual::lacking_on_schema(connection, location)? else { return Ok(true) };
     let (rights, role) = (lacking.rights, quoted(&lacking.role));
-    let schema = place.names.schema.clone().unwrap_or_default();
+    let schema = location.names.schema.clone().unwrap_or_default();
     let is_hidden = rights.contains("USAGE");
     report.differences.push(AdoptionFinding {
         table: None,
@@ -121,37 +125,37 @@ fn can_look_inside(connection: &dyn Connection, place: &Place, report: &mut Adop
 /// Compares all tables and their rows in one transaction that only reads.
 fn compare(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
     shard: &Shard,
     report: &mut AdoptionReport,
 ) -> Result<()> {
-    connection.begin(Transaction::Read)?;
-    let compared = compare_all(connection, place, layout, shard, report);
+    connection.begin(TransactionMode::Read)?;
+    let compared = compare_all(connection, location, layout, shard, report);
     let ended = connection.rollback();
     compared.and(ended)
 }
 
 fn compare_all(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
     shard: &Shard,
     report: &mut AdoptionReport,
 ) -> Result<()> {
-    let mut compared: Vec<(&'static Table, Compared)> = Vec::new();
+    let mut compared: Vec<(&'static Table, ComparedTable)> = Vec::new();
     for table in layout.tables().filter(|table| !layout.holds_entries(table)) {
-        compared.push((table, columns::compare(connection, place, table, report)?));
+        compared.push((table, columns::compare(connection, location, table, report)?));
     }
     for (table, compared) in compared {
-        let rows = Rows { connection, place, layout, shard, table };
-        let read = rows.read(&compared).map_err(|error| error.in_table(table.name))?;
+        let reader = TableReader { connection, location, layout, shard, table };
+        let read = reader.read(&compared).map_err(|error| error.in_table(table.name))?;
         // The values come first: a column with NULLs cannot become NOT NULL.
         report.differences.extend(read.findings);
         report.differences.extend(compared.differences);
         if !compared.actual.is_empty() {
             report.tables.push(TableRows { table: table.name, rows: read.rows });
-            columns::compare_ids(connection, place, table, read.highest, report)?;
+            columns::compare_ids(connection, location, table, read.highest, report)?;
         }
         for lookup in layout.lookups_of(table) {
             report.notes.push(

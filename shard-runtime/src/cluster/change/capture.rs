@@ -54,13 +54,13 @@ pub(super) fn make(
     endpoint: Endpoint<'_>,
     tables: &[&'static Table],
 ) -> Result<()> {
-    let place = endpoint.place;
-    let (dirty, dialect) = (place.names.table(DIRTY), place.dialect);
+    let location = endpoint.location;
+    let (dirty, dialect) = (location.names.table(DIRTY), location.dialect);
     connection.lock(&dialect.dirty_table_sql(&dirty))?;
-    drop_triggers(connection, place, CAPTURE)?;
+    drop_triggers(connection, location, CAPTURE)?;
     for (at, table) in tables.iter().enumerate() {
         let captured = Captured {
-            names: &place.names,
+            names: &location.names,
             beginning: format!("{CAPTURE}{at}_"),
             table,
             dirty: dirty.clone(),
@@ -84,7 +84,7 @@ pub(super) fn check(
 ) -> Result<()> {
     for table in tables {
         column_of(table).map_err(|error| error.in_table(table.name))?;
-        let sql = endpoint.place.dialect.dependents_sql(&endpoint.place.names, table.name);
+        let sql = endpoint.location.dialect.dependents_sql(&endpoint.location.names, table.name);
         if let Some(what) = facts::texts(connection, &sql, &[])?.into_iter().flatten().next() {
             let message = format!(
                 "{what} prevents the table from being moved: drop it on this shard, and make it on the targets"
@@ -101,7 +101,7 @@ fn unique_indexes(
     endpoint: Endpoint<'_>,
     table: &str,
 ) -> Result<Vec<Vec<String>>> {
-    let Some(sql) = endpoint.place.dialect.unique_indexes_sql(&endpoint.place.names, table) else {
+    let Some(sql) = endpoint.location.dialect.unique_indexes_sql(&endpoint.location.names, table) else {
         return Ok(Vec::new());
     };
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
@@ -117,13 +117,13 @@ fn unique_indexes(
 
 /// Removes the triggers and the table of dirty rows.
 pub(super) fn remove(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Result<()> {
-    drop_triggers(connection, endpoint.place, CAPTURE)?;
-    connection.lock(&format!("DROP TABLE IF EXISTS {}", endpoint.place.names.table(DIRTY)))
+    drop_triggers(connection, endpoint.location, CAPTURE)?;
+    connection.lock(&format!("DROP TABLE IF EXISTS {}", endpoint.location.names.table(DIRTY)))
 }
 
 /// Returns all entries, by number.
 pub(super) fn entries(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Result<Vec<Dirty>> {
-    let dirty = endpoint.place.names.table(DIRTY);
+    let dirty = endpoint.location.names.table(DIRTY);
     let mut statement =
         connection.prepare(&format!("SELECT entry, tbl, moved, i, t, b, u FROM {dirty} ORDER BY entry"))?;
     let mut rows = statement.query(&[])?;
@@ -146,13 +146,13 @@ pub(super) fn entries(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Re
 
 /// Returns whether there are no entries.
 pub(super) fn is_clean(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Result<bool> {
-    let sql = format!("SELECT 'one' FROM {} LIMIT 1", endpoint.place.names.table(DIRTY));
+    let sql = format!("SELECT 'one' FROM {} LIMIT 1", endpoint.location.names.table(DIRTY));
     Ok(facts::texts(connection, &sql, &[])?.is_empty())
 }
 
 /// Counts the entries.
 pub(super) fn count(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Result<u64> {
-    let sql = format!("SELECT count(*) FROM {}", endpoint.place.names.table(DIRTY));
+    let sql = format!("SELECT count(*) FROM {}", endpoint.location.names.table(DIRTY));
     integer(connection, &sql, &[]).map(|count| u64::try_from(count).unwrap_or_default())
 }
 
@@ -160,8 +160,8 @@ pub(super) fn count(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Resu
 pub(super) fn forget(connection: &dyn Connection, endpoint: Endpoint<'_>, entries: &[Dirty]) -> Result<()> {
     let sql = format!(
         "DELETE FROM {} WHERE entry{}",
-        endpoint.place.names.table(DIRTY),
-        endpoint.place.dialect.is_in(1)
+        endpoint.location.names.table(DIRTY),
+        endpoint.location.dialect.is_in(1)
     );
     for entries in entries.chunks(10_000) {
         let numbers = entries.iter().map(|entry| Value::Integer(entry.number)).collect();

@@ -35,8 +35,8 @@ impl OfSources {
         tables: &[&'static Table],
     ) -> Result<Self> {
         let mut found = OfSources::default();
-        let dialect = target.place.dialect;
-        if sources.iter().any(|source| source.place.dialect != dialect) {
+        let dialect = target.location.dialect;
+        if sources.iter().any(|source| source.location.dialect != dialect) {
             return Ok(found);
         }
         for &table in tables {
@@ -72,7 +72,7 @@ struct Special {
 
 impl Special {
     fn read(connection: &dyn Connection, endpoint: Endpoint<'_>, table: &'static Table) -> Result<Self> {
-        let (names, dialect) = (&endpoint.place.names, endpoint.place.dialect);
+        let (names, dialect) = (&endpoint.location.names, endpoint.location.dialect);
         let rows = texts(connection, &dialect.special_indexes_sql(names, table.name), &[])?;
         let prefix = names.plain("");
         let index = |row: Vec<String>| {
@@ -113,7 +113,7 @@ impl SpecialIndex {
     }
 
     fn on(&self, target: Endpoint<'_>, table: &Table) -> Carried {
-        let (names, dialect) = (&target.place.names, target.place.dialect);
+        let (names, dialect) = (&target.location.names, target.location.dialect);
         // Otherwise its name could be that of another table's index.
         let begins = format!("{}: ", table.name);
         let own = self.name.strip_prefix(&begins).unwrap_or(&self.name);
@@ -139,8 +139,8 @@ struct Check {
 
 impl Check {
     fn on(&self, target: Endpoint<'_>, table: &Table, number: usize) -> Carried {
-        let on = target.place.names.table(table.name);
-        let name = match target.place.dialect.is_on_server() {
+        let on = target.location.names.table(table.name);
+        let name = match target.location.dialect.is_on_server() {
             true => quoted(&self.name),
             false => quoted(&format!("check {number}")),
         };

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::fmt;
 
 use super::capture::{self, Dirty};
-use super::links::{Endpoint, Links, Wait};
+use super::links::{Endpoint, Links, LockWait};
 use super::rows::Tables;
-use super::stored::Stored;
+use super::stored::StoredCopy;
 use super::target;
-use super::writer::Writer;
+use super::writer::TargetWriter;
 use crate::cluster::migrate::backfill;
 use crate::driver::Connection;
 use crate::error::Result;
@@ -47,27 +47,31 @@ pub(in crate::cluster) enum Attempt {
 }
 
 /// The number of rows of a copied batch, and their table.
-pub(in crate::cluster) struct Batch {
+pub(in crate::cluster) struct CopyBatch {
     pub(in crate::cluster) rows: u64,
     pub(in crate::cluster) table: &'static Table,
 }
 
 impl Copier<'_> {
     /// Runs a transaction on the targets, in which the attempt is locked.
-    pub(in crate::cluster) fn write<O>(&self, wait: Wait, mut run: impl FnMut() -> Result<O>) -> Result<O> {
+    pub(in crate::cluster) fn write<O>(
+        &self,
+        wait: LockWait,
+        mut run: impl FnMut() -> Result<O>,
+    ) -> Result<O> {
         self.links.transaction(&self.targets, wait, || {
             self.each_target(|connection, target| match self.attempt {
                 Attempt::Change(change, attempt) => {
-                    claim_part(connection, target.place, (change, attempt)).map(drop)
+                    claim_part(connection, target.location, (change, attempt)).map(drop)
                 }
                 Attempt::Copy(attempt) => {
-                    claim_copy(connection, target.place, attempt)?;
-                    let_write(connection, target.place, true)
+                    claim_copy(connection, target.location, attempt)?;
+                    let_write(connection, target.location, true)
                 }
             })?;
             let done = run()?;
             if let Attempt::Copy(_) = self.attempt {
-                self.each_target(|connection, target| let_write(connection, target.place, false))?;
+                self.each_target(|connection, target| let_write(connection, target.location, false))?;
             }
             Ok(done)
         })
@@ -88,7 +92,7 @@ impl Copier<'_> {
     ///
     /// The cursors are on disk when this returns: from then on, equal batch numbers mean the same batches.
     pub(in crate::cluster) fn align(&self, layout: &Layout) -> Result<()> {
-        self.write(Wait::Durable, || {
+        self.write(LockWait::Durable, || {
             for source in &self.sources {
                 let cursors = self.targets.iter().map(|target| self.cursor(*target, source.name));
                 let cursors = cursors.collect::<Result<Vec<_>>>()?;
@@ -106,14 +110,14 @@ impl Copier<'_> {
     }
 
     /// Reads how far the rows of a source are copied to a target.
-    fn cursor(&self, target: Endpoint<'_>, source: &str) -> Result<Cursor> {
+    fn cursor(&self, target: Endpoint<'_>, source: &str) -> Result<CopyCursor> {
         let text = target::cursor(self.links.at(target)?, target, source);
-        Ok(Cursor::read(text.map_err(|error| error.on_shard(target.name))?.as_deref()))
+        Ok(CopyCursor::read(text.map_err(|error| error.on_shard(target.name))?.as_deref()))
     }
 
     /// Copies the next batch of a source, after the targets were [aligned](Copier::align). Returns `None` if all rows were
     /// copied.
-    pub(in crate::cluster) fn copy_batch(&self, source: usize, limit: u32) -> Result<Option<Batch>> {
+    pub(in crate::cluster) fn copy_batch(&self, source: usize, limit: u32) -> Result<Option<CopyBatch>> {
         let Some(&from) = self.sources.get(source) else { return Ok(None) };
         let first = self.targets.first().copied().ok_or_else(|| self.tables.unknown())?;
         // A database is attached before a transaction begins.
@@ -122,15 +126,15 @@ impl Copier<'_> {
             // The snapshot of a copy to another cluster was begun with all others, by the connection of the source.
             Attempt::Copy(_) => None,
         };
-        self.write(Wait::Timeout, || {
-            let Cursor { batches, place } = self.cursor(first, from.name)?;
-            let (mut at, mut after) = match place {
-                CursorPlace::Beginning => (0, None),
-                CursorPlace::After(table, id) => self.place_after(&table, id),
-                CursorPlace::End => return Ok(None),
+        self.write(LockWait::Timeout, || {
+            let CopyCursor { batches, position } = self.cursor(first, from.name)?;
+            let (mut at, mut after) = match position {
+                CopyPosition::Beginning => (0, None),
+                CopyPosition::After(table, id) => self.position_after(&table, id),
+                CopyPosition::End => return Ok(None),
             };
-            let (place, batch) = loop {
-                let Some(&table) = self.tables.all().get(at) else { break (CursorPlace::End, None) };
+            let (position, batch) = loop {
+                let Some(&table) = self.tables.all().get(at) else { break (CopyPosition::End, None) };
                 if !Tables::is_copied(source, table) {
                     (at, after) = (at + 1, None);
                     continue;
@@ -138,19 +142,19 @@ impl Copier<'_> {
                 let copied = self.links.snapshot(from, |reader| {
                     let range = (after.as_ref(), limit);
                     match self.copy_stored(reader, source, table, range, attached.as_ref())? {
-                        Stored::Copied(copied) => Ok(copied),
-                        Stored::Refused => self.copy_after(reader, source, table, range),
+                        StoredCopy::Copied(copied) => Ok(copied),
+                        StoredCopy::Refused => self.copy_after(reader, source, table, range),
                     }
                 })?;
                 match copied {
                     Some((rows, last)) => {
-                        let place = CursorPlace::After(table.name.to_owned(), last);
-                        break (place, Some(Batch { rows, table }));
+                        let position = CopyPosition::After(table.name.to_owned(), last);
+                        break (position, Some(CopyBatch { rows, table }));
                     }
                     None => (at, after) = (at + 1, None),
                 }
             };
-            let cursor = Cursor { batches: batches + 1, place }.to_string();
+            let cursor = CopyCursor { batches: batches + 1, position }.to_string();
             self.each_target(|connection, target| {
                 target::set_cursor(connection, target, from.name, &cursor)
             })?;
@@ -159,7 +163,7 @@ impl Copier<'_> {
     }
 
     /// Returns a table's number, and the id after which its rows are copied; the beginning if the table does not exist.
-    fn place_after(&self, table: &str, id: Value<'static>) -> (usize, Option<Value<'static>>) {
+    fn position_after(&self, table: &str, id: Value<'static>) -> (usize, Option<Value<'static>>) {
         match self.tables.all().iter().position(|own| own.name == table) {
             Some(at) => (at, Some(id)),
             None => (0, None),
@@ -193,16 +197,16 @@ impl Copier<'_> {
     }
 
     /// Returns a writer of a table's rows to the targets.
-    fn writer(&self, source: usize, table: &'static Table) -> Result<Writer<'_>> {
+    fn writer(&self, source: usize, table: &'static Table) -> Result<TargetWriter<'_>> {
         let connections = self.writers()?;
-        Writer::new(self.tables, self.targets.iter().copied().zip(connections), source, table)
+        TargetWriter::new(self.tables, self.targets.iter().copied().zip(connections), source, table)
     }
 
     /// Copies all rows that have changed on a source. Returns the entries that were handled.
     ///
     /// Entries and rows are read in one snapshot. The copies of all these rows are deleted before any is inserted: a unique value
     /// may have moved from one row to another.
-    pub(super) fn catch_up(&self, source: usize, wait: Wait) -> Result<Vec<Dirty>> {
+    pub(super) fn catch_up(&self, source: usize, wait: LockWait) -> Result<Vec<Dirty>> {
         let Some(&from) = self.sources.get(source) else { return Ok(Vec::new()) };
         let reader = self.links.at(from)?;
         if capture::is_clean(reader, from).map_err(|error| error.on_shard(from.name))? {
@@ -218,7 +222,7 @@ impl Copier<'_> {
         // Only the entries that were read: others may have been committed meanwhile, also with lower numbers.
         let forgotten = self.links.transaction(&[from], wait, || {
             if let Attempt::Change(change, attempt) = self.attempt {
-                claim_part(reader, from.place, (change, attempt))?;
+                claim_part(reader, from.location, (change, attempt))?;
             }
             capture::forget(reader, from, &entries)
         });
@@ -333,14 +337,14 @@ impl Copier<'_> {
 
 /// The position of the copy of a source's rows. Each target records it in the transaction of its rows.
 #[derive(Clone, Default)]
-struct Cursor {
+struct CopyCursor {
     /// The number of copied batches, which may differ between targets.
     batches: u64,
-    place: CursorPlace,
+    position: CopyPosition,
 }
 
 #[derive(Clone, Default)]
-enum CursorPlace {
+enum CopyPosition {
     #[default]
     Beginning,
     /// A table, and the last id of it that was copied.
@@ -349,33 +353,33 @@ enum CursorPlace {
     End,
 }
 
-impl Cursor {
+impl CopyCursor {
     /// Reads a recorded cursor. If a target has recorded none, or an unreadable one, it returns the beginning: rows that were
     /// copied are replaced.
     fn read(text: Option<&str>) -> Self {
         let parsed = text.and_then(|text| {
-            let (batches, place) = text.split_once(SEPARATOR)?;
-            let place = match place {
-                DONE => CursorPlace::End,
-                place => {
-                    let (table, id) = place.split_once(SEPARATOR)?;
-                    CursorPlace::After(table.to_owned(), backfill::cursor_id(id).ok().flatten()?)
+            let (batches, position) = text.split_once(SEPARATOR)?;
+            let position = match position {
+                DONE => CopyPosition::End,
+                position => {
+                    let (table, id) = position.split_once(SEPARATOR)?;
+                    CopyPosition::After(table.to_owned(), backfill::cursor_id(id).ok().flatten()?)
                 }
             };
-            Some(Cursor { batches: batches.parse().ok()?, place })
+            Some(CopyCursor { batches: batches.parse().ok()?, position })
         });
         parsed.unwrap_or_default()
     }
 }
 
-impl fmt::Display for Cursor {
+impl fmt::Display for CopyCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{SEPARATOR}", self.batches)?;
-        match &self.place {
+        match &self.position {
             // A text without a table is read as the beginning.
-            CursorPlace::Beginning => Ok(()),
-            CursorPlace::After(table, id) => write!(f, "{table}{SEPARATOR}{}", backfill::cursor_text(id)),
-            CursorPlace::End => f.write_str(DONE),
+            CopyPosition::Beginning => Ok(()),
+            CopyPosition::After(table, id) => write!(f, "{table}{SEPARATOR}{}", backfill::cursor_text(id)),
+            CopyPosition::End => f.write_str(DONE),
         }
     }
 }
@@ -407,31 +411,34 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cursor, CursorPlace};
+    use super::{CopyCursor, CopyPosition};
     use crate::value::Value;
 
     #[test]
     fn a_cursor_is_read_as_it_was_recorded() {
         for id in [Value::Integer(-7), Value::Text("a\u{1f}b".into())] {
-            let place = CursorPlace::After("orders".into(), id.clone());
-            let text = Cursor { batches: 12, place }.to_string();
-            let read = Cursor::read(Some(&text));
+            let position = CopyPosition::After("orders".into(), id.clone());
+            let text = CopyCursor { batches: 12, position }.to_string();
+            let read = CopyCursor::read(Some(&text));
             assert_eq!(read.batches, 12);
             assert!(
-                matches!(read.place, CursorPlace::After(table, after) if table == "orders" && after == id)
+                matches!(read.position, CopyPosition::After(table, after) if table == "orders" && after == id)
             );
         }
-        let end = Cursor::read(Some(&Cursor { batches: 3, place: CursorPlace::End }.to_string()));
-        assert!(matches!(end, Cursor { batches: 3, place: CursorPlace::End }));
+        let end = CopyCursor::read(Some(&CopyCursor { batches: 3, position: CopyPosition::End }.to_string()));
+        assert!(matches!(end, CopyCursor { batches: 3, position: CopyPosition::End }));
     }
 
     #[test]
     fn a_cursor_without_batches_is_read_as_the_beginning() {
-        let beginning = Cursor::default().to_string();
+        let beginning = CopyCursor::default().to_string();
         // The last two are of releases that recorded a cursor on one target only.
         for text in [None, Some(beginning.as_str()), Some("orders\u{1f}01"), Some("done")] {
             assert!(
-                matches!(Cursor::read(text), Cursor { batches: 0, place: CursorPlace::Beginning }),
+                matches!(
+                    CopyCursor::read(text),
+                    CopyCursor { batches: 0, position: CopyPosition::Beginning }
+                ),
                 "{text:?}"
             );
         }

@@ -1,10 +1,10 @@
 //! The end of a decided change: removes its triggers and records, and renames the shards in lookup entries of moved rows. Uses
 //! `unit_of_work` for the entries of serving shards.
 
-use super::links::{Links, Wait};
+use super::links::{Links, LockWait};
 use super::{Change, capture, target};
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::{Placed, ShardSet};
+use crate::schema::{PlacedLookup, ShardSet};
 use crate::transaction::Cluster;
 use crate::transaction::change::{ChangeState, hidden, hidden_name, retire_part, serve_targets};
 use crate::unit_of_work::UnitOfWork;
@@ -22,14 +22,15 @@ impl Change {
         // A missing source has nothing to remove.
         for (source, links) in self.existing(&self.record.sources, true)? {
             let connection = links.at(source)?;
-            let removed = links.transaction(&[source], Wait::Durable, || capture::remove(connection, source));
+            let removed =
+                links.transaction(&[source], LockWait::Durable, || capture::remove(connection, source));
             removed.map_err(|error| error.on_shard(source.name))?;
         }
         let links = Links::connect(&self.cluster, self.targets()?)?;
         for target in self.targets()? {
             let connection = links.at(target)?;
             let removed =
-                links.transaction(&[target], Wait::Durable, || target::forget_copy(connection, target));
+                links.transaction(&[target], LockWait::Durable, || target::forget_copy(connection, target));
             removed
                 .and_then(|()| target::validate(connection, target))
                 .and_then(|()| target::analyze(connection, target, &self.tables()))
@@ -56,15 +57,15 @@ impl Change {
         }
         for (source, links) in self.existing(&self.record.sources, true)? {
             let connection = links.at(source)?;
-            let dropped = links.transaction(&[source], Wait::Durable, || {
-                let mut tables = hidden(connection, source.place)?;
+            let dropped = links.transaction(&[source], LockWait::Durable, || {
+                let mut tables = hidden(connection, source.location)?;
                 tables.sort_unstable();
                 // Children first.
                 for (at, _) in tables.into_iter().rev() {
-                    let name = source.place.names.table(&hidden_name(self.number(), at));
+                    let name = source.location.names.table(&hidden_name(self.number(), at));
                     connection.lock(&format!("DROP TABLE IF EXISTS {name}"))?;
                 }
-                retire_part(connection, source.place)
+                retire_part(connection, source.location)
             });
             dropped.map_err(|error| error.on_shard(source.name))?;
         }
@@ -86,7 +87,7 @@ impl Change {
     }
 
     /// Updates the lookup entries of moved rows: each names the shard that holds its row now.
-    fn rename_entries(&self, cluster: &Cluster, lookup: &Placed) -> Result<()> {
+    fn rename_entries(&self, cluster: &Cluster, lookup: &PlacedLookup) -> Result<()> {
         let shards = cluster.0.layout.shards();
         let targets: Vec<usize> =
             self.record.targets.iter().flat_map(|target| shards.now_on(target)).collect();

@@ -14,14 +14,14 @@
 use std::time::{Duration, Instant};
 
 use super::lines;
-use super::links::{Links, Wait, endpoint};
+use super::links::{Links, LockWait, endpoint};
 use super::plan::read_rule;
 use crate::cluster::administration::serialized;
 use crate::cluster::migrate::MigrationLock;
 use crate::driver::{FENCED_STATE, KEY_LEFT};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::route;
-use crate::planner::sql::{LEFT_TRIGGER, Refused};
+use crate::planner::sql::{LEFT_TRIGGER, RefusedKeys};
 use crate::query::{Pin, Sharded};
 use crate::schema::{DecidesShard, Shard, ShardRole, Table, key_literal};
 use crate::transaction::Cluster;
@@ -120,7 +120,7 @@ impl Cluster {
 }
 
 /// The move, checked against the layout.
-struct Planned {
+struct PlannedMove {
     record: KeyMoveRecord,
     roots: Vec<&'static Table>,
     from: usize,
@@ -173,7 +173,7 @@ impl KeyMove<'_> {
         self.cluster.end_key_move()?;
         self.cluster.reload()?;
         let cluster = self.cluster.latest().clone();
-        let Planned { record, roots, from, to } = plan(&cluster, self.table, key, &self.shard)?;
+        let PlannedMove { record, roots, from, to } = plan(&cluster, self.table, key, &self.shard)?;
         let (name, epoch) = (record.from.clone(), record.epoch);
         if from == to {
             return Ok(MovedKey { from: name, to: record.to, rows: 0, ids: Vec::new(), epoch });
@@ -218,13 +218,18 @@ impl KeyMove<'_> {
 /// Waits until the rows are on disk on both shards, if commits do not wait for it: the lines in control are on disk.
 fn synced(cluster: &Cluster, shards: [usize; 2]) -> Result<()> {
     shards.iter().try_for_each(|&shard| {
-        let database = cluster.0.layout.place(shard)?.database;
+        let database = cluster.0.layout.location(shard)?.database;
         cluster.connect_aside(database, true)?.sync()
     })
 }
 
 /// Checks a move against the recorded layout.
-fn plan(cluster: &Cluster, table: &'static Table, key: &[Value<'static>], shard: &str) -> Result<Planned> {
+fn plan(
+    cluster: &Cluster,
+    table: &'static Table,
+    key: &[Value<'static>],
+    shard: &str,
+) -> Result<PlannedMove> {
     let (layout, recorded) = (&cluster.0.layout, &cluster.0.recorded);
     layout.model(table)?;
     let shards = layout.shards();
@@ -243,7 +248,7 @@ fn plan(cluster: &Cluster, table: &'static Table, key: &[Value<'static>], shard:
     let from = route::pin_shard(table, &Pin::Key(Ok(key.to_vec())), shards)?;
     let source = shards.by_index(from).map_or("", Shard::name);
     for index in [from, target.index()] {
-        let database = layout.place(index)?.database;
+        let database = layout.location(index)?.database;
         if cluster.0.databases.get(database).is_none_or(|database| database.driver.is_private()) {
             let message =
                 "a key of a shard in memory cannot be moved; keep the cluster in files or on servers";
@@ -280,7 +285,7 @@ fn plan(cluster: &Cluster, table: &'static Table, key: &[Value<'static>], shard:
         key: text,
         lines: after,
     };
-    Ok(Planned { record, roots, from, to: target.index() })
+    Ok(PlannedMove { record, roots, from, to: target.index() })
 }
 
 /// Makes triggers on the old shard that refuse rows of keys that have left it, if they do not exist.
@@ -290,16 +295,16 @@ fn refuse_rows(cluster: &Cluster, moved: &KeyToMove<'_>) -> Result<()> {
     let connection = links.at(endpoint)?;
     let group = format!("{}{SEPARATOR}", moved.record.group);
     let message = format!("{KEY_LEFT}; open the cluster again");
-    let refused = |table| Refused { table, group: &group, message: &message, code: FENCED_STATE };
-    let known = triggers(connection, endpoint.place, LEFT_TRIGGER)?;
-    let is_new = |refused: &Refused<'_>| !known.iter().any(|known| known.contains(&refused.trigger()));
-    let new: Vec<Refused<'_>> = moved.roots.iter().map(|table| refused(table)).filter(is_new).collect();
+    let refused = |table| RefusedKeys { table, group: &group, message: &message, code: FENCED_STATE };
+    let known = triggers(connection, endpoint.location, LEFT_TRIGGER)?;
+    let is_new = |refused: &RefusedKeys<'_>| !known.iter().any(|known| known.contains(&refused.trigger()));
+    let new: Vec<RefusedKeys<'_>> = moved.roots.iter().map(|table| refused(table)).filter(is_new).collect();
     if new.is_empty() {
         return Ok(());
     }
-    let made = links.transaction(&[endpoint], Wait::Timeout, || {
+    let made = links.transaction(&[endpoint], LockWait::Timeout, || {
         new.iter().try_for_each(|refused| {
-            let sql = endpoint.place.dialect.refuse_left_sql(&endpoint.place.names, refused);
+            let sql = endpoint.location.dialect.refuse_left_sql(&endpoint.location.names, refused);
             let made = sql.iter().try_for_each(|sql| connection.lock(sql));
             made.map_err(|error| error.in_table(refused.table.name))
         })

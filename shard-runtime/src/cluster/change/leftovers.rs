@@ -53,7 +53,7 @@ fn read(endpoint: Endpoint<'_>, timeout: std::time::Duration) -> Result<Vec<(boo
     let connection = endpoint.driver().connect_waiting(Mode::Open, timeout)?;
     let mut found = Vec::new();
     for (is_fence, beginning) in [(true, FENCE), (false, CAPTURE)] {
-        let triggers = triggers(&*connection, endpoint.place, beginning)?;
+        let triggers = triggers(&*connection, endpoint.location, beginning)?;
         if !triggers.is_empty() {
             found.push((is_fence, triggers));
         }

@@ -6,15 +6,15 @@
 use std::collections::BTreeSet;
 
 /// A line, split before its shard.
-struct Line<'l> {
+struct ParsedLine<'l> {
     head: &'l str,
     shard: &'l str,
 }
 
-impl<'l> Line<'l> {
+impl<'l> ParsedLine<'l> {
     fn parse(line: &'l str) -> Self {
         let (head, shard) = line.rsplit_once(" => ").unwrap_or((line, ""));
-        Line { head, shard }
+        ParsedLine { head, shard }
     }
 
     /// Returns the modulus and the remainder of a line of a hash.
@@ -32,8 +32,8 @@ fn hash_line(modulus: u64, remainder: u64, shard: &str) -> String {
 /// as there are targets. Other lines go to the targets one after the other, in their order. Returns `None` if no line names a
 /// source.
 pub(super) fn moved(lines: &[String], sources: &[String], targets: &[String]) -> Option<Vec<String>> {
-    let is_moved = |line: &Line<'_>| sources.iter().any(|source| source == line.shard);
-    let parsed: Vec<Line<'_>> = lines.iter().map(|line| Line::parse(line)).collect();
+    let is_moved = |line: &ParsedLine<'_>| sources.iter().any(|source| source == line.shard);
+    let parsed: Vec<ParsedLine<'_>> = lines.iter().map(|line| ParsedLine::parse(line)).collect();
     if !parsed.iter().any(is_moved) {
         return None;
     }
@@ -43,7 +43,7 @@ pub(super) fn moved(lines: &[String], sources: &[String], targets: &[String]) ->
         .filter_map(|line| line.hash().map(|(modulus, remainder)| (modulus, remainder, line.shard)))
         .collect();
     if let [target] = targets {
-        let renamed = |line: &Line<'_>| match is_moved(line) {
+        let renamed = |line: &ParsedLine<'_>| match is_moved(line) {
             true => format!("{} => {target}", line.head),
             false => format!("{} => {}", line.head, line.shard),
         };
@@ -54,7 +54,7 @@ pub(super) fn moved(lines: &[String], sources: &[String], targets: &[String]) ->
     }
     let all = parsed.iter().filter(|line| is_moved(line)).count() as u64;
     let mut at = 0;
-    let spread = |line: &Line<'_>| {
+    let spread = |line: &ParsedLine<'_>| {
         if !is_moved(line) {
             return format!("{} => {}", line.head, line.shard);
         }
@@ -68,7 +68,7 @@ pub(super) fn moved(lines: &[String], sources: &[String], targets: &[String]) ->
 }
 
 fn moved_hash(
-    lines: &[Line<'_>],
+    lines: &[ParsedLine<'_>],
     hashes: &[(u64, u64, &str)],
     sources: &[String],
     targets: &[String],
@@ -119,7 +119,7 @@ const KEY: &str = "key ";
 
 /// Returns the lines without that of a single key.
 pub(super) fn without_key(lines: &[String], key: &str) -> Vec<String> {
-    let is_of_key = |line: &&String| Line::parse(line).head.strip_prefix(KEY) == Some(key);
+    let is_of_key = |line: &&String| ParsedLine::parse(line).head.strip_prefix(KEY) == Some(key);
     lines.iter().filter(|line| !is_of_key(line)).cloned().collect()
 }
 
@@ -137,7 +137,8 @@ pub(super) fn check(
     sources: &[String],
     targets: &[String],
 ) -> Result<(), String> {
-    let names = |line: &str, shards: &[String]| shards.iter().any(|shard| shard == Line::parse(line).shard);
+    let names =
+        |line: &str, shards: &[String]| shards.iter().any(|shard| shard == ParsedLine::parse(line).shard);
     if let Some(line) = after.iter().find(|line| names(line, sources)) {
         return Err(format!("the line `{line}` names a source of the change"));
     }
@@ -146,9 +147,9 @@ pub(super) fn check(
         return Err(format!("the line `{line}` is missing: its shard is not part of the change"));
     }
     // A key that has left a shard must keep a line: without it the key could belong on that shard, which refuses it.
-    let has_line = |head: &str| after.iter().any(|line| Line::parse(line).head == head);
+    let has_line = |head: &str| after.iter().any(|line| ParsedLine::parse(line).head == head);
     let is_lost = |line: &&String| {
-        let head = Line::parse(line).head;
+        let head = ParsedLine::parse(line).head;
         head.starts_with(KEY) && !has_line(head)
     };
     if let Some(line) = before.iter().find(is_lost) {

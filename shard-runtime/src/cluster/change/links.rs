@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::driver::{Connection, Driver, Transaction};
+use crate::driver::{Connection, Driver, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::sql::ATTACHED;
 use crate::transaction::Cluster;
 
@@ -38,7 +38,7 @@ pub(in crate::cluster) struct Links {
 #[derive(Clone, Copy)]
 pub(in crate::cluster) struct Endpoint<'c> {
     pub(in crate::cluster) name: &'c str,
-    pub(in crate::cluster) place: &'c Place,
+    pub(in crate::cluster) location: &'c Location,
     /// Whether it is a source.
     is_source: bool,
     /// Whether sources and targets are of two clusters, so that their database numbers are unrelated.
@@ -68,8 +68,8 @@ impl Endpoint<'_> {
     /// Returns the key of its connection. On a server, a source has its own: it is read in a snapshot while targets there are
     /// written.
     fn link(&self) -> (usize, bool) {
-        let is_apart = self.is_apart || self.place.dialect.is_on_server();
-        (self.place.database, self.is_source && is_apart)
+        let is_apart = self.is_apart || self.location.dialect.is_on_server();
+        (self.location.database, self.is_source && is_apart)
     }
 }
 
@@ -97,7 +97,7 @@ impl Drop for AttachedSource<'_> {
 
 /// How a transaction waits for locks, and for the disk.
 #[derive(Clone, Copy)]
-pub(in crate::cluster) enum Wait {
+pub(in crate::cluster) enum LockWait {
     /// For as long as sessions wait.
     Timeout,
     /// For as long as sessions wait. Its commit, and all earlier ones on these databases, are on disk when it returns.
@@ -121,7 +121,7 @@ impl Links {
             }
             let connected = endpoint.driver.connect_to_copy(cluster.0.timeout);
             let connection = connected.map_err(|error| error.on_shard(name))?;
-            if endpoint.place.dialect.is_on_server() {
+            if endpoint.location.dialect.is_on_server() {
                 on_servers.push(endpoint.link());
             } else {
                 // Rows are inserted in any order, and their parents exist before they are read.
@@ -168,7 +168,7 @@ impl Links {
     pub(in crate::cluster) fn transaction<O>(
         &self,
         endpoints: &[Endpoint<'_>],
-        wait: Wait,
+        wait: LockWait,
         mut run: impl FnMut() -> Result<O>,
     ) -> Result<O> {
         let mut databases: Vec<(usize, bool)> = Vec::new();
@@ -178,8 +178,8 @@ impl Links {
             }
         }
         let until = match wait {
-            Wait::Timeout | Wait::Durable => Instant::now() + self.timeout,
-            Wait::Until(until) => until,
+            LockWait::Timeout | LockWait::Durable => Instant::now() + self.timeout,
+            LockWait::Until(until) => until,
         };
         let mut pause = SHORTEST_PAUSE;
         loop {
@@ -193,7 +193,7 @@ impl Links {
             if done.is_err() {
                 self.each(&databases, |connection| connection.rollback())?;
             }
-            if !matches!(wait, Wait::Timeout) {
+            if !matches!(wait, LockWait::Timeout) {
                 self.each(&databases, |connection| {
                     connection.restore_durability()?;
                     // A commit that has written nothing does not wait for those before it.
@@ -210,12 +210,12 @@ impl Links {
         }
     }
 
-    fn begin(&self, databases: &[(usize, bool)], wait: Wait) -> Result<()> {
+    fn begin(&self, databases: &[(usize, bool)], wait: LockWait) -> Result<()> {
         self.each(databases, |connection| {
             // Without waiting: a wait for a lock of another connection of this change would never end.
             match wait {
-                Wait::Timeout => connection.begin_without_waiting()?,
-                Wait::Durable | Wait::Until(_) => connection.begin_durable()?,
+                LockWait::Timeout => connection.begin_without_waiting()?,
+                LockWait::Durable | LockWait::Until(_) => connection.begin_durable()?,
             }
             connection.limit_lock_waits(LOCK_WAIT);
             Ok(())
@@ -249,7 +249,7 @@ impl Links {
         // reads.
         let is_begun = connection.in_transaction();
         if !is_begun {
-            connection.begin(Transaction::Read)?;
+            connection.begin(TransactionMode::Read)?;
         }
         let done = run(connection);
         if !is_begun {
@@ -275,15 +275,17 @@ pub(super) fn endpoint<'c>(cluster: &'c Cluster, name: &'c str, is_source: bool)
     if let Some(retired) = cluster.0.retired.iter().find(|retired| retired.name == name) {
         return Ok(Endpoint {
             name,
-            place: &retired.place,
+            location: &retired.location,
             is_source,
             is_apart: false,
             driver: &*retired.driver,
         });
     }
-    let place = layout.place(layout.shards().require(name)?.index())?;
-    match cluster.0.databases.get(place.database) {
-        Some(database) => Ok(Endpoint { name, place, is_source, is_apart: false, driver: &*database.driver }),
+    let location = layout.location(layout.shards().require(name)?.index())?;
+    match cluster.0.databases.get(location.database) {
+        Some(database) => {
+            Ok(Endpoint { name, location, is_source, is_apart: false, driver: &*database.driver })
+        }
         None => Err(Error::new(ErrorKind::UnknownShard, "the shard has no database").on_shard(name)),
     }
 }

@@ -54,7 +54,7 @@ pub use switch::Switch;
 pub use verify::ChangeReport;
 
 use copy::{Attempt, Copier};
-use links::{Endpoint, Links, Wait, endpoint};
+use links::{Endpoint, Links, LockWait, endpoint};
 use rows::Tables;
 use verify::Touched;
 
@@ -213,7 +213,7 @@ impl Change {
         for name in names {
             let connected = endpoint(&self.cluster, name, is_source).and_then(|endpoint| {
                 let links = Links::connect(&self.cluster, [endpoint])?;
-                let own = endpoint.place.names.table(own_tables::SHARD);
+                let own = endpoint.location.names.table(own_tables::SHARD);
                 let rows = facts::texts(links.at(endpoint)?, &format!("SELECT shard FROM {own}"), &[])?;
                 let names_it =
                     |held: &String| held == name || held.starts_with(&format!("{name}, retired by"));
@@ -286,11 +286,11 @@ impl Change {
         let (layout, control) = (&self.cluster.0.layout, &self.cluster.0.control);
         let (tables, sources) = (self.tables(), self.sources()?);
         // Otherwise the next migration would run the steps again on rows that have them.
-        let steps = sources.iter().map(|source| RecordedSteps::read(links.at(*source)?, source.place));
+        let steps = sources.iter().map(|source| RecordedSteps::read(links.at(*source)?, source.location));
         let steps = RecordedSteps::common(steps.collect::<Result<_>>()?);
         for target in self.targets()? {
             let connection = links.at(target)?;
-            let entered = links.transaction(&[target], Wait::Durable, || {
+            let entered = links.transaction(&[target], LockWait::Durable, || {
                 match self.lock_current(connection, target, ChangeState::Copying)? {
                     Some(part) if part.change == change => {
                         refuse_serving(part, change, target.name)?;
@@ -304,21 +304,21 @@ impl Change {
                         target::make_checks(connection, target, &special.checks)?;
                         indexes.extend(special.indexes);
                         target::record_indexes(connection, target, &indexes)?;
-                        steps.clone().record_but_for_contracts(connection, target.place)?;
+                        steps.clone().record_but_for_contracts(connection, target.location)?;
                     }
                 }
-                write_part(connection, target.place, Some(Part { role: Role::Incoming, change, attempt }))
+                write_part(connection, target.location, Some(Part { role: Role::Incoming, change, attempt }))
             });
             entered.map_err(|error| error.on_shard(target.name))?;
         }
         for source in sources {
             let connection = links.at(source)?;
-            let entered = links.transaction(&[source], Wait::Durable, || {
-                apply_decided_in(control, layout, source.place.database, connection)?;
+            let entered = links.transaction(&[source], LockWait::Durable, || {
+                apply_decided_in(control, layout, source.location.database, connection)?;
                 match self.lock_current(connection, source, ChangeState::Copying)? {
                     Some(part) if part.change == change => {
                         if matches!(part.role, Role::Fenced | Role::Hidden) {
-                            unfence(connection, source.place, (source.name, change))?;
+                            unfence(connection, source.location, (source.name, change))?;
                         }
                     }
                     _ => {
@@ -326,7 +326,7 @@ impl Change {
                         capture::make(connection, source, &tables)?;
                     }
                 }
-                write_part(connection, source.place, Some(Part { role: Role::Source, change, attempt }))
+                write_part(connection, source.location, Some(Part { role: Role::Source, change, attempt }))
             });
             entered.map_err(|error| error.on_shard(source.name))?;
         }
@@ -341,7 +341,7 @@ impl Change {
         endpoint: Endpoint<'_>,
         state: ChangeState,
     ) -> Result<Option<Part>> {
-        let part = lock_part(connection, endpoint.place)?;
+        let part = lock_part(connection, endpoint.location)?;
         if let Some(part) = part.filter(|part| part.change == self.number()) {
             self.check_newer(part)?;
         }
@@ -369,9 +369,9 @@ impl Change {
         for source in self.sources()? {
             let connection = links.at(source)?;
             let mut is_possible = false;
-            let result = links.transaction(&[source], Wait::Timeout, || {
+            let result = links.transaction(&[source], LockWait::Timeout, || {
                 for (at, table) in self.tables().iter().enumerate() {
-                    rename(connection, source.place, table.name, &hidden_name(self.number(), at))
+                    rename(connection, source.location, table.name, &hidden_name(self.number(), at))
                         .map_err(|error| error.in_table(table.name))?;
                 }
                 is_possible = true;
@@ -427,8 +427,8 @@ impl Change {
             self.catch_up(copier, pace, &mut state, &mut progress)?;
             for target in &copier.targets {
                 let connection = copier.links.at(*target)?;
-                let made = copier.links.transaction(&[*target], Wait::Timeout, || {
-                    claim_part(connection, target.place, self.attempt())?;
+                let made = copier.links.transaction(&[*target], LockWait::Timeout, || {
+                    claim_part(connection, target.location, self.attempt())?;
                     target::make_indexes(connection, *target)
                 });
                 made.map_err(|error| error.on_shard(target.name))?;
@@ -463,7 +463,7 @@ impl Change {
         loop {
             let mut handled = 0;
             for source in 0..copier.sources.len() {
-                handled += copier.catch_up(source, Wait::Durable)?.len() as u64;
+                handled += copier.catch_up(source, LockWait::Durable)?.len() as u64;
             }
             state.caught_up(handled, copier.dirty()?);
             progress(state);
@@ -506,7 +506,7 @@ impl Change {
             let count = different.iter().map(|different| different.ids.len() as u64).sum();
             for _ in 0..10 {
                 for source in 0..copier.sources.len() {
-                    touched.add(source, copier.catch_up(source, Wait::Durable)?);
+                    touched.add(source, copier.catch_up(source, LockWait::Durable)?);
                 }
                 if different.is_empty() {
                     break;
@@ -553,19 +553,19 @@ impl Change {
         for is_all in [false, true] {
             for source in self.sources()? {
                 let connection = links.at(source)?;
-                let removed = links.transaction(&[source], Wait::Durable, || {
+                let removed = links.transaction(&[source], LockWait::Durable, || {
                     match self.lock_current(connection, source, ChangeState::Cancelling)? {
                         Some(part) if part.change == change => {
                             if matches!(part.role, Role::Fenced | Role::Hidden) {
-                                unfence(connection, source.place, (source.name, change))?;
+                                unfence(connection, source.location, (source.name, change))?;
                             }
                             if !is_all {
                                 let part = Part { role: Role::Source, change, attempt };
-                                return write_part(connection, source.place, Some(part));
+                                return write_part(connection, source.location, Some(part));
                             }
-                            remove_fence(connection, source.place)?;
+                            remove_fence(connection, source.location)?;
                             capture::remove(connection, source)?;
-                            write_part(connection, source.place, None)
+                            write_part(connection, source.location, None)
                         }
                         _ => Ok(()),
                     }
@@ -576,15 +576,15 @@ impl Change {
         // A missing target needs no cleanup: it serves nothing.
         for (target, links) in self.existing(&self.record.targets, false)? {
             let connection = links.at(target)?;
-            let removed = links.transaction(&[target], Wait::Durable, || {
+            let removed = links.transaction(&[target], LockWait::Durable, || {
                 match self.lock_current(connection, target, ChangeState::Cancelling)? {
                     Some(part) if part.change == change => {
                         refuse_serving(part, change, target.name)?;
-                        write_part(connection, target.place, Some(Part { attempt, ..part }))?;
+                        write_part(connection, target.location, Some(Part { attempt, ..part }))?;
                         target::empty(connection, target, &self.cluster.0.layout)?;
                         target::make_indexes(connection, target)?;
                         target::make_constraints(connection, target)?;
-                        write_part(connection, target.place, None)
+                        write_part(connection, target.location, None)
                     }
                     _ => Ok(()),
                 }

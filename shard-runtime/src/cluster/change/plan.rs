@@ -264,7 +264,7 @@ fn check_shards(cluster: &Cluster, sources: &[String], targets: &[String]) -> Re
         let shard = layout.shards().require(name)?;
         let is_private =
             |database: usize| databases.get(database).is_some_and(|database| database.driver.is_private());
-        if is_private(layout.place(shard.index())?.database) {
+        if is_private(layout.location(shard.index())?.database) {
             let message =
                 "a shard in memory cannot take part in a change; keep the cluster in files or on servers";
             return wrong(ErrorKind::Configuration, message.to_owned(), name);
@@ -283,14 +283,14 @@ fn check_shards(cluster: &Cluster, sources: &[String], targets: &[String]) -> Re
             );
             return wrong(ErrorKind::Layout, message, name);
         }
-        let place = layout.place(shard.index())?;
+        let location = layout.location(shard.index())?;
         let in_database: Vec<&str> = layout
-            .shards_in(place.database)
+            .shards_in(location.database)
             .map(|shard| shard.name())
             .filter(|other| !sources.iter().any(|source| source == other))
             .collect();
         // The database keeps the name and the version of its first shard.
-        if layout.first_in(place.database) == shard.index() && !in_database.is_empty() {
+        if layout.first_in(location.database) == shard.index() && !in_database.is_empty() {
             let is_target = |name: &&str| targets.iter().any(|target| target == name);
             let (beside, others): (Vec<&str>, Vec<&str>) = in_database.iter().copied().partition(is_target);
             let mut remedies = Vec::new();
@@ -307,9 +307,9 @@ fn check_shards(cluster: &Cluster, sources: &[String], targets: &[String]) -> Re
             );
             return wrong(ErrorKind::Configuration, message, name);
         }
-        let driver = databases.get(place.database).map(|database| database.driver.describe());
+        let driver = databases.get(location.database).map(|database| database.driver.describe());
         let control = &cluster.0.control;
-        if driver.as_deref() == Some(control.driver.describe().as_str()) && control.names == place.names {
+        if driver.as_deref() == Some(control.driver.describe().as_str()) && control.names == location.names {
             let message = "the control database is in this shard, which stays in use for it: move it to a database of its own \
                            first, by restoring a copy of its tables there and naming it with `control`";
             return wrong(ErrorKind::Configuration, message.to_owned(), name);

@@ -3,7 +3,7 @@
 
 use super::links::{Endpoint, Links};
 use super::plan::read_rule;
-use super::shape::Shape;
+use super::shape::TableShape;
 use super::verify::is_same;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +27,7 @@ pub(in crate::cluster) struct Tables<'c> {
     targets: Vec<Endpoint<'c>>,
     all: Vec<&'static Table>,
     /// By source and table.
-    shapes: Vec<Vec<Shape>>,
+    shapes: Vec<Vec<TableShape>>,
     /// By table: the rule that places its keys on the targets. `None` if there is one target, or if every target gets all rows.
     rules: Vec<Option<Rule>>,
     /// By table and source: the targets that can get its rows. `None` if all targets can.
@@ -35,7 +35,7 @@ pub(in crate::cluster) struct Tables<'c> {
 }
 
 /// Rows of one table: the columns, then those of the root's key.
-pub(in crate::cluster) struct Rows {
+pub(in crate::cluster) struct CopiedRows {
     rows: Vec<Vec<Value<'static>>>,
     id_at: usize,
 }
@@ -43,12 +43,17 @@ pub(in crate::cluster) struct Rows {
 /// A function that visits a row and its id. The row is its columns, then those of the root's key.
 type Visit<'v> = dyn FnMut(&[Value<'_>], &Value<'_>) -> Result<()> + 'v;
 
-impl Rows {
+impl CopiedRows {
     /// Reads copies of rows.
-    fn copies(shape: &Shape, connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<Self> {
+    fn copies(
+        shape: &TableShape,
+        connection: &dyn Connection,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Self> {
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query(params)?;
-        let mut found = Rows { rows: Vec::new(), id_at: shape.id_at };
+        let mut found = CopiedRows { rows: Vec::new(), id_at: shape.id_at };
         while rows.advance()? {
             let row = shape.columns.iter().enumerate();
             let row = row.map(|(at, column)| Ok(column.carried(rows.value(at))?.into_owned()));
@@ -119,10 +124,10 @@ impl<'c> Tables<'c> {
         let mut tables = Tables { shards, sources, targets, all, shapes: Vec::new(), rules, fed };
         for source in &tables.sources {
             let shapes = tables.all.iter().zip(&tables.rules).map(|(&table, rule)| {
-                let shape = Shape::new(links, *source, &tables.targets, table, rule.is_some());
+                let shape = TableShape::new(links, *source, &tables.targets, table, rule.is_some());
                 shape.map_err(|error| error.in_table(table.name))
             });
-            let shapes = shapes.collect::<Result<Vec<Shape>>>()?;
+            let shapes = shapes.collect::<Result<Vec<TableShape>>>()?;
             tables.shapes.push(shapes);
         }
         Ok(tables)
@@ -183,7 +188,7 @@ impl<'c> Tables<'c> {
         self.all.iter().position(|other| other.is(table)).unwrap_or_default()
     }
 
-    pub(super) fn shape(&self, source: usize, table: &Table) -> Result<&Shape> {
+    pub(super) fn shape(&self, source: usize, table: &Table) -> Result<&TableShape> {
         let shape = self.shapes.get(source).and_then(|shapes| shapes.get(self.at(table)));
         shape.ok_or_else(|| self.unknown())
     }
@@ -265,8 +270,8 @@ impl<'c> Tables<'c> {
         source: usize,
         table: &'static Table,
         after: (Option<&Value<'_>>, u32),
-    ) -> Result<Rows> {
-        let mut found = Rows { rows: Vec::new(), id_at: self.shape(source, table)?.id_at };
+    ) -> Result<CopiedRows> {
+        let mut found = CopiedRows { rows: Vec::new(), id_at: self.shape(source, table)?.id_at };
         self.visit_after(reader, source, table, after, &mut |row, _| found.add(row))?;
         Ok(found)
     }
@@ -278,8 +283,8 @@ impl<'c> Tables<'c> {
         source: usize,
         table: &'static Table,
         ids: &[Value<'static>],
-    ) -> Result<Rows> {
-        let mut found = Rows { rows: Vec::new(), id_at: self.shape(source, table)?.id_at };
+    ) -> Result<CopiedRows> {
+        let mut found = CopiedRows { rows: Vec::new(), id_at: self.shape(source, table)?.id_at };
         self.visit_listed(reader, source, table, ids, &mut |row, _| found.add(row))?;
         Ok(found)
     }
@@ -297,7 +302,7 @@ impl<'c> Tables<'c> {
         };
         let shape = self.shape(source, child)?;
         let link = quoted(child.columns.get(parent.column).map_or("", |column| column.name));
-        let (name, is_in) = (endpoint.place.names.table(child.name), endpoint.place.dialect.is_in(1));
+        let (name, is_in) = (endpoint.location.names.table(child.name), endpoint.location.dialect.is_in(1));
         let sql = format!("SELECT {} FROM {name} WHERE {link}{is_in}", shape.id);
         ids(reader, &sql, &[list(parents)], shape.id_kind)
     }
@@ -311,8 +316,8 @@ impl<'c> Tables<'c> {
         (after, limit): (Option<&Value<'_>>, u32),
     ) -> Result<Vec<Value<'static>>> {
         let shape = self.shape(0, table)?;
-        let (condition, params) = between(&shape.id, endpoint.place.dialect, after, None);
-        let from = endpoint.place.names.table(table.name);
+        let (condition, params) = between(&shape.id, endpoint.location.dialect, after, None);
+        let from = endpoint.location.names.table(table.name);
         let sql = format!("SELECT {} FROM {from}{condition} ORDER BY {} LIMIT {limit}", shape.id, shape.id);
         let found = ids(connection, &sql, &params, shape.id_kind);
         found.map_err(|error| error.in_table(table.name).on_shard(endpoint.name))
@@ -327,7 +332,7 @@ impl<'c> Tables<'c> {
         listed: &[Value<'static>],
     ) -> Result<Vec<Value<'static>>> {
         let shape = self.shape(0, table)?;
-        let (from, is_in) = (endpoint.place.names.table(table.name), endpoint.place.dialect.is_in(1));
+        let (from, is_in) = (endpoint.location.names.table(table.name), endpoint.location.dialect.is_in(1));
         let sql = format!("SELECT {} FROM {from} WHERE {}{is_in}", shape.id, shape.id);
         let found = ids(connection, &sql, &[list(listed)], shape.id_kind);
         found.map_err(|error| error.in_table(table.name).on_shard(endpoint.name))
@@ -341,7 +346,7 @@ impl<'c> Tables<'c> {
         table: &'static Table,
     ) -> Result<Vec<Value<'static>>> {
         let shape = self.shape(0, table)?;
-        let sql = format!("SELECT {} FROM {}", shape.id, endpoint.place.names.table(table.name));
+        let sql = format!("SELECT {} FROM {}", shape.id, endpoint.location.names.table(table.name));
         ids(connection, &sql, &[], shape.id_kind)
     }
 
@@ -352,14 +357,14 @@ impl<'c> Tables<'c> {
         (source, target): (usize, usize),
         table: &'static Table,
         (after, to): (Option<&Value<'_>>, Option<&Value<'_>>),
-    ) -> Result<Rows> {
+    ) -> Result<CopiedRows> {
         let Some(endpoint) = self.targets.get(target) else { return Err(self.unknown()) };
         let shape = self.shape(source, table)?;
         let columns: Vec<String> = shape.columns.iter().map(|column| quoted(column.name())).collect();
-        let (condition, params) = between(&shape.id, endpoint.place.dialect, after, to);
-        let from = endpoint.place.names.table(table.name);
+        let (condition, params) = between(&shape.id, endpoint.location.dialect, after, to);
+        let from = endpoint.location.names.table(table.name);
         let sql = format!("SELECT {} FROM {from}{condition} ORDER BY {}", columns.join(", "), shape.id);
-        Rows::copies(shape, connection, &sql, &params)
+        CopiedRows::copies(shape, connection, &sql, &params)
     }
 
     /// Reads the rows of a table on a target that have these ids, with the columns that a source has.
@@ -369,13 +374,13 @@ impl<'c> Tables<'c> {
         (source, target): (usize, usize),
         table: &'static Table,
         ids: &[Value<'static>],
-    ) -> Result<Rows> {
+    ) -> Result<CopiedRows> {
         let Some(endpoint) = self.targets.get(target) else { return Err(self.unknown()) };
         let shape = self.shape(source, table)?;
         let columns: Vec<String> = shape.columns.iter().map(|column| quoted(column.name())).collect();
-        let (from, is_in) = (endpoint.place.names.table(table.name), endpoint.place.dialect.is_in(1));
+        let (from, is_in) = (endpoint.location.names.table(table.name), endpoint.location.dialect.is_in(1));
         let sql = format!("SELECT {} FROM {from} WHERE {}{is_in}", columns.join(", "), shape.id);
-        Rows::copies(shape, connection, &sql, &[list(ids)])
+        CopiedRows::copies(shape, connection, &sql, &[list(ids)])
     }
 
     /// Returns whether a row and its copy have the same values.
@@ -398,7 +403,7 @@ impl<'c> Tables<'c> {
         endpoint: Endpoint<'_>,
         table: &Table,
     ) -> Result<u64> {
-        let sql = format!("SELECT count(*) FROM {}", endpoint.place.names.table(table.name));
+        let sql = format!("SELECT count(*) FROM {}", endpoint.location.names.table(table.name));
         integer(connection, &sql, &[]).map(|count| u64::try_from(count).unwrap_or_default())
     }
 
@@ -412,7 +417,7 @@ impl<'c> Tables<'c> {
     ) -> Result<()> {
         let Some(endpoint) = self.targets.get(target) else { return Ok(()) };
         let shape = self.shape(0, table)?;
-        let (name, is_in) = (endpoint.place.names.table(table.name), endpoint.place.dialect.is_in(1));
+        let (name, is_in) = (endpoint.location.names.table(table.name), endpoint.location.dialect.is_in(1));
         let sql = format!("DELETE FROM {name} WHERE {}{is_in}", shape.id);
         for ids in ids.chunks(INSERT_ROWS) {
             connection.prepare(&sql)?.execute(&[list(ids)])?;
@@ -476,7 +481,7 @@ impl<'c> Tables<'c> {
     }
 
     fn dialect(&self, source: usize) -> Dialect {
-        self.sources.get(source).map_or_else(Dialect::default, |endpoint| endpoint.place.dialect)
+        self.sources.get(source).map_or_else(Dialect::default, |endpoint| endpoint.location.dialect)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::unit_of_work::{Copied, copied_columns};
 use crate::value::ColumnType;
 
 /// The statements that read the rows of a table from a source, and that insert them on each target.
-pub(super) struct Shape {
+pub(super) struct TableShape {
     pub(super) columns: Vec<Copied>,
     /// Their names, quoted.
     pub(super) names: Vec<String>,
@@ -36,7 +36,7 @@ pub(super) struct Shape {
     pub(super) is_stored_alike: Cell<bool>,
 }
 
-impl Shape {
+impl TableShape {
     pub(super) fn new(
         links: &Links,
         source: Endpoint<'_>,
@@ -46,24 +46,24 @@ impl Shape {
     ) -> Result<Self> {
         let id_column = table.columns.get(table.id);
         let id_name = id_column.map_or("id", |column| column.name);
-        let actual = links.at(source)?.columns(&source.place.names, table.name)?;
+        let actual = links.at(source)?.columns(&source.location.names, table.name)?;
         let mut columns = Vec::new();
         let (mut names, mut conflict) = (Vec::new(), String::new());
         let mut inserts = Vec::with_capacity(targets.len());
         let mut is_alike = true;
         for target in targets {
-            let others = links.at(*target)?.columns(&target.place.names, table.name)?;
-            let (here, there) = ((source.place.dialect, &*actual), (target.place.dialect, &*others));
+            let others = links.at(*target)?.columns(&target.location.names, table.name)?;
+            let (here, there) = ((source.location.dialect, &*actual), (target.location.dialect, &*others));
             is_alike = is_alike
                 && are_alike(here, there)
-                && links.at(source)?.is_strict(&source.place.names, table.name)?
-                    == links.at(*target)?.is_strict(&target.place.names, table.name)?;
+                && links.at(source)?.is_strict(&source.location.names, table.name)?
+                    == links.at(*target)?.is_strict(&target.location.names, table.name)?;
             columns = copied_columns(table, here, there, target.name)?;
             names = columns.iter().map(|column| quoted(column.name())).collect();
-            let name = target.place.names.table(table.name);
+            let name = target.location.names.table(table.name);
             let set: Vec<String> = names.iter().map(|name| format!("{name} = excluded.{name}")).collect();
             conflict = format!(" ON CONFLICT ({}) DO UPDATE SET {}", quoted(id_name), set.join(", "));
-            let dialect = target.place.dialect;
+            let dialect = target.location.dialect;
             let types = columns.iter().map(|column| match column.kind() {
                 Some(kind) => dialect.column_type(kind).to_owned(),
                 None => {
@@ -75,7 +75,7 @@ impl Shape {
             inserts.push(insert + &conflict);
         }
         let id_at = columns.iter().position(|column| column.name().eq_ignore_ascii_case(id_name));
-        let mut shape = Shape {
+        let mut shape = TableShape {
             id_at: id_at.unwrap_or_default(),
             select: String::new(),
             id: quoted(id_name),
@@ -94,13 +94,13 @@ impl Shape {
         }
         shape.is_stored_alike.set(is_alike);
         let columns: Vec<String> = shape.names.iter().map(|name| format!("moved.{name}")).collect();
-        shape.select = shape.select_from("", &source.place.names.table(table.name), &columns);
+        shape.select = shape.select_from("", &source.location.names.table(table.name), &columns);
         Ok(shape)
     }
 
     /// Joins the ancestor tables up to the root. Returns whether the columns of the root's key have the types of their kinds.
     fn join_key(&mut self, links: &Links, source: Endpoint<'_>, table: &'static Table) -> Result<bool> {
-        let names = &source.place.names;
+        let names = &source.location.names;
         let (mut at, mut alias, mut depth) = (table, "moved".to_owned(), 0);
         while let (KeyColumns::Parent(_), Some(parent)) = (at.key, at.parent) {
             depth += 1;
@@ -115,7 +115,7 @@ impl Shape {
             (at, alias) = (parent.table, above);
         }
         let KeyColumns::Columns(keys) = at.key else { return Ok(true) };
-        let dialect = source.place.dialect;
+        let dialect = source.location.dialect;
         let actual = match dialect.has_column_types() {
             true => links.at(source)?.columns(names, at.name)?,
             false => Vec::new(),

@@ -8,7 +8,7 @@
 use super::copy::Copier;
 use super::links::{AttachedSource, Endpoint};
 use super::rows::{between, list};
-use super::shape::Shape;
+use super::shape::TableShape;
 use crate::driver::{Connection, StoredRowsWriter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Param};
@@ -19,7 +19,7 @@ use crate::value::Value;
 const PIECE: usize = 1 << 19;
 
 /// The result of copying a batch in its stored form.
-pub(super) enum Stored {
+pub(super) enum StoredCopy {
     /// The number of rows, and the last id; `None` if there were none.
     Copied(Option<(u64, Value<'static>)>),
     /// The rows have to be copied as values.
@@ -27,7 +27,7 @@ pub(super) enum Stored {
 }
 
 /// The next rows to copy: those after an id, up to a number.
-type Range<'r> = (Option<&'r Value<'r>>, u32);
+type IdRange<'r> = (Option<&'r Value<'r>>, u32);
 
 impl Copier<'_> {
     /// Copies the next rows of a table.
@@ -38,23 +38,23 @@ impl Copier<'_> {
         reader: &dyn Connection,
         source: usize,
         table: &'static Table,
-        range: Range<'_>,
+        range: IdRange<'_>,
         attached: Option<&AttachedSource<'_>>,
-    ) -> Result<Stored> {
+    ) -> Result<StoredCopy> {
         let shape = self.tables.shape(source, table)?;
         let Some(&from) = self.sources.get(source) else { return Err(self.tables.unknown()) };
         if !shape.is_stored_alike.get() {
-            return Ok(Stored::Refused);
+            return Ok(StoredCopy::Refused);
         }
         let copied = match attached {
             Some(attached) => self.between_files(attached, (source, from), (table, shape), range),
             None => self.between_servers(reader, (source, from), (table, shape), range),
         };
         match copied {
-            Err(error) if error.kind() == ErrorKind::Unique => Ok(Stored::Refused),
+            Err(error) if error.kind() == ErrorKind::Unique => Ok(StoredCopy::Refused),
             Err(error) if is_about_rows(&error) => {
                 shape.is_stored_alike.set(false);
-                Ok(Stored::Refused)
+                Ok(StoredCopy::Refused)
             }
             copied => copied,
         }
@@ -72,15 +72,15 @@ impl Copier<'_> {
         &self,
         attached: &AttachedSource<'_>,
         (source, from): (usize, Endpoint<'_>),
-        (table, shape): (&'static Table, &Shape),
-        range: Range<'_>,
-    ) -> Result<Stored> {
+        (table, shape): (&'static Table, &TableShape),
+        range: IdRange<'_>,
+    ) -> Result<StoredCopy> {
         let receivers = self.receivers(table);
         let Some(&first) = receivers.first() else { return Err(self.tables.unknown()) };
-        let (dialect, name) = (from.place.dialect, from.place.names.table(table.name));
+        let (dialect, name) = (from.location.dialect, from.location.names.table(table.name));
         let (reader, schema) = (self.links.at(first)?, attached.schema(first));
         let Some(last) = last_id(reader, &format!("{schema}.{name}"), shape, dialect, range)? else {
-            return Ok(Stored::Copied(None));
+            return Ok(StoredCopy::Copied(None));
         };
         let (condition, params) = between(&format!("moved.{}", shape.id), dialect, range.0, Some(&last));
         let routed = match self.tables.rule(table) {
@@ -93,10 +93,10 @@ impl Copier<'_> {
         };
         let mut rows = 0;
         for (at, &target) in receivers.iter().enumerate() {
-            let own = target.place.names.table(table.name);
+            let own = target.location.names.table(table.name);
             let of_source = (attached.schema(target), name.as_str());
             let Some(insert) = dialect.insert_from_sql(&own, &shape.names, of_source) else {
-                return Ok(Stored::Refused);
+                return Ok(StoredCopy::Refused);
             };
             let ids = routed.as_ref().map(|routed| routed.get(at).map(Vec::as_slice).unwrap_or_default());
             let (condition, params) = match ids {
@@ -108,7 +108,7 @@ impl Copier<'_> {
             let inserted = self.links.at(target)?.prepare(&sql)?.execute(&params)?;
             rows = if table.is_reference() { inserted } else { rows + inserted };
         }
-        Ok(Stored::Copied(Some((rows, last))))
+        Ok(StoredCopy::Copied(Some((rows, last))))
     }
 
     /// Reads ids with the keys of their rows. Returns the ids by target.
@@ -116,7 +116,7 @@ impl Copier<'_> {
         &self,
         reader: &dyn Connection,
         source: usize,
-        (table, shape, rule): (&'static Table, &Shape, &Rule),
+        (table, shape, rule): (&'static Table, &TableShape, &Rule),
         (sql, params): (&str, &[Param<'_>]),
     ) -> Result<Vec<Vec<Value<'static>>>> {
         let mut routed = vec![Vec::new(); self.targets.len()];
@@ -141,22 +141,22 @@ impl Copier<'_> {
         &self,
         reader: &dyn Connection,
         (source, from): (usize, Endpoint<'_>),
-        (table, shape): (&'static Table, &Shape),
-        range: Range<'_>,
-    ) -> Result<Stored> {
-        let (dialect, name) = (from.place.dialect, from.place.names.table(table.name));
+        (table, shape): (&'static Table, &TableShape),
+        range: IdRange<'_>,
+    ) -> Result<StoredCopy> {
+        let (dialect, name) = (from.location.dialect, from.location.names.table(table.name));
         let Some(sql) = dialect.copy_out_sql(&shape.select, &format!("moved.{}", shape.id), range) else {
-            return Ok(Stored::Refused);
+            return Ok(StoredCopy::Refused);
         };
         let Some(last) = last_id(reader, &name, shape, dialect, range)? else {
-            return Ok(Stored::Copied(None));
+            return Ok(StoredCopy::Copied(None));
         };
-        let Some(mut rows) = reader.copy_out(&sql)? else { return Ok(Stored::Refused) };
-        let mut writers = Writers { copier: self, table, shape, open: Vec::new(), rows: 0 };
+        let Some(mut rows) = reader.copy_out(&sql)? else { return Ok(StoredCopy::Refused) };
+        let mut writers = CopyWriters { copier: self, table, shape, open: Vec::new(), rows: 0 };
         match self.receivers(table) {
             [_] => {
                 while let Some(bytes) = rows.next()? {
-                    let Some(writer) = writers.of(0)? else { return Ok(Stored::Refused) };
+                    let Some(writer) = writers.of(0)? else { return Ok(StoredCopy::Refused) };
                     writer.write(bytes)?;
                 }
             }
@@ -175,7 +175,7 @@ impl Copier<'_> {
                     has_more = rows.split(&shape.key_kinds, &mut parts, &mut route)?;
                     for (at, part) in parts.iter_mut().enumerate() {
                         if part.len() >= PIECE || (!has_more && !part.is_empty()) {
-                            let Some(writer) = writers.of(at)? else { return Ok(Stored::Refused) };
+                            let Some(writer) = writers.of(at)? else { return Ok(StoredCopy::Refused) };
                             writer.write_rows(std::mem::take(part))?;
                         }
                     }
@@ -184,20 +184,20 @@ impl Copier<'_> {
         }
         let inserted = writers.end()?;
         let copies = if table.is_reference() { self.targets.len() as u64 } else { 1 };
-        Ok(Stored::Copied(Some((inserted / copies, last))))
+        Ok(StoredCopy::Copied(Some((inserted / copies, last))))
     }
 }
 
 /// The open `COPY` statements into targets, at most one on each connection.
-struct Writers<'w> {
+struct CopyWriters<'w> {
     copier: &'w Copier<'w>,
     table: &'static Table,
-    shape: &'w Shape,
+    shape: &'w TableShape,
     open: Vec<(usize, Endpoint<'w>, Box<dyn StoredRowsWriter + 'w>)>,
     rows: u64,
 }
 
-impl<'w> Writers<'w> {
+impl<'w> CopyWriters<'w> {
     /// Returns the statement of a target; `None` if its connection supports none. It ends that of another target on the same
     /// connection.
     fn of(&mut self, target: usize) -> Result<Option<&mut (dyn StoredRowsWriter + 'w)>> {
@@ -206,8 +206,8 @@ impl<'w> Writers<'w> {
             if let Some(at) = self.open.iter().position(|(_, other, _)| other.shares_connection(endpoint)) {
                 self.rows += self.open.swap_remove(at).2.end()?;
             }
-            let name = endpoint.place.names.table(self.table.name);
-            let Some(sql) = endpoint.place.dialect.copy_in_sql(&name, &self.shape.names) else {
+            let name = endpoint.location.names.table(self.table.name);
+            let Some(sql) = endpoint.location.dialect.copy_in_sql(&name, &self.shape.names) else {
                 return Ok(None);
             };
             match self.copier.links.at(endpoint)?.copy_in(&sql)? {
@@ -229,9 +229,9 @@ impl<'w> Writers<'w> {
 fn last_id(
     connection: &dyn Connection,
     name: &str,
-    shape: &Shape,
+    shape: &TableShape,
     dialect: Dialect,
-    (after, limit): Range<'_>,
+    (after, limit): IdRange<'_>,
 ) -> Result<Option<Value<'static>>> {
     let (condition, params) = between(&shape.id, dialect, after, None);
     let id = &shape.id;

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::copy::Copier;
-use super::links::{Endpoint, Wait};
+use super::links::{Endpoint, LockWait};
 use super::rows::Tables;
 use super::verify::Touched;
 use super::{Change, target};
@@ -101,7 +101,7 @@ impl Change {
         self.cluster.recover()?;
         let switched = self.with_copier(|copier| {
             self.approach(copier, budget, &mut touched)?;
-            let wait = Wait::Until(Instant::now() + budget);
+            let wait = LockWait::Until(Instant::now() + budget);
             for source in &copier.sources {
                 self.fence(copier, *source, wait).map_err(|error| error.on_shard(source.name))?;
             }
@@ -151,7 +151,7 @@ impl Change {
             let began = Instant::now();
             let mut is_idle = true;
             for source in 0..copier.sources.len() {
-                let entries = copier.catch_up(source, Wait::Durable)?;
+                let entries = copier.catch_up(source, LockWait::Durable)?;
                 is_idle &= entries.is_empty();
                 touched.add(source, entries);
             }
@@ -165,9 +165,9 @@ impl Change {
         Err(Error::new(ErrorKind::Busy, message))
     }
 
-    fn check_time(&self, wait: Wait) -> Result<()> {
+    fn check_time(&self, wait: LockWait) -> Result<()> {
         match wait {
-            Wait::Until(until) if Instant::now() >= until => {
+            LockWait::Until(until) if Instant::now() >= until => {
                 let message = "the switch has taken longer than its budget and was given up; try again, or give it more time";
                 Err(Error::new(ErrorKind::Busy, message))
             }
@@ -175,23 +175,23 @@ impl Change {
         }
     }
 
-    fn fence(&self, copier: &Copier<'_>, source: Endpoint<'_>, wait: Wait) -> Result<()> {
+    fn fence(&self, copier: &Copier<'_>, source: Endpoint<'_>, wait: LockWait) -> Result<()> {
         let connection = copier.links.at(source)?;
         let (change, attempt) = self.attempt();
         let tables: Vec<&str> = self.tables().iter().map(|table| table.name).collect();
         let (control, layout) = (&self.cluster.0.control, &self.cluster.0.layout);
         let fenced = copier.links.transaction(&[source], wait, || {
-            apply_decided_in(control, layout, source.place.database, connection)?;
+            apply_decided_in(control, layout, source.location.database, connection)?;
             self.claim(connection, source, Role::Source)?;
-            make_fence(connection, source.place, &tables, change)?;
-            write_part(connection, source.place, Some(Part { role: Role::Fenced, change, attempt }))
+            make_fence(connection, source.location, &tables, change)?;
+            write_part(connection, source.location, Some(Part { role: Role::Fenced, change, attempt }))
         });
         fenced.map_err(|error| with_lock_holders(error, connection, source))
     }
 
     /// Locks the part of a source, which must have this role.
     fn claim(&self, connection: &dyn Connection, source: Endpoint<'_>, role: Role) -> Result<()> {
-        let part = claim_part(connection, source.place, self.attempt())?;
+        let part = claim_part(connection, source.location, self.attempt())?;
         if part.role == role {
             return Ok(());
         }
@@ -231,7 +231,7 @@ impl Change {
     }
 
     /// Makes constraints, and makes the targets count ids above those of the sources. Then all copied rows are on disk.
-    fn complete(&self, copier: &Copier<'_>, target: Endpoint<'_>, wait: Wait) -> Result<()> {
+    fn complete(&self, copier: &Copier<'_>, target: Endpoint<'_>, wait: LockWait) -> Result<()> {
         let connection = copier.links.at(target)?;
         let mut counters = Vec::new();
         for table in self.tables().into_iter().filter(|table| table.id_kind == IdKind::Auto) {
@@ -242,7 +242,7 @@ impl Change {
             }
         }
         copier.links.transaction(&[target], wait, || {
-            claim_part(connection, target.place, self.attempt())?;
+            claim_part(connection, target.location, self.attempt())?;
             for (table, last) in &counters {
                 count_above(connection, target, table.name, id_of(table), *last)?;
             }
@@ -251,14 +251,14 @@ impl Change {
         })
     }
 
-    fn hide(&self, copier: &Copier<'_>, source: Endpoint<'_>, wait: Wait) -> Result<()> {
+    fn hide(&self, copier: &Copier<'_>, source: Endpoint<'_>, wait: LockWait) -> Result<()> {
         let connection = copier.links.at(source)?;
         let (change, attempt) = self.attempt();
         let tables: Vec<&str> = self.tables().iter().map(|table| table.name).collect();
         let hidden = copier.links.transaction(&[source], wait, || {
             self.claim(connection, source, Role::Fenced)?;
-            hide(connection, source.place, &tables, (source.name, change))?;
-            write_part(connection, source.place, Some(Part { role: Role::Hidden, change, attempt }))
+            hide(connection, source.location, &tables, (source.name, change))?;
+            write_part(connection, source.location, Some(Part { role: Role::Hidden, change, attempt }))
         });
         hidden.map_err(|error| with_lock_holders(error, connection, source))
     }
@@ -274,7 +274,7 @@ pub(in crate::cluster) fn with_lock_holders(
     connection: &dyn Connection,
     source: Endpoint<'_>,
 ) -> Error {
-    let sql = source.place.dialect.lock_holders_sql(&source.place.names);
+    let sql = source.location.dialect.lock_holders_sql(&source.location.names);
     let Some(sql) = sql.filter(|_| error.is_busy()) else { return error };
     let holders: Vec<String> =
         facts::texts(connection, &sql, &[]).unwrap_or_default().into_iter().flatten().collect();
@@ -293,7 +293,7 @@ pub(in crate::cluster) fn last_id(
     table: &str,
     id: &str,
 ) -> Result<Option<i64>> {
-    let (names, dialect) = (&endpoint.place.names, endpoint.place.dialect);
+    let (names, dialect) = (&endpoint.location.names, endpoint.location.dialect);
     let counter = facts::texts(connection, &dialect.counter_sql(names, table, id), &[])?;
     let Some(counter) = counter.into_iter().flatten().next() else { return Ok(None) };
     let sql = dialect.last_id_sql(names, table, &counter);
@@ -309,5 +309,5 @@ pub(in crate::cluster) fn count_above(
     id: &str,
     last: i64,
 ) -> Result<()> {
-    connection.run(&endpoint.place.dialect.count_above_sql(&endpoint.place.names, table, id, last))
+    connection.run(&endpoint.location.dialect.count_above_sql(&endpoint.location.names, table, id, last))
 }

@@ -33,9 +33,9 @@ const CURSOR: &str = "cursor ";
 /// Removes all rows of a target's tables, their indexes and constraints except the primary keys, and all cursors, in the caller's
 /// transaction.
 pub(super) fn empty(connection: &dyn Connection, endpoint: Endpoint<'_>, layout: &Layout) -> Result<()> {
-    let names = &endpoint.place.names;
+    let names = &endpoint.location.names;
     let tables: Vec<&'static str> = layout.tables().map(|table| table.name).collect();
-    let sql = endpoint.place.dialect.empty_sql(names, &tables);
+    let sql = endpoint.location.dialect.empty_sql(names, &tables);
     sql.iter().try_for_each(|sql| connection.lock(sql))?;
     for (_, carried) in recorded(connection, endpoint, CARRIED)? {
         carried.split_once(BETWEEN).map_or(Ok(()), |(_, drop)| connection.lock(drop))?;
@@ -55,14 +55,14 @@ pub(super) fn indexes_of_sources(
     sources: &[Endpoint<'_>],
     tables: &[&'static Table],
 ) -> Result<Vec<Carried>> {
-    let (names, dialect) = (&endpoint.place.names, endpoint.place.dialect);
+    let (names, dialect) = (&endpoint.location.names, endpoint.location.dialect);
     let mut found = Vec::new();
     for &table in tables {
         let connection = links.at(endpoint)?;
         let (columns, own) = (connection.columns(names, table.name)?, connection.indexes(names, table.name)?);
         let has = |name: &String| columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
         for source in sources {
-            let theirs = links.at(*source)?.indexes(&source.place.names, table.name)?;
+            let theirs = links.at(*source)?.indexes(&source.location.names, table.name)?;
             for index in theirs.iter().filter(|index| index.columns.iter().all(has)) {
                 let columns = index.columns.iter().map(String::as_str).collect();
                 let wanted = DeclaredIndex::over(names, table, columns, index.is_unique, dialect);
@@ -149,7 +149,7 @@ fn drop_secondary(
     layout: &Layout,
     kinds: &[&str],
 ) -> Result<()> {
-    if let Some(sql) = endpoint.place.dialect.qualify_sql() {
+    if let Some(sql) = endpoint.location.dialect.qualify_sql() {
         connection.run(sql)?;
     }
     let before = recorded(connection, endpoint, "")?;
@@ -192,14 +192,14 @@ pub(in crate::cluster) fn make_constraints(
 fn make(connection: &dyn Connection, endpoint: Endpoint<'_>, kind: &str) -> Result<()> {
     for (name, sql) in recorded(connection, endpoint, kind)? {
         connection.lock(&sql)?;
-        facts::forget(connection, &endpoint.place.names, endpoint.place.dialect, Kind::Copied, &name)?;
+        facts::forget(connection, &endpoint.location.names, endpoint.location.dialect, Kind::Copied, &name)?;
     }
     Ok(())
 }
 
 /// Validates the constraints that were made without a check of the rows.
 pub(in crate::cluster) fn validate(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Result<()> {
-    let Some(sql) = endpoint.place.dialect.validate_sql(&endpoint.place.names) else { return Ok(()) };
+    let Some(sql) = endpoint.location.dialect.validate_sql(&endpoint.location.names) else { return Ok(()) };
     facts::texts(connection, &sql, &[])?.into_iter().flatten().try_for_each(|sql| connection.run(&sql))
 }
 
@@ -209,7 +209,7 @@ pub(in crate::cluster) fn analyze(
     endpoint: Endpoint<'_>,
     tables: &[&'static Table],
 ) -> Result<()> {
-    let analyze = |table: &&'static Table| format!("ANALYZE {}", endpoint.place.names.table(table.name));
+    let analyze = |table: &&'static Table| format!("ANALYZE {}", endpoint.location.names.table(table.name));
     connection.run(&tables.iter().map(analyze).collect::<Vec<_>>().join("; "))
 }
 
@@ -219,8 +219,8 @@ fn secondary(
     endpoint: Endpoint<'_>,
     table: &str,
 ) -> Result<Vec<(&'static str, String, String)>> {
-    let names = &endpoint.place.names;
-    let dialect = endpoint.place.dialect;
+    let names = &endpoint.location.names;
+    let dialect = endpoint.location.dialect;
     // Foreign keys first: they need unique constraints of other tables, which are dropped later.
     let constraints = dialect.constraints_sql(names, table).map(|sql| (CONSTRAINT, sql));
     let queries = constraints.into_iter().chain([(INDEX, dialect.indexes_sql(names, table))]);
@@ -241,7 +241,7 @@ fn recorded(
     endpoint: Endpoint<'_>,
     kind: &str,
 ) -> Result<Vec<(String, String)>> {
-    let table = endpoint.place.names.table(facts::TABLE);
+    let table = endpoint.location.names.table(facts::TABLE);
     let sql = format!(
         "SELECT name, value FROM {table} WHERE kind = '{}' AND name LIKE '{kind}%' ORDER BY {table}.name",
         Kind::Copied.name()
@@ -251,7 +251,7 @@ fn recorded(
 }
 
 fn record(connection: &dyn Connection, endpoint: Endpoint<'_>, name: &str, value: &str) -> Result<()> {
-    facts::write(connection, &endpoint.place.names, endpoint.place.dialect, Kind::Copied, name, value)
+    facts::write(connection, &endpoint.location.names, endpoint.location.dialect, Kind::Copied, name, value)
 }
 
 /// Returns the recorded cursor of a source's rows; `None` before the first row.
@@ -277,10 +277,10 @@ pub(super) fn set_cursor(
 
 /// Removes the cursors of all sources, and the record of their indexes.
 pub(super) fn forget_copy(connection: &dyn Connection, endpoint: Endpoint<'_>) -> Result<()> {
-    let Endpoint { place, .. } = endpoint;
+    let Endpoint { location, .. } = endpoint;
     for kind in [CURSOR, CARRIED, CHECK] {
         for (name, _) in recorded(connection, endpoint, kind)? {
-            facts::forget(connection, &place.names, place.dialect, Kind::Copied, &name)?;
+            facts::forget(connection, &location.names, location.dialect, Kind::Copied, &name)?;
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::capture::Dirty;
 use super::copy::{Attempt, Copier};
-use super::rows::{Rows, Tables};
+use super::rows::{CopiedRows, Tables};
 use crate::cluster::administration::serialized;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
@@ -81,7 +81,7 @@ pub(in crate::cluster) struct Different {
 pub(in crate::cluster) struct ComparedRows<'s> {
     pub(in crate::cluster) source: usize,
     pub(in crate::cluster) table: &'static Table,
-    pub(in crate::cluster) rows: &'s Rows,
+    pub(in crate::cluster) rows: &'s CopiedRows,
     /// Whether they were read from a target.
     pub(in crate::cluster) are_copies: bool,
 }
@@ -135,7 +135,7 @@ impl Copier<'_> {
         &self,
         source: usize,
         table: &'static Table,
-        rows: &Rows,
+        rows: &CopiedRows,
         between: (Option<&Value<'_>>, Option<&Value<'_>>),
         on_compared: &mut OnCompared<'_>,
     ) -> Result<Vec<Value<'static>>> {
@@ -188,7 +188,7 @@ impl Copier<'_> {
         &self,
         source: usize,
         table: &'static Table,
-        rows: &Rows,
+        rows: &CopiedRows,
         mut ids: Vec<Value<'static>>,
     ) -> Result<Vec<Value<'static>>> {
         let own: HashSet<IdKey> = rows.ids().iter().map(IdKey::of).collect();
@@ -210,8 +210,8 @@ impl Copier<'_> {
         source: usize,
         target: usize,
         table: &'static Table,
-        rows: &Rows,
-        copies: &Rows,
+        rows: &CopiedRows,
+        copies: &CopiedRows,
     ) -> Result<Vec<Value<'static>>> {
         let mut left: HashMap<IdKey, &[Value<'static>]> = HashMap::with_capacity(copies.len());
         for (at, copy) in copies.iter().enumerate() {
@@ -235,7 +235,7 @@ impl Copier<'_> {
     }
 
     fn dialects(&self, source: usize, target: usize) -> Option<(Dialect, Dialect)> {
-        Some((self.sources.get(source)?.place.dialect, self.targets.get(target)?.place.dialect))
+        Some((self.sources.get(source)?.location.dialect, self.targets.get(target)?.location.dialect))
     }
 
     /// Compares the numbers of rows on sources and targets, table by table.

@@ -9,7 +9,7 @@ use crate::schema::Table;
 use crate::value::Value;
 
 /// Writes rows of one table to the targets that they belong on.
-pub(super) struct Writer<'w> {
+pub(super) struct TargetWriter<'w> {
     tables: &'w Tables<'w>,
     source: usize,
     table: &'static Table,
@@ -24,7 +24,7 @@ struct WriterOfTarget<'w> {
     waiting: Vec<Vec<Value<'static>>>,
 }
 
-impl<'w> Writer<'w> {
+impl<'w> TargetWriter<'w> {
     pub(super) fn new(
         tables: &'w Tables<'w>,
         targets: impl Iterator<Item = (Endpoint<'w>, &'w dyn Connection)>,
@@ -36,7 +36,7 @@ impl<'w> Writer<'w> {
             let statement = connection.prepare(sql).map_err(|error| error.on_shard(endpoint.name))?;
             Ok(WriterOfTarget { endpoint, statement, waiting: Vec::new() })
         });
-        Ok(Writer {
+        Ok(TargetWriter {
             tables,
             source,
             table,
@@ -71,12 +71,12 @@ impl<'w> Writer<'w> {
 impl WriterOfTarget<'_> {
     fn add(&mut self, row: &[Value<'_>], columns: usize) -> Result<()> {
         let is_nan = |value: &Value<'_>| matches!(value, Value::Real(real) if real.is_nan());
-        if !self.endpoint.place.dialect.stores_nan() && row.iter().any(is_nan) {
+        if !self.endpoint.location.dialect.stores_nan() && row.iter().any(is_nan) {
             let message =
                 "SQLite would store NaN as NULL; set the value to another one before the row is copied";
             return Err(Error::new(ErrorKind::Value, message));
         }
-        if !self.endpoint.place.dialect.inserts_lists() {
+        if !self.endpoint.location.dialect.inserts_lists() {
             return self.statement.insert(row).map(drop);
         }
         self.waiting.push(row.iter().map(|value| value.borrowed().into_owned()).collect());

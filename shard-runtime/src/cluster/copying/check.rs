@@ -59,7 +59,7 @@ pub(super) fn steps(
     targets: &[Endpoint<'_>],
 ) -> Result<RecordedSteps> {
     let read = |endpoint: &Endpoint<'_>| {
-        let steps = RecordedSteps::read(links.at(*endpoint)?, endpoint.place);
+        let steps = RecordedSteps::read(links.at(*endpoint)?, endpoint.location);
         steps.map_err(|error| error.on_shard(endpoint.name))
     };
     let mut all: Option<RecordedSteps> = None;

@@ -27,7 +27,7 @@ use std::fmt;
 pub use report::{CopiedTable, CopyReport};
 
 use super::change::copy::{Attempt, Copier};
-use super::change::links::{Endpoint, Links, Wait, endpoint_apart};
+use super::change::links::{Endpoint, Links, LockWait, endpoint_apart};
 use super::change::rows::Tables;
 use super::migrate::MigrationLock;
 use super::{ChangePhase, ChangeProgress, Pace};
@@ -164,7 +164,7 @@ impl ClusterCopy<'_> {
                 },
             });
         }
-        let work = Work { source: &source, target: &target, copier: &copier, pace: self.pace };
+        let work = BegunCopy { source: &source, target: &target, copier: &copier, pace: self.pace };
         let report = work.copy(is_continued, &mut progress)?;
         control.complete_copy(&record)?;
         end_copy(&target)?;
@@ -186,14 +186,14 @@ fn endpoints(cluster: &Cluster, is_source: bool) -> Result<Vec<Endpoint<'_>>> {
 }
 
 /// The parts of a copy that has begun.
-struct Work<'w> {
+struct BegunCopy<'w> {
     source: &'w Cluster,
     target: &'w Cluster,
     copier: &'w Copier<'w>,
     pace: Pace,
 }
 
-impl Work<'_> {
+impl BegunCopy<'_> {
     fn copy(&self, is_continued: bool, progress: &mut impl FnMut(&ChangeProgress)) -> Result<CopyReport> {
         let copier = self.copier;
         let mut state = ChangeProgress::new(self.rows()?);
@@ -235,7 +235,7 @@ impl Work<'_> {
         self.target.fill_lookups()?;
         self.advance_sequences()?;
         // Control records next that the copy is complete: the commits on the shards have to be on disk before.
-        copier.write(Wait::Durable, || Ok(()))?;
+        copier.write(LockWait::Durable, || Ok(()))?;
         Ok(CopyReport { rows, repaired, tables })
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::cluster::Pace;
 use crate::cluster::change::copy::Copier;
-use crate::cluster::change::links::Wait;
+use crate::cluster::change::links::LockWait;
 use crate::cluster::change::rows::Tables;
 use crate::cluster::change::verify::Different;
 use crate::error::Result;
@@ -24,7 +24,7 @@ pub(super) fn repair(copier: &Copier<'_>, pace: Pace, progress: &mut dyn FnMut(u
     for Different { source, table, ids } in different {
         let Some(&from) = copier.sources.get(source) else { continue };
         for ids in ids.chunks(limit as usize) {
-            copier.write(Wait::Timeout, || {
+            copier.write(LockWait::Timeout, || {
                 copier.links.snapshot(from, |reader| copier.replace(reader, source, &[(table, ids)]))
             })?;
             repaired += ids.len() as u64;
@@ -62,7 +62,7 @@ fn delete_others(copier: &Copier<'_>, pace: Pace, table: &'static Table) -> Resu
             if others.is_empty() {
                 continue;
             }
-            copier.write(Wait::Timeout, || {
+            copier.write(LockWait::Timeout, || {
                 let deleted = copier.tables.delete(connection, at, table, &others);
                 deleted.map_err(|error| error.in_table(table.name).on_shard(target.name))
             })?;

@@ -1,8 +1,8 @@
 //! The snapshots of a cluster that is copied: one of each database, all of one moment. Uses `links` and recovery.
 
-use crate::cluster::change::links::{Endpoint, Links, Wait};
+use crate::cluster::change::links::{Endpoint, Links, LockWait};
 use crate::cluster::change::switch::with_lock_holders;
-use crate::driver::{Connection, Transaction};
+use crate::driver::{Connection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::own_tables;
 use crate::transaction::Cluster;
@@ -23,7 +23,7 @@ pub(super) fn take(source: &Cluster, links: &Links, endpoints: &[Endpoint<'_>]) 
     }
     let lockers = Links::connect(source, endpoints.iter().copied())?;
     loop {
-        let applied = lockers.transaction(endpoints, Wait::Timeout, || {
+        let applied = lockers.transaction(endpoints, LockWait::Timeout, || {
             for endpoint in endpoints {
                 links.at(*endpoint)?.rollback()?;
             }
@@ -56,9 +56,9 @@ pub(super) fn take(source: &Cluster, links: &Links, endpoints: &[Endpoint<'_>]) 
 /// Blocks writers of a shard until the transaction ends. Returns whether decided transactions were applied.
 fn lock(source: &Cluster, locker: &dyn Connection, endpoint: Endpoint<'_>) -> Result<bool> {
     let (control, layout) = (&source.0.control, &source.0.layout);
-    let applied = apply_decided_in(control, layout, endpoint.place.database, locker)?;
+    let applied = apply_decided_in(control, layout, endpoint.location.database, locker)?;
     for table in layout.tables() {
-        if let Some(sql) = endpoint.place.dialect.lock_table(&endpoint.place.names.table(table.name)) {
+        if let Some(sql) = endpoint.location.dialect.lock_table(&endpoint.location.names.table(table.name)) {
             locker.lock(&sql).map_err(|error| error.in_table(table.name))?;
         }
     }
@@ -67,13 +67,13 @@ fn lock(source: &Cluster, locker: &dyn Connection, endpoint: Endpoint<'_>) -> Re
 
 fn begin(reader: &dyn Connection, endpoint: Endpoint<'_>) -> Result<()> {
     if !reader.in_transaction() {
-        reader.begin(Transaction::Read)?;
-        if endpoint.place.dialect.is_on_server() {
+        reader.begin(TransactionMode::Read)?;
+        if endpoint.location.dialect.is_on_server() {
             // The connection is idle while rows of other shards are read.
             reader.run("SET LOCAL idle_in_transaction_session_timeout = 0")?;
         }
     }
     // The first statement that reads takes the snapshot.
-    let own = endpoint.place.names.table(own_tables::SHARD);
+    let own = endpoint.location.names.table(own_tables::SHARD);
     facts::texts(reader, &format!("SELECT shard FROM {own}"), &[]).map(drop)
 }

@@ -2,7 +2,7 @@
 //! completed. Uses `change::target` and `transaction::change`.
 
 use crate::cluster::change::copy::{Attempt, Copier};
-use crate::cluster::change::links::{Endpoint, Links, Wait};
+use crate::cluster::change::links::{Endpoint, Links, LockWait};
 use crate::cluster::change::rows::Tables;
 use crate::cluster::change::switch::{count_above, id_of, last_id};
 use crate::cluster::change::target;
@@ -20,7 +20,7 @@ use crate::transaction::facts::{self, Kind, UNFILLED};
 pub(super) fn check_empty(links: &Links, tables: &Tables<'_>, targets: &[Endpoint<'_>]) -> Result<()> {
     for endpoint in targets {
         for table in tables.all() {
-            let sql = format!("SELECT 'one' FROM {} LIMIT 1", endpoint.place.names.table(table.name));
+            let sql = format!("SELECT 'one' FROM {} LIMIT 1", endpoint.location.names.table(table.name));
             let found = facts::texts(links.at(*endpoint)?, &sql, &[]);
             let found = found.map_err(|error| error.in_table(table.name).on_shard(endpoint.name))?;
             if !found.is_empty() {
@@ -49,17 +49,17 @@ pub(super) fn begin(
     let unfilled = lookups.map(|lookup| (Kind::Lookup, lookup.entries.name, UNFILLED.to_owned()));
     cluster.0.control.record(&unfilled.collect::<Vec<_>>())?;
     let tables: Vec<&str> = copier.tables.all().iter().map(|table| table.name).collect();
-    copier.links.transaction(&copier.targets, Wait::Durable, || {
+    copier.links.transaction(&copier.targets, LockWait::Durable, || {
         copier.each_target(|connection, target| {
-            enter_copy(connection, target.place, record.attempt)?;
-            guard(connection, target.place, &tables)
+            enter_copy(connection, target.location, record.attempt)?;
+            guard(connection, target.location, &tables)
         })?;
         if !is_continued {
             // While the triggers' locks are held, which wait for writers.
             check_empty(copier.links, copier.tables, &copier.targets)?;
         }
         copier.each_target(|connection, target| {
-            steps.record(connection, target.place)?;
+            steps.record(connection, target.location)?;
             target::drop_all(connection, target, layout)
         })
     })
@@ -80,8 +80,8 @@ pub(super) fn complete(copier: &Copier<'_>) -> Result<()> {
     let Attempt::Copy(attempt) = copier.attempt else { return Ok(()) };
     copier.targets.iter().enumerate().try_for_each(|(at, &target)| {
         let connection = copier.links.at(target)?;
-        let done = copier.links.transaction(&[target], Wait::Timeout, || {
-            claim_copy(connection, target.place, attempt)?;
+        let done = copier.links.transaction(&[target], LockWait::Timeout, || {
+            claim_copy(connection, target.location, attempt)?;
             let fed = counters.iter().filter(|(table, source, _)| copier.tables.is_fed(*source, at, table));
             for (table, _, last) in fed {
                 count_above(connection, target, table.name, id_of(table), *last)?;

@@ -2,10 +2,10 @@
 //! from a shard on which the backfill has not run yet. A trigger records their ids before the first batch. Once every shard has
 //! run the backfill, it changes the recorded rows.
 
-use super::expand::Work;
+use super::expand::SchemaWork;
 use crate::driver::Connection;
 use crate::error::Result;
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::own_tables;
 use crate::planner::sql::{Param, literal, quoted, shortened, type_sql};
 use crate::schema::Table;
@@ -14,7 +14,7 @@ use crate::value::{ColumnType, Value};
 
 /// The record of the rows that have arrived in the table of one backfill on one shard.
 pub(super) struct Arrivals<'a> {
-    place: &'a Place,
+    location: &'a Location,
     table: &'static Table,
     /// The step's number, and the index of the backfill among its actions.
     backfill: (u32, usize),
@@ -34,10 +34,10 @@ impl Arrived {
 }
 
 /// Returns the backfills whose arrivals a shard records.
-pub(super) fn recorded(connection: &dyn Connection, place: &Place) -> Result<Vec<(u32, usize)>> {
-    let beginning = place.names.plain(own_tables::ARRIVED);
-    let sql = match &place.names.schema {
-        _ if !place.dialect.is_on_server() => {
+pub(super) fn recorded(connection: &dyn Connection, location: &Location) -> Result<Vec<(u32, usize)>> {
+    let beginning = location.names.plain(own_tables::ARRIVED);
+    let sql = match &location.names.schema {
+        _ if !location.dialect.is_on_server() => {
             "SELECT name FROM sqlite_schema WHERE type = 'table'".to_owned()
         }
         // An index scan over the names: the catalog may have many tables.
@@ -58,8 +58,8 @@ pub(super) fn recorded(connection: &dyn Connection, place: &Place) -> Result<Vec
 }
 
 impl<'a> Arrivals<'a> {
-    pub(super) fn new(place: &'a Place, table: &'static Table, backfill: (u32, usize)) -> Self {
-        Arrivals { place, table, backfill }
+    pub(super) fn new(location: &'a Location, table: &'static Table, backfill: (u32, usize)) -> Self {
+        Arrivals { location, table, backfill }
     }
 
     fn name(&self) -> String {
@@ -69,43 +69,43 @@ impl<'a> Arrivals<'a> {
 
     /// Returns the record's table as SQL.
     fn records(&self) -> String {
-        self.place.names.table(&self.name())
+        self.location.names.table(&self.name())
     }
 
     fn trigger(&self) -> String {
         let (step, action) = self.backfill;
         let name = format!("sharded arrived {}({step}.{action})", self.table.name);
-        quoted(&shortened(self.place.names.plain(&name), self.place.dialect))
+        quoted(&shortened(self.location.names.plain(&name), self.location.dialect))
     }
 
     fn function(&self) -> String {
         let (step, action) = self.backfill;
         let name =
-            shortened(format!("sharded arrived {}({step}.{action})", self.table.name), self.place.dialect);
-        let schema = self.place.names.schema.as_ref();
+            shortened(format!("sharded arrived {}({step}.{action})", self.table.name), self.location.dialect);
+        let schema = self.location.names.schema.as_ref();
         schema.map_or_else(String::new, |schema| format!("{}.", quoted(schema))) + &quoted(&name)
     }
 
     /// Returns the SQL that begins the record.
-    pub(super) fn begin(&self) -> Work {
+    pub(super) fn begin(&self) -> SchemaWork {
         let (on, records, trigger) =
-            (self.place.names.table(self.table.name), self.records(), self.trigger());
-        let Some(id) = self.table.columns.get(self.table.id) else { return Work::together(Vec::new()) };
-        let (column, kind) = (quoted(id.name), type_sql(id, self.place.dialect));
+            (self.location.names.table(self.table.name), self.records(), self.trigger());
+        let Some(id) = self.table.columns.get(self.table.id) else { return SchemaWork::together(Vec::new()) };
+        let (column, kind) = (quoted(id.name), type_sql(id, self.location.dialect));
         let index = |name: &str| format!("CREATE INDEX {name} ON {records} (id)");
         let insert = format!("INSERT INTO {records} (id) VALUES (NEW.{column})");
         // The records have no unique id: on SQLite, an OR IGNORE of the statement that fires the trigger would apply in it, too.
-        if !self.place.dialect.is_on_server() {
-            let strict = self.place.dialect.strict();
-            return Work::together(vec![
+        if !self.location.dialect.is_on_server() {
+            let strict = self.location.dialect.strict();
+            return SchemaWork::together(vec![
                 format!("CREATE TABLE {records} (record INTEGER PRIMARY KEY, id {kind} NOT NULL){strict}"),
-                index(&quoted(&self.place.names.plain(&format!("{} id", self.name())))),
+                index(&quoted(&self.location.names.plain(&format!("{} id", self.name())))),
                 format!("CREATE TRIGGER {trigger} AFTER INSERT ON {on} BEGIN {insert}; END"),
             ]);
         }
         let function = self.function();
-        let integer = self.place.dialect.column_type(ColumnType::Integer);
-        Work::together(vec![
+        let integer = self.location.dialect.column_type(ColumnType::Integer);
+        SchemaWork::together(vec![
             format!(
                 "CREATE TABLE {records} (record {integer} GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id {kind} NOT NULL)"
             ),
@@ -123,10 +123,10 @@ impl<'a> Arrivals<'a> {
     }
 
     /// Returns the SQL that ends the record.
-    pub(super) fn end(&self) -> Work {
+    pub(super) fn end(&self) -> SchemaWork {
         let (on, records, trigger) =
-            (self.place.names.table(self.table.name), self.records(), self.trigger());
-        Work::together(match self.place.dialect.is_on_server() {
+            (self.location.names.table(self.table.name), self.records(), self.trigger());
+        SchemaWork::together(match self.location.dialect.is_on_server() {
             true => vec![
                 format!("DROP TRIGGER IF EXISTS {trigger} ON {on}"),
                 format!("DROP FUNCTION IF EXISTS {}()", self.function()),
@@ -140,7 +140,7 @@ impl<'a> Arrivals<'a> {
 
     /// Returns the description of this work for a plan.
     pub(super) fn describe(&self) -> String {
-        let on = self.place.names.table(self.table.name);
+        let on = self.location.names.table(self.table.name);
         format!("-- rows of {on} that have arrived since the backfill has begun are changed by the program")
     }
 
@@ -148,10 +148,10 @@ impl<'a> Arrivals<'a> {
     /// moves between two servers may be visible on neither for a moment: on the new one its participant is prepared then. A
     /// SQLite transaction that writes locks the whole database.
     pub(super) fn lock(&self, connection: &dyn Connection) -> Result<()> {
-        if !self.place.dialect.is_on_server() {
+        if !self.location.dialect.is_on_server() {
             return Ok(());
         }
-        let on = self.place.names.table(self.table.name);
+        let on = self.location.names.table(self.table.name);
         connection.lock(&format!("LOCK TABLE {on} IN SHARE ROW EXCLUSIVE MODE"))
     }
 
@@ -185,7 +185,7 @@ impl<'a> Arrivals<'a> {
         if values.is_empty() {
             return Ok(());
         }
-        let sql = format!("DELETE FROM {} WHERE {column}{}", self.records(), self.place.dialect.is_in(1));
+        let sql = format!("DELETE FROM {} WHERE {column}{}", self.records(), self.location.dialect.is_in(1));
         let values = values.iter().map(Value::borrowed).collect();
         connection.prepare(&sql)?.execute(&[Param::List(values)]).map(drop)
     }

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use super::remedy;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result, ValueError};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::sql::{Param, quoted};
 use crate::query::{Sharded, values_of};
 use crate::row::{Row, RowSource};
@@ -18,13 +18,13 @@ pub(super) trait BackfillRows: fmt::Debug + Send + Sync {
     fn table(&self) -> &'static Table;
 
     /// Returns the description of the change for a plan.
-    fn describe(&self, place: &Place) -> String;
+    fn describe(&self, location: &Location) -> String;
 
     /// Changes the next rows after an id.
     fn portion(
         &self,
         connection: &dyn Connection,
-        place: &Place,
+        location: &Location,
         shard: &Shard,
         next: Next<'_>,
     ) -> Result<Portion>;
@@ -52,15 +52,15 @@ pub(super) struct Portion {
 /// Counts the rows of a table after a cursor.
 pub(super) fn rows_after(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     table: &Table,
     cursor: &str,
 ) -> Result<u64> {
     let after = cursor_id(cursor)?;
     let id = quoted(table.columns.get(table.id).map_or("id", |id| id.name));
-    let condition = after.as_ref().map(|_| format!(" WHERE {id} > {}", place.dialect.param(1)));
+    let condition = after.as_ref().map(|_| format!(" WHERE {id} > {}", location.dialect.param(1)));
     let sql =
-        format!("SELECT count(*) FROM {}{}", place.names.table(table.name), condition.unwrap_or_default());
+        format!("SELECT count(*) FROM {}{}", location.names.table(table.name), condition.unwrap_or_default());
     let params: Vec<Param<'_>> = after.into_iter().map(Param::Value).collect();
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query(&params)?;
@@ -99,9 +99,9 @@ pub(in crate::cluster) fn cursor_id(text: &str) -> Result<Option<Value<'static>>
 }
 
 /// The values of a row that is being changed.
-struct Values(Vec<Value<'static>>);
+struct RowValues(Vec<Value<'static>>);
 
-impl RowSource for Values {
+impl RowSource for RowValues {
     fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
         let value = self.0.get(index).map(Value::borrowed);
         value.ok_or_else(|| ValueError::new(format!("the row has no column {index}")))
@@ -115,7 +115,7 @@ fn read(
     columns: &[usize],
     sql: &str,
     next: Next<'_>,
-) -> Result<Vec<Values>> {
+) -> Result<Vec<RowValues>> {
     let mut statement = connection.prepare(sql).map_err(|error| remedy::of_sql(error, sql))?;
     let after = next.after.map(|id| Param::Value(id.borrowed()));
     let among = next.among.map(|ids| Param::List(ids.iter().map(Value::borrowed).collect()));
@@ -126,18 +126,18 @@ fn read(
         let values = columns
             .iter()
             .enumerate()
-            .map(|(place, &column)| table.value_of(column, rows.value(place)).map(Value::into_owned));
-        found.push(Values(values.collect::<Result<_>>()?));
+            .map(|(position, &column)| table.value_of(column, rows.value(position)).map(Value::into_owned));
+        found.push(RowValues(values.collect::<Result<_>>()?));
     }
     Ok(found)
 }
 
 impl Next<'_> {
     /// Returns the end of the SELECT: condition, order, limit and lock.
-    fn sql(&self, place: &Place, table: &Table) -> String {
+    fn sql(&self, location: &Location, table: &Table) -> String {
         let id = quoted(table.columns.get(table.id).map_or("id", |id| id.name));
-        let after = self.after.map(|_| format!("{id} > {}", place.dialect.param(1)));
-        let among = self.among.map(|_| format!("{id}{}", place.dialect.is_in(1)));
+        let after = self.after.map(|_| format!("{id} > {}", location.dialect.param(1)));
+        let among = self.among.map(|_| format!("{id}{}", location.dialect.is_in(1)));
         let null = self.null.map(|column| format!("{} IS NULL", quoted(column.name)));
         let conditions: Vec<String> = after.or(among).into_iter().chain(null).collect();
         let filter = if conditions.is_empty() {
@@ -145,7 +145,7 @@ impl Next<'_> {
         } else {
             format!(" WHERE {}", conditions.join(" AND "))
         };
-        format!("{filter} ORDER BY {id} LIMIT {}{}", self.limit, place.dialect.for_update())
+        format!("{filter} ORDER BY {id} LIMIT {}{}", self.limit, location.dialect.for_update())
     }
 }
 
@@ -192,28 +192,28 @@ impl<T: Sharded, F: Fn(&mut T) + Send + Sync> BackfillRows for Backfill<T, F> {
         T::TABLE
     }
 
-    fn describe(&self, place: &Place) -> String {
+    fn describe(&self, location: &Location) -> String {
         format!(
             "-- each row of {} is changed by the program, in portions by id",
-            place.names.table(T::TABLE.name)
+            location.names.table(T::TABLE.name)
         )
     }
 
     fn portion(
         &self,
         connection: &dyn Connection,
-        place: &Place,
+        location: &Location,
         shard: &Shard,
         next: Next<'_>,
     ) -> Result<Portion> {
         let table = T::TABLE;
-        let on = place.names.table(table.name);
+        let on = location.names.table(table.name);
         let all: Vec<usize> = (0..table.columns.len()).collect();
         let names: Vec<String> = table.columns.iter().map(|column| quoted(column.name)).collect();
-        let rest = next.sql(place, table);
+        let rest = next.sql(location, table);
         let found =
             read(connection, table, &all, &format!("SELECT {} FROM {on}{rest}", names.join(", ")), next)?;
-        let id_of = |row: &Values| row.0.get(table.id).cloned();
+        let id_of = |row: &RowValues| row.0.get(table.id).cloned();
         for row in &found {
             let mut model = T::load(&Row { source: row, shard, table, columns: None })?;
             let before: Vec<Value<'static>> = values_of(&model)?.into_iter().map(Value::into_owned).collect();
@@ -223,11 +223,11 @@ impl<T: Sharded, F: Fn(&mut T) + Send + Sync> BackfillRows for Backfill<T, F> {
             if changed.is_empty() {
                 continue;
             }
-            let set = changed.iter().enumerate().map(|(place_of, column)| {
+            let set = changed.iter().enumerate().map(|(position, column)| {
                 format!(
                     "{} = {}",
                     names.get(*column).map_or("", String::as_str),
-                    place.dialect.param(place_of + 1)
+                    location.dialect.param(position + 1)
                 )
             });
             let set: Vec<String> = set.collect();
@@ -235,7 +235,7 @@ impl<T: Sharded, F: Fn(&mut T) + Send + Sync> BackfillRows for Backfill<T, F> {
             let sql = format!(
                 "UPDATE {on} SET {} WHERE {id} = {}",
                 set.join(", "),
-                place.dialect.param(set.len() + 1)
+                location.dialect.param(set.len() + 1)
             );
             let values = changed.iter().filter_map(|column| after.get(*column)).map(Value::borrowed);
             let params: Vec<Param<'_>> = values.chain(id_of(row)).map(Param::Value).collect();
@@ -259,27 +259,27 @@ impl BackfillRows for CopyColumn {
         self.table
     }
 
-    fn describe(&self, place: &Place) -> String {
-        let (on, from, to) = (place.names.table(self.table.name), quoted(&self.from), quoted(&self.to));
+    fn describe(&self, location: &Location) -> String {
+        let (on, from, to) = (location.names.table(self.table.name), quoted(&self.from), quoted(&self.to));
         format!("-- in portions by id: UPDATE {on} SET {to} = {from}")
     }
 
     fn portion(
         &self,
         connection: &dyn Connection,
-        place: &Place,
+        location: &Location,
         _: &Shard,
         next: Next<'_>,
     ) -> Result<Portion> {
         let table = self.table;
-        let on = place.names.table(table.name);
+        let on = location.names.table(table.name);
         let id = quoted(table.columns.get(table.id).map_or("id", |id| id.name));
-        let rest = next.sql(place, table);
+        let rest = next.sql(location, table);
         let found = read(connection, table, &[table.id], &format!("SELECT {id} FROM {on}{rest}"), next)?;
         let ids: Vec<Value<'static>> = found.into_iter().filter_map(|row| row.0.into_iter().next()).collect();
         if let (Some(first), Some(last)) = (ids.first(), ids.last()) {
             let (from, to) = (quoted(&self.from), quoted(&self.to));
-            let (low, high) = (place.dialect.param(1), place.dialect.param(2));
+            let (low, high) = (location.dialect.param(1), location.dialect.param(2));
             let sql = format!("UPDATE {on} SET {to} = {from} WHERE {id} >= {low} AND {id} <= {high}");
             let params = [first, last].map(|id| Param::Value(id.borrowed()));
             let run = connection.prepare(&sql).and_then(|mut statement| statement.execute(&params));

@@ -44,7 +44,7 @@ impl<M> OnShard<'_, M> {
                     let mut found = 0;
                     for (.., rows) in &later {
                         let next = Next { after: None, limit, null: None, among: Some(&arrived.ids) };
-                        found = rows.portion(connection, self.place, self.shard, next)?.ids.len();
+                        found = rows.portion(connection, self.location, self.shard, next)?.ids.len();
                     }
                     arrivals.remove(connection, &arrived)?;
                     Ok((arrived.records(), arrived.ids.len(), found))
@@ -81,18 +81,18 @@ impl<M> OnShard<'_, M> {
         mut run: impl FnMut(&dyn Connection, &Arrivals<'_>, StepBackfill<'_>) -> Result<()>,
     ) -> Result<()> {
         let cluster = &self.migration.cluster;
-        let Some(database) = cluster.0.databases.get(self.place.database) else { return Ok(()) };
+        let Some(database) = cluster.0.databases.get(self.location.database) else { return Ok(()) };
         let connection = database.driver.connect_durable(cluster.0.timeout)?;
-        let recorded = arrivals::recorded(&*connection, self.place)?;
+        let recorded = arrivals::recorded(&*connection, self.location)?;
         for (step, index, rows) in self.backfills() {
             if !recorded.contains(&(step.number, index)) {
                 continue;
             }
-            let arrivals = Arrivals::new(self.place, rows.table(), (step.number, index));
+            let arrivals = Arrivals::new(self.location, rows.table(), (step.number, index));
             run(&*connection, &arrivals, (step, index, rows)).map_err(|error| {
                 let error = error.in_table(rows.table().name);
                 let error = Error::new(error.kind(), format!("{step}: {error}")).with_source(error);
-                remedy::added(error, &*connection, self.place)
+                remedy::added(error, &*connection, self.location)
             })?;
         }
         Ok(())

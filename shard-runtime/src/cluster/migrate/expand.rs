@@ -9,14 +9,14 @@ use crate::cluster::schema_sql::table_sql;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Param, quoted};
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::schema::{Shard, Table};
 use crate::transaction::facts::texts;
 use crate::value::{ColumnType, Value};
 
 /// SQL of one transaction, or of statements outside of one, on a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Work {
+pub(super) struct SchemaWork {
     pub(super) sql: Vec<String>,
     pub(super) how: How,
 }
@@ -32,9 +32,9 @@ pub(super) enum How {
     Alone,
 }
 
-impl Work {
+impl SchemaWork {
     pub(super) fn together(sql: Vec<String>) -> Self {
-        Work { sql, how: How::Together }
+        SchemaWork { sql, how: How::Together }
     }
 }
 
@@ -42,25 +42,25 @@ impl Work {
 /// adds them.
 pub(super) fn pending(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
     migrations: &Migrations,
-) -> Result<Vec<Work>> {
+) -> Result<Vec<SchemaWork>> {
     let mut works = Vec::new();
     for table in layout.tables() {
-        let actual = connection.columns(&place.names, table.name)?;
+        let actual = connection.columns(&location.names, table.name)?;
         if actual.is_empty() {
-            works.push(Work::together(table_sql(table, place)));
+            works.push(SchemaWork::together(table_sql(table, location)));
             continue;
         }
-        let on = place.names.table(table.name);
+        let on = location.names.table(table.name);
         for (index, column) in table.columns.iter().enumerate() {
             let exists = actual.iter().any(|actual| actual.name.eq_ignore_ascii_case(column.name));
             if exists || is_renamed(migrations, table, index) {
                 continue;
             }
-            let change = schema::add_column_sql(table, index, column, place);
-            works.push(Work::together(vec![format!("ALTER TABLE {on} {change}")]));
+            let change = schema::add_column_sql(table, index, column, location);
+            works.push(SchemaWork::together(vec![format!("ALTER TABLE {on} {change}")]));
         }
     }
     Ok(works)
@@ -97,31 +97,33 @@ fn actions(migrations: &Migrations) -> impl Iterator<Item = &Action> {
 /// Returns the differences that neither [`pending`] nor a step removes.
 pub(super) fn refused(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
     shard: &Shard,
     migrations: &Migrations,
 ) -> Result<Vec<Difference>> {
-    let compared = schema::Compared::Existing;
-    let mut found = schema::differences(connection, place, layout, shard, compared)?;
+    let compared = schema::ComparedPart::Existing;
+    let mut found = schema::differences(connection, location, layout, shard, compared)?;
     found.retain(|difference| {
         let Some(column) = difference.column() else { return true };
         let Some(table) = layout.tables().find(|table| table.name == difference.table()) else { return true };
         let index = table.columns.iter().position(|declared| declared.name == column);
         let is_expected = match difference.change() {
-            schema::Change::AddsColumn => true,
-            schema::Change::AddsNotNull => index.is_some_and(|index| is_renamed(migrations, table, index)),
+            schema::SchemaChange::AddsColumn => true,
+            schema::SchemaChange::AddsNotNull => {
+                index.is_some_and(|index| is_renamed(migrations, table, index))
+            }
             // A column that is renamed is nullable until the contract.
-            schema::Change::SetsNotNull
+            schema::SchemaChange::SetsNotNull
                 if index.is_some_and(|index| is_renamed(migrations, table, index)) =>
             {
                 true
             }
-            schema::Change::SetsNotNull | schema::Change::DropsNotNull => {
+            schema::SchemaChange::SetsNotNull | schema::SchemaChange::DropsNotNull => {
                 is_required(migrations, table, column)
             }
-            schema::Change::Extra => is_old_name(migrations, table, column),
-            schema::Change::Retypes | schema::Change::Other => false,
+            schema::SchemaChange::Extra => is_old_name(migrations, table, column),
+            schema::SchemaChange::Retypes | schema::SchemaChange::Other => false,
         };
         !is_expected
     });
@@ -135,15 +137,15 @@ pub(super) fn refused(
 /// [`ErrorKind::Schema`] if its type has no default here, or if a unique index would refuse a second row with it.
 pub(super) fn defaulted(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     table: &Table,
     column: &str,
-) -> Result<Option<Work>> {
-    let Place { names, dialect, .. } = place;
+) -> Result<Option<SchemaWork>> {
+    let Location { names, dialect, .. } = location;
     let actual = connection.columns(names, table.name)?;
     let found = actual.into_iter().find(|actual| actual.name.eq_ignore_ascii_case(column));
     let Some(found) = found.filter(|actual| !actual.nullable && !actual.has_default) else { return Ok(None) };
-    if let Some(index) = unique_index(connection, place, table, column)? {
+    if let Some(index) = unique_index(connection, location, table, column)? {
         let message = format!(
             "the column is NOT NULL and in the unique index `{index}`, so that rows cannot be added without it; make the field an \
              `Option` in the release before the one that drops the column"
@@ -174,20 +176,20 @@ pub(super) fn defaulted(
     if dialect.alters_columns() {
         let (on, column) = (names.table(table.name), quoted(column));
         let sql = format!("ALTER TABLE {on} ALTER COLUMN {column} SET DEFAULT {default}");
-        return Ok(Some(Work::together(vec![sql])));
+        return Ok(Some(SchemaWork::together(vec![sql])));
     }
     let edits = [Edit::Default(column.to_owned(), default)];
-    rebuild::work(connection, place, table, &edits, Vec::new()).map(Some)
+    rebuild::work(connection, location, table, &edits, Vec::new()).map(Some)
 }
 
 /// Returns a unique index that includes the column.
 fn unique_index(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     table: &Table,
     column: &str,
 ) -> Result<Option<String>> {
-    let Place { names, dialect, .. } = place;
+    let Location { names, dialect, .. } = location;
     let (sql, table) = match dialect.is_on_server() {
         true => (
             "SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \

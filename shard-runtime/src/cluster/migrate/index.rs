@@ -1,15 +1,19 @@
 //! Indexes that the models declare and a shard lacks.
 
-use super::expand::{How, Work};
+use super::expand::{How, SchemaWork};
 use crate::driver::{ActualIndex, Connection};
 use crate::error::Result;
 use crate::planner::sql::{indexes, quoted};
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 
 /// Returns the SQL that makes the missing indexes of existing tables. On PostgreSQL the table can be written meanwhile. An
 /// invalid index, which an interrupted migration has left, is dropped before.
-pub(super) fn pending(connection: &dyn Connection, place: &Place, layout: &Layout) -> Result<Vec<Work>> {
-    let Place { names, dialect, .. } = place;
+pub(super) fn pending(
+    connection: &dyn Connection,
+    location: &Location,
+    layout: &Layout,
+) -> Result<Vec<SchemaWork>> {
+    let Location { names, dialect, .. } = location;
     let mut works = Vec::new();
     for table in layout.tables() {
         // A new table is made with its indexes.
@@ -31,9 +35,9 @@ pub(super) fn pending(connection: &dyn Connection, place: &Place, layout: &Layou
                     let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {schema}{}", quoted(&index.name));
                     let create =
                         create.replacen("INDEX IF NOT EXISTS", "INDEX CONCURRENTLY IF NOT EXISTS", 1);
-                    Work { sql: vec![drop, create], how: How::Alone }
+                    SchemaWork { sql: vec![drop, create], how: How::Alone }
                 }
-                false => Work::together(vec![create]),
+                false => SchemaWork::together(vec![create]),
             });
         }
     }

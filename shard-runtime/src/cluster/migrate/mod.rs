@@ -37,7 +37,7 @@ pub(super) use state::Tolerated;
 use super::builder::Builder;
 use crate::driver::Connection;
 use crate::error::Result;
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::query::Models;
 use crate::schema::Table;
 
@@ -149,11 +149,11 @@ impl Builder {
 /// [`ErrorKind::Schema`](crate::ErrorKind::Schema) if its CREATE TABLE cannot be read.
 pub(super) fn rebuild_sql(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     table: &Table,
     edits: &[Edit],
 ) -> Result<Vec<String>> {
-    let work = rebuild::work(connection, place, table, edits, Vec::new())?;
+    let work = rebuild::work(connection, location, table, edits, Vec::new())?;
     // A view that names the table would refuse the renaming otherwise.
     let begin = ["PRAGMA foreign_keys = OFF", "PRAGMA legacy_alter_table = ON", "BEGIN IMMEDIATE"];
     // A table that a failed script has left may hold the only copy of the rows.

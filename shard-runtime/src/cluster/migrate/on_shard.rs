@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use super::arrivals::{self, Arrivals};
 use super::backfill::{BackfillRows, Next, cursor_id, cursor_text, rows_after};
-use super::expand::{self, How, Work};
+use super::expand::{self, How, SchemaWork};
 use super::plan;
-use super::rename::{Progress, Rename};
+use super::rename::{Rename, RenameProgress};
 use super::run::{Migration, MigrationProgress};
 use super::state::{self, StepState};
 use super::status::StepPhase;
 use super::step::{Action, Step};
 use super::{index, rebuild, remedy, require, rights};
-use crate::driver::{Connection, Transaction};
+use crate::driver::{Connection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::sql::quoted;
 use crate::schema::{ColumnDef, Shard, Table};
 use crate::transaction::commit::apply_decided_in;
@@ -27,32 +27,32 @@ const LOCK_WAIT: Duration = Duration::from_millis(200);
 pub(super) struct OnShard<'r, M> {
     pub(super) migration: &'r Migration<M>,
     pub(super) shard: &'r Shard,
-    pub(super) place: &'r Place,
+    pub(super) location: &'r Location,
     pub(super) progress: &'r (dyn Fn(&MigrationProgress) + Send + Sync),
 }
 
 impl<M> OnShard<'_, M> {
     pub(super) fn run(&self) -> Result<()> {
         let cluster = &self.migration.cluster;
-        let Some(database) = cluster.0.databases.get(self.place.database) else { return Ok(()) };
+        let Some(database) = cluster.0.databases.get(self.location.database) else { return Ok(()) };
         let connection = database.driver.connect_durable(cluster.0.timeout)?;
         let connection = &*connection;
-        self.run_on(connection).map_err(|error| remedy::added(error, connection, self.place))
+        self.run_on(connection).map_err(|error| remedy::added(error, connection, self.location))
     }
 
     fn run_on(&self, connection: &dyn Connection) -> Result<()> {
         let layout = self.migration.cluster.layout();
-        let (place, migrations) = (self.place, &self.migration.migrations);
-        rights::check(connection, place, layout, migrations, self.migration.plan.contracts)?;
-        let states = state::read(connection, place)?;
+        let (location, migrations) = (self.location, &self.migration.migrations);
+        rights::check(connection, location, layout, migrations, self.migration.plan.contracts)?;
+        let states = state::read(connection, location)?;
         if states.is_empty() {
-            let make = state::make(place);
+            let make = state::make(location);
             self.transaction(connection, How::Together, |connection| connection.lock(&make))
                 .map_err(|error| remedy::of_sql(error, &make))?;
         }
         let mut added = StepState { name: "additions".to_owned(), ..StepState::default() };
         added.phase = StepPhase::Done;
-        for work in expand::pending(connection, place, layout, migrations)? {
+        for work in expand::pending(connection, location, layout, migrations)? {
             self.recorded(connection, &mut added, |added| self.work(connection, added, &work, None))?;
         }
         let mut states: Vec<(StepState, &Step)> = migrations
@@ -70,7 +70,7 @@ impl<M> OnShard<'_, M> {
         for (state, step) in states.iter_mut().filter(|(state, _)| state.phase < StepPhase::Ready) {
             self.recorded(connection, state, |state| self.step(connection, state, step))?;
         }
-        for work in index::pending(connection, place, layout)? {
+        for work in index::pending(connection, location, layout)? {
             self.recorded(connection, &mut added, |added| self.work(connection, added, &work, None))?;
         }
         for (state, step) in states.iter_mut().filter(|(state, _)| state.phase == StepPhase::Ready) {
@@ -132,13 +132,13 @@ impl<M> OnShard<'_, M> {
             connection.run("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON")?;
         }
         let result = loop {
-            let done = connection.begin(Transaction::Write).and_then(|()| {
+            let done = connection.begin(TransactionMode::Write).and_then(|()| {
                 connection.limit_lock_waits(LOCK_WAIT);
                 let broken = match how {
                     How::Rebuild => rebuild::broken_foreign_keys(connection)?,
                     How::Together | How::Alone => Vec::new(),
                 };
-                apply_decided_in(&cluster.0.control, cluster.layout(), self.place.database, connection)?;
+                apply_decided_in(&cluster.0.control, cluster.layout(), self.location.database, connection)?;
                 let result = run(connection)?;
                 if how == How::Rebuild {
                     rebuild::refuse_broken_foreign_keys(connection, &broken)?;
@@ -148,7 +148,7 @@ impl<M> OnShard<'_, M> {
             match done {
                 Err(error) => {
                     connection.rollback()?;
-                    let is_tried_again = error.is_busy() && self.place.dialect.is_on_server();
+                    let is_tried_again = error.is_busy() && self.location.dialect.is_on_server();
                     if !is_tried_again || began.elapsed() > cluster.0.timeout {
                         break Err(error);
                     }
@@ -175,13 +175,13 @@ impl<M> OnShard<'_, M> {
         self.transaction(connection, how, |connection| {
             self.claim(connection, state)?;
             run(connection)?;
-            state::write(connection, self.place, next)
+            state::write(connection, self.location, next)
         })
     }
 
     /// Claims the record of a step. Additions without a step need no claim: the database refuses to add a column twice.
     fn claim(&self, connection: &dyn Connection, state: &StepState) -> Result<()> {
-        if state.number == 0 { Ok(()) } else { state::claim(connection, self.place, state) }
+        if state.number == 0 { Ok(()) } else { state::claim(connection, self.location, state) }
     }
 
     /// Runs SQL and records it. `next` is the recorded state, if it differs from the current one.
@@ -189,7 +189,7 @@ impl<M> OnShard<'_, M> {
         &self,
         connection: &dyn Connection,
         state: &mut StepState,
-        work: &Work,
+        work: &SchemaWork,
         next: Option<StepState>,
     ) -> Result<()> {
         work.sql.iter().for_each(|sql| self.tell(state, Some(sql)));
@@ -207,7 +207,7 @@ impl<M> OnShard<'_, M> {
             });
             // The commit failed, or a check before it.
             run.map_err(|error| match work.sql.as_slice() {
-                [] => remedy::of_sql(error, &state::describe(self.place, &next)),
+                [] => remedy::of_sql(error, &state::describe(self.location, &next)),
                 sql => remedy::of_sql(error, &sql.join("; ")),
             })?;
         }
@@ -233,7 +233,7 @@ impl<M> OnShard<'_, M> {
                     let after = cursor_id(&state.cursor)?;
                     let following = Next { after: after.as_ref(), limit, null, among: None };
                     let portion = rows
-                        .portion(connection, self.place, self.shard, following)
+                        .portion(connection, self.location, self.shard, following)
                         .map_err(|error| error.in_table(rows.table().name))?;
                     if let Some(arrivals) = arrivals {
                         arrivals.remove_changed(connection, &portion.ids)?;
@@ -248,17 +248,17 @@ impl<M> OnShard<'_, M> {
                     };
                     let is_last = number < u64::from(limit);
                     let recorded = if is_last { next(&read) } else { read };
-                    state::write(connection, self.place, &recorded)?;
+                    state::write(connection, self.location, &recorded)?;
                     Ok((recorded, is_last))
                 })
-                .map_err(|error| remedy::of_sql(error, &rows.describe(self.place)))?;
+                .map_err(|error| remedy::of_sql(error, &rows.describe(self.location)))?;
             *state = portion.kept();
             if is_last {
                 self.tell(state, None);
                 return Ok(());
             }
             if of.is_none() && null.is_none() {
-                of = Some(state.rows + rows_after(connection, self.place, rows.table(), &state.cursor)?);
+                of = Some(state.rows + rows_after(connection, self.location, rows.table(), &state.cursor)?);
             }
             self.tell_of(state, of, None);
             std::thread::sleep(self.migration.rest);
@@ -269,9 +269,9 @@ impl<M> OnShard<'_, M> {
     fn rename_columns(&self, connection: &dyn Connection, state: &mut StepState, step: &Step) -> Result<()> {
         for action in &step.actions {
             let Action::Rename { table, column, from } = action else { continue };
-            let rename = Rename::new(self.place, table, *column, from)?;
+            let rename = Rename::new(self.location, table, *column, from)?;
             let mut progress = rename.progress(connection)?;
-            if progress == Progress::Old {
+            if progress == RenameProgress::Old {
                 state.phase = StepPhase::Expand;
                 let begun = rename.begin(connection)?;
                 self.work(
@@ -280,16 +280,16 @@ impl<M> OnShard<'_, M> {
                     &begun,
                     Some(StepState { cursor: String::new(), ..state.clone() }),
                 )?;
-                progress = Progress::Copying;
+                progress = RenameProgress::Copying;
             }
-            if progress == Progress::Copying {
+            if progress == RenameProgress::Copying {
                 self.backfill(connection, state, &rename.copy(), (None, None), |read| read.clone())?;
                 for work in rename.finish() {
                     // The next action begins without a cursor.
                     self.work(connection, state, &work, None)?;
                 }
                 let cleared = StepState { cursor: String::new(), ..state.clone() };
-                self.work(connection, state, &Work::together(Vec::new()), Some(cleared))?;
+                self.work(connection, state, &SchemaWork::together(Vec::new()), Some(cleared))?;
             }
         }
         Ok(())
@@ -305,21 +305,21 @@ impl<M> OnShard<'_, M> {
             match action {
                 Action::Backfill(rows) => {
                     let backfill = (step.number, index);
-                    let arrivals = Arrivals::new(self.place, rows.table(), backfill);
-                    if !arrivals::recorded(connection, self.place)?.contains(&backfill) {
+                    let arrivals = Arrivals::new(self.location, rows.table(), backfill);
+                    if !arrivals::recorded(connection, self.location)?.contains(&backfill) {
                         self.work(connection, state, &arrivals.begin(), None)?;
                     }
                     self.backfill(connection, state, &**rows, (None, Some(&arrivals)), after)?;
                     continue;
                 }
                 Action::Sql { .. } => {
-                    if let Some(sql) = plan::sql_of(action, self.place, layout)? {
+                    if let Some(sql) = plan::sql_of(action, self.location, layout)? {
                         self.work(connection, state, &self.raw(sql), Some(next))?;
                         continue;
                     }
                 }
                 Action::Drop { table, column } => {
-                    if let Some(work) = expand::defaulted(connection, self.place, table, column)? {
+                    if let Some(work) = expand::defaulted(connection, self.location, table, column)? {
                         self.work(connection, state, &work, Some(next))?;
                         continue;
                     }
@@ -328,32 +328,32 @@ impl<M> OnShard<'_, M> {
                 Action::Rename { .. } | Action::Require { .. } => {}
                 Action::Finished => self.refuse_rows(connection, step)?,
             }
-            self.work(connection, state, &Work::together(Vec::new()), Some(next))?;
+            self.work(connection, state, &SchemaWork::together(Vec::new()), Some(next))?;
         }
         let phase =
             if step.actions.iter().any(Action::contracts) { StepPhase::Ready } else { StepPhase::Done };
         let done = StepState { phase, ..state.clone() };
-        self.work(connection, state, &Work::together(Vec::new()), Some(done))?;
+        self.work(connection, state, &SchemaWork::together(Vec::new()), Some(done))?;
         self.tell(state, None);
         Ok(())
     }
 
     /// Returns the work of an action's SQL: in a transaction, or outside of one.
-    fn raw(&self, sql: String) -> Work {
-        if !self.place.dialect.is_on_server() {
-            return Work::together(vec![sql]);
+    fn raw(&self, sql: String) -> SchemaWork {
+        if !self.location.dialect.is_on_server() {
+            return SchemaWork::together(vec![sql]);
         }
         if super::create_table::has_word(&sql, "CONCURRENTLY") {
-            return Work { sql: vec![sql], how: How::Alone };
+            return SchemaWork { sql: vec![sql], how: How::Alone };
         }
-        let schema = self.place.names.schema.as_deref().unwrap_or("public");
-        Work::together(vec![format!("SET LOCAL search_path = {}", quoted(schema)), sql])
+        let schema = self.location.names.schema.as_deref().unwrap_or("public");
+        SchemaWork::together(vec![format!("SET LOCAL search_path = {}", quoted(schema)), sql])
     }
 
     /// Refuses a step that an earlier release should have run, if there are rows.
     fn refuse_rows(&self, connection: &dyn Connection, step: &Step) -> Result<()> {
         for table in self.migration.cluster.layout().tables() {
-            let sql = format!("SELECT 1 FROM {} LIMIT 1", self.place.names.table(table.name));
+            let sql = format!("SELECT 1 FROM {} LIMIT 1", self.location.names.table(table.name));
             let mut statement = connection.prepare(&sql)?;
             let mut rows = statement.query(&[])?;
             if rows.advance()? {
@@ -371,22 +371,22 @@ impl<M> OnShard<'_, M> {
         for action in &step.actions {
             let works = match action {
                 Action::Rename { table, column, from } => {
-                    let rename = Rename::new(self.place, table, *column, from)?;
+                    let rename = Rename::new(self.location, table, *column, from)?;
                     match rename.progress(connection)? {
-                        Progress::Both => vec![rename.contract(connection)?],
-                        Progress::Old | Progress::Copying | Progress::New => Vec::new(),
+                        RenameProgress::Both => vec![rename.contract(connection)?],
+                        RenameProgress::Old | RenameProgress::Copying | RenameProgress::New => Vec::new(),
                     }
                 }
                 Action::Require { table, column } => match table.columns.get(*column) {
                     Some(column) => {
                         self.fill(connection, state, table, column)?;
-                        require::validate(connection, self.place, table, column)?;
-                        require::contract(connection, self.place, table, column)?
+                        require::validate(connection, self.location, table, column)?;
+                        require::contract(connection, self.location, table, column)?
                     }
                     None => Vec::new(),
                 },
                 Action::Drop { table, column } => {
-                    require::drop_column(connection, self.place, table, column)?
+                    require::drop_column(connection, self.location, table, column)?
                 }
                 Action::Backfill(_) | Action::Sql { .. } | Action::Finished => Vec::new(),
             };
@@ -395,7 +395,7 @@ impl<M> OnShard<'_, M> {
             }
         }
         let done = StepState { phase: StepPhase::Done, ..state.clone() };
-        self.work(connection, state, &Work::together(Vec::new()), Some(done))?;
+        self.work(connection, state, &SchemaWork::together(Vec::new()), Some(done))?;
         self.tell(state, None);
         Ok(())
     }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::arrivals::{self, Arrivals};
-use super::expand::{self, How, Work};
-use super::rename::{Progress, Rename};
+use super::expand::{self, How, SchemaWork};
+use super::rename::{Rename, RenameProgress};
 use super::state::{self, StepState};
 use super::status::StepPhase;
 use super::step::{Action, Migrations, Step};
@@ -13,7 +13,7 @@ use crate::cluster::schema;
 use crate::driver::{Connection, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::raw_sql;
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::schema::Shard;
 use crate::transaction::Cluster;
 
@@ -33,13 +33,13 @@ pub struct MigrationPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ShardPlan {
     shard: String,
-    parts: Vec<Part>,
+    parts: Vec<PlanPart>,
     /// The reason why the spare shard cannot be migrated.
     left_out: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Part {
+struct PlanPart {
     title: String,
     lines: Vec<String>,
     is_contract: bool,
@@ -68,13 +68,13 @@ impl MigrationPlan {
                 plan.shards.push(ShardPlan { shard, parts: Vec::new(), left_out });
                 continue;
             }
-            let place = layout.place(shard.index())?;
-            let Some(database) = cluster.0.databases.get(place.database) else { continue };
+            let location = layout.location(shard.index())?;
+            let Some(database) = cluster.0.databases.get(location.database) else { continue };
             let connection = database.driver.connect_waiting(Mode::Open, cluster.0.timeout);
             let planned = connection.and_then(|connection| {
-                refused.extend(expand::refused(&*connection, place, layout, shard, migrations)?);
-                plan.runs_sql |= refuse_or_find_sql(&*connection, place, layout, migrations)?;
-                shard_plan(&*connection, place, layout, shard, migrations)
+                refused.extend(expand::refused(&*connection, location, layout, shard, migrations)?);
+                plan.runs_sql |= refuse_or_find_sql(&*connection, location, layout, migrations)?;
+                shard_plan(&*connection, location, layout, shard, migrations)
             });
             plan.shards.push(planned.map_err(|error| error.on_shard(shard.name()))?);
         }
@@ -87,44 +87,44 @@ impl MigrationPlan {
 
 fn shard_plan(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
     shard: &Shard,
     migrations: &Migrations,
 ) -> Result<ShardPlan> {
-    let parts = parts(connection, place, layout, migrations)?;
+    let parts = parts(connection, location, layout, migrations)?;
     Ok(ShardPlan { shard: shard.name().to_owned(), parts, left_out: None })
 }
 
 fn parts(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
     migrations: &Migrations,
-) -> Result<Vec<Part>> {
+) -> Result<Vec<PlanPart>> {
     let mut parts = Vec::new();
     let mut add = |title: String, lines: Vec<String>, is_contract: bool| {
         if !lines.is_empty() {
-            parts.push(Part { title, lines, is_contract });
+            parts.push(PlanPart { title, lines, is_contract });
         }
     };
     add(
         "tables and columns".to_owned(),
-        lines(expand::pending(connection, place, layout, migrations)?),
+        lines(expand::pending(connection, location, layout, migrations)?),
         false,
     );
-    let states = state::read(connection, place)?;
+    let states = state::read(connection, location)?;
     refuse_other_steps(&states, migrations)?;
-    let mut recorded = arrivals::recorded(connection, place)?;
+    let mut recorded = arrivals::recorded(connection, location)?;
     for step in migrations.steps() {
         let phase = phase_of(&states, step);
         let (mut now, mut later) = (Vec::new(), Vec::new());
         for action in &step.actions {
             if phase < StepPhase::Ready {
-                now.extend(describe(action, connection, place, layout)?);
+                now.extend(describe(action, connection, location, layout)?);
             }
             if phase < StepPhase::Done && action.contracts() {
-                later.extend(describe_contract(action, connection, place, phase)?);
+                later.extend(describe_contract(action, connection, location, phase)?);
             }
         }
         if now.is_empty() && phase < StepPhase::Ready {
@@ -135,7 +135,7 @@ fn parts(
                 && let Some(at) = recorded.iter().position(|backfill| *backfill == (step.number, index))
             {
                 recorded.remove(at);
-                now.push(Arrivals::new(place, rows.table(), (step.number, index)).describe());
+                now.push(Arrivals::new(location, rows.table(), (step.number, index)).describe());
             }
         }
         add(step.to_string(), now, false);
@@ -148,7 +148,7 @@ fn parts(
         );
         return Err(Error::new(ErrorKind::Schema, message));
     }
-    let mut made = lines(index::pending(connection, place, layout)?);
+    let mut made = lines(index::pending(connection, location, layout)?);
     made.dedup();
     add("indexes".to_owned(), made, false);
     Ok(parts)
@@ -157,12 +157,12 @@ fn parts(
 /// Returns the statements of a shard's plan.
 pub(super) fn statements(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
     migrations: &Migrations,
     contracts: bool,
 ) -> Result<Vec<String>> {
-    let parts = parts(connection, place, layout, migrations)?;
+    let parts = parts(connection, location, layout, migrations)?;
     let run = parts.into_iter().filter(|part| contracts || !part.is_contract);
     let lines = run.flat_map(|part| part.lines).filter(|line| !line.starts_with("--"));
     Ok(lines.map(|line| line.trim_end_matches(';').to_owned()).collect())
@@ -177,11 +177,11 @@ pub(super) fn is_to_be_run(states: &[StepState], step: &Step) -> bool {
 /// not run has SQL.
 fn refuse_or_find_sql(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
     migrations: &Migrations,
 ) -> Result<bool> {
-    let states = state::read(connection, place)?;
+    let states = state::read(connection, location)?;
     let steps = migrations.steps().iter().filter(|step| phase_of(&states, step) < StepPhase::Ready);
     let mut runs_sql = false;
     for action in steps.flat_map(|step| &step.actions) {
@@ -190,7 +190,7 @@ fn refuse_or_find_sql(
             Action::Rename { table, column, from }
                 if layout.lookups_of(table).any(|lookup| lookup.column == *column) =>
             {
-                let actual = connection.columns(&place.names, table.name)?;
+                let actual = connection.columns(&location.names, table.name)?;
                 if !actual.iter().any(|actual| actual.name.eq_ignore_ascii_case(from)) {
                     continue;
                 }
@@ -231,9 +231,9 @@ fn refuse_other_steps(states: &[StepState], migrations: &Migrations) -> Result<(
     Ok(())
 }
 
-fn lines(works: Vec<Work>) -> Vec<String> {
+fn lines(works: Vec<SchemaWork>) -> Vec<String> {
     let mut lines = Vec::new();
-    for Work { sql, how } in works {
+    for SchemaWork { sql, how } in works {
         if how == How::Rebuild {
             lines.push("-- in one transaction, with foreign keys checked before its commit:".to_owned());
         }
@@ -245,37 +245,40 @@ fn lines(works: Vec<Work>) -> Vec<String> {
 fn describe(
     action: &Action,
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
 ) -> Result<Vec<String>> {
     Ok(match action {
-        Action::Backfill(backfill) => vec![backfill.describe(place)],
+        Action::Backfill(backfill) => vec![backfill.describe(location)],
         Action::Sql { .. } => {
-            sql_of(action, place, layout)?.map(|sql| format!("{sql};")).into_iter().collect()
+            sql_of(action, location, layout)?.map(|sql| format!("{sql};")).into_iter().collect()
         }
         Action::Rename { table, column, from } => {
             use super::backfill::BackfillRows as _;
-            let rename = Rename::new(place, table, *column, from)?;
-            if !connection.exists(&place.names, table.name)? {
+            let rename = Rename::new(location, table, *column, from)?;
+            if !connection.exists(&location.names, table.name)? {
                 return Ok(Vec::new());
             }
             let mut text = Vec::new();
             let progress = rename.progress(connection)?;
-            if progress == Progress::Old {
+            if progress == RenameProgress::Old {
                 text.extend(lines(vec![rename.begin(connection)?]));
             }
-            if matches!(progress, Progress::Old | Progress::Copying) {
-                text.push(rename.copy().describe(place));
+            if matches!(progress, RenameProgress::Old | RenameProgress::Copying) {
+                text.push(rename.copy().describe(location));
                 text.extend(lines(rename.finish()));
             }
             text
         }
         Action::Require { table, column } => {
             let column = table.columns.get(*column).map_or("", |column| column.name);
-            vec![format!("-- {}: `{column}` is to be filled by every program", place.names.table(table.name))]
+            vec![format!(
+                "-- {}: `{column}` is to be filled by every program",
+                location.names.table(table.name)
+            )]
         }
         Action::Drop { table, column } => {
-            lines(expand::defaulted(connection, place, table, column)?.into_iter().collect())
+            lines(expand::defaulted(connection, location, table, column)?.into_iter().collect())
         }
         Action::Finished => Vec::new(),
     })
@@ -284,44 +287,44 @@ fn describe(
 fn describe_contract(
     action: &Action,
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     phase: StepPhase,
 ) -> Result<Vec<String>> {
-    let exists = |table: &crate::schema::Table| connection.exists(&place.names, table.name);
+    let exists = |table: &crate::schema::Table| connection.exists(&location.names, table.name);
     Ok(match action {
         Action::Rename { table, column, from } => {
-            let rename = Rename::new(place, table, *column, from)?;
-            match phase == StepPhase::Ready && rename.progress(connection)? == Progress::Both {
+            let rename = Rename::new(location, table, *column, from)?;
+            match phase == StepPhase::Ready && rename.progress(connection)? == RenameProgress::Both {
                 true => lines(vec![rename.contract(connection)?]),
-                false => vec![format!("-- {}: `{from}` is dropped", place.names.table(table.name))],
+                false => vec![format!("-- {}: `{from}` is dropped", location.names.table(table.name))],
             }
         }
         Action::Require { table, column } => match table.columns.get(*column) {
             Some(column) if phase == StepPhase::Ready && exists(table)? => {
-                lines(require::contract(connection, place, table, column)?)
+                lines(require::contract(connection, location, table, column)?)
             }
             Some(column) => {
-                vec![format!("-- {}: `{}` becomes NOT NULL", place.names.table(table.name), column.name)]
+                vec![format!("-- {}: `{}` becomes NOT NULL", location.names.table(table.name), column.name)]
             }
             None => Vec::new(),
         },
         Action::Drop { table, column } if phase == StepPhase::Ready => {
-            lines(require::drop_column(connection, place, table, column)?)
+            lines(require::drop_column(connection, location, table, column)?)
         }
         Action::Drop { table, column } => {
-            vec![format!("-- {}: `{column}` is dropped", place.names.table(table.name))]
+            vec![format!("-- {}: `{column}` is dropped", location.names.table(table.name))]
         }
         Action::Backfill(_) | Action::Sql { .. } | Action::Finished => Vec::new(),
     })
 }
 
 /// Returns the SQL of an action for a shard, with the names of the shard's tables in place of those in braces.
-pub(super) fn sql_of(action: &Action, place: &Place, layout: &Layout) -> Result<Option<String>> {
+pub(super) fn sql_of(action: &Action, location: &Location, layout: &Layout) -> Result<Option<String>> {
     let Action::Sql { sqlite, postgres } = action else { return Ok(None) };
-    let sql = if place.dialect.is_on_server() { postgres } else { sqlite };
+    let sql = if location.dialect.is_on_server() { postgres } else { sqlite };
     let Some(sql) = sql else { return Ok(None) };
     let tables: Vec<(&str, String)> =
-        layout.tables().map(|table| (table.name, place.names.table(table.name))).collect();
+        layout.tables().map(|table| (table.name, location.names.table(table.name))).collect();
     let named = raw_sql::named(sql, |name| {
         let table = tables.iter().find(|(table, _)| *table == name);
         table
@@ -342,7 +345,7 @@ impl fmt::Display for MigrationPlan {
             if parts.is_empty() {
                 writeln!(f, "-- nothing to do")?;
             }
-            for Part { title, lines, is_contract } in parts {
+            for PlanPart { title, lines, is_contract } in parts {
                 let later = if *is_contract && !self.contracts { " (only with `contract`)" } else { "" };
                 writeln!(f, "-- {title}{later}")?;
                 lines.iter().try_for_each(|line| writeln!(f, "{line}"))?;

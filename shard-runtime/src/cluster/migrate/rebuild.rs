@@ -1,10 +1,10 @@
 //! The rebuild that changes a column in SQLite: a new table gets the rows of the old one, and then its name.
 
 use super::create_table::{Edit, edited, has_word};
-use super::expand::{How, Work};
+use super::expand::{How, SchemaWork};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::sql::{Param, literal, quoted};
 use crate::schema::Table;
 use crate::transaction::facts::texts;
@@ -14,12 +14,12 @@ use crate::value::Value;
 /// made again, except indexes on a removed column. Views, children and the last generated id stay unchanged.
 pub(super) fn work(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     table: &Table,
     edits: &[Edit],
     also: Vec<String>,
-) -> Result<Work> {
-    let names = &place.names;
+) -> Result<SchemaWork> {
+    let names = &location.names;
     let (plain, on) = (names.plain(table.name), names.table(table.name));
     let (new, new_plain) =
         (names.table(&format!("{} new", table.name)), names.plain(&format!("{} new", table.name)));
@@ -70,7 +70,7 @@ pub(super) fn work(
         }
     }
     statements.extend(also);
-    Ok(Work { sql: statements, how: How::Rebuild })
+    Ok(SchemaWork { sql: statements, how: How::Rebuild })
 }
 
 /// Returns the columns of an index.

@@ -4,15 +4,15 @@ use super::state::{self, StepState};
 use super::status::StepPhase;
 use crate::driver::Connection;
 use crate::error::Result;
-use crate::planner::Place;
+use crate::planner::Location;
 
 /// The steps that a shard has run, ascending by number.
 #[derive(Clone, Debug, Default)]
 pub(in crate::cluster) struct RecordedSteps(Vec<StepState>);
 
 impl RecordedSteps {
-    pub(in crate::cluster) fn read(connection: &dyn Connection, place: &Place) -> Result<Self> {
-        state::read(connection, place).map(RecordedSteps)
+    pub(in crate::cluster) fn read(connection: &dyn Connection, location: &Location) -> Result<Self> {
+        state::read(connection, location).map(RecordedSteps)
     }
 
     pub(in crate::cluster) fn is_empty(&self) -> bool {
@@ -55,27 +55,27 @@ impl RecordedSteps {
     pub(in crate::cluster) fn record_but_for_contracts(
         mut self,
         connection: &dyn Connection,
-        place: &Place,
+        location: &Location,
     ) -> Result<()> {
-        if self.is_empty() || !state::read(connection, place)?.is_empty() {
+        if self.is_empty() || !state::read(connection, location)?.is_empty() {
             return Ok(());
         }
-        connection.run(&state::make(place))?;
+        connection.run(&state::make(location))?;
         self.0.iter_mut().try_for_each(|step| {
             step.phase = if step.does.is_empty() { StepPhase::Done } else { StepPhase::Ready };
-            state::write(connection, place, step)
+            state::write(connection, location, step)
         })
     }
 
     /// Records the steps on a shard that has run none, because its tables have the schema after the last step. It runs in the
     /// caller's transaction.
-    pub(in crate::cluster) fn record(&self, connection: &dyn Connection, place: &Place) -> Result<()> {
-        if self.is_empty() || !state::read(connection, place)?.is_empty() {
+    pub(in crate::cluster) fn record(&self, connection: &dyn Connection, location: &Location) -> Result<()> {
+        if self.is_empty() || !state::read(connection, location)?.is_empty() {
             return Ok(());
         }
-        connection.run(&state::make(place))?;
+        connection.run(&state::make(location))?;
         let done = self.0.iter().map(|step| StepState { phase: StepPhase::Done, ..step.clone() });
-        { done }.try_for_each(|step| state::write(connection, place, &step))
+        { done }.try_for_each(|step| state::write(connection, location, &step))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::sql::literal;
 use crate::transaction::facts::texts;
 
@@ -14,12 +14,12 @@ pub(super) fn of_sql(error: Error, sql: &str) -> Error {
 }
 
 /// Appends what an operator has to do before the migration is run again.
-pub(super) fn added(error: Error, connection: &dyn Connection, place: &Place) -> Error {
+pub(super) fn added(error: Error, connection: &dyn Connection, location: &Location) -> Error {
     match error.kind() {
         ErrorKind::Full => error.with_remedy("run the migration again when there is space"),
         ErrorKind::Io => error.with_remedy("free disk space, or mend the disk, and run the migration again"),
-        ErrorKind::Denied if place.dialect.is_on_server() && !error.to_string().contains("; run ") => {
-            match owner(connection, place) {
+        ErrorKind::Denied if location.dialect.is_on_server() && !error.to_string().contains("; run ") => {
+            match owner(connection, location) {
                 Some(remedy) => error.with_remedy(&remedy),
                 None => error,
             }
@@ -29,8 +29,8 @@ pub(super) fn added(error: Error, connection: &dyn Connection, place: &Place) ->
 }
 
 /// Returns how a role that is not the owner gets the rights to migrate.
-fn owner(connection: &dyn Connection, place: &Place) -> Option<String> {
-    let schema = literal(place.names.schema.as_deref().unwrap_or("public"));
+fn owner(connection: &dyn Connection, location: &Location) -> Option<String> {
+    let schema = literal(location.names.schema.as_deref().unwrap_or("public"));
     let sql = format!(
         "SELECT quote_ident(pg_get_userbyid(o.owner)), quote_ident(current_user) FROM (SELECT relowner AS owner FROM pg_class \
          WHERE relnamespace = to_regnamespace({schema}) AND relkind IN ('r', 'p') UNION ALL SELECT nspowner FROM pg_namespace \

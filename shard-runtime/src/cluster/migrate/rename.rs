@@ -6,17 +6,17 @@
 
 use super::backfill::CopyColumn;
 use super::create_table::Edit;
-use super::expand::Work;
+use super::expand::SchemaWork;
 use super::rebuild;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::sql::{quoted, shortened, type_sql};
 use crate::schema::{ColumnDef, Table};
 
 /// A column that is renamed, on one shard.
 pub(super) struct Rename<'r> {
-    place: &'r Place,
+    location: &'r Location,
     table: &'static Table,
     column: &'static ColumnDef,
     from: &'r str,
@@ -24,7 +24,7 @@ pub(super) struct Rename<'r> {
 
 /// The progress of a rename, by the columns of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum RenameProgress {
     /// The table has only the old column.
     Old,
     /// The new column has its temporary name.
@@ -36,7 +36,12 @@ pub(super) enum Progress {
 }
 
 impl<'r> Rename<'r> {
-    pub(super) fn new(place: &'r Place, table: &'static Table, column: usize, from: &'r str) -> Result<Self> {
+    pub(super) fn new(
+        location: &'r Location,
+        table: &'static Table,
+        column: usize,
+        from: &'r str,
+    ) -> Result<Self> {
         let is_reference = table.references.iter().any(|reference| reference.column == column);
         let is_parent = table.parent.is_some_and(|parent| parent.column == column);
         let wrong = |message: &str| Error::new(ErrorKind::Configuration, message).in_table(table.name);
@@ -50,22 +55,22 @@ impl<'r> Rename<'r> {
         if definition.name.eq_ignore_ascii_case(from) {
             return Err(wrong("the old name is the new one; correct it").at_column(definition.name));
         }
-        Ok(Rename { place, table, column: definition, from })
+        Ok(Rename { location, table, column: definition, from })
     }
 
     /// Returns the temporary name of the new column.
     pub(super) fn copying(&self) -> String {
-        shortened(format!("{} copy", self.column.name), self.place.dialect)
+        shortened(format!("{} copy", self.column.name), self.location.dialect)
     }
 
-    pub(super) fn progress(&self, connection: &dyn Connection) -> Result<Progress> {
-        let columns = connection.columns(&self.place.names, self.table.name)?;
+    pub(super) fn progress(&self, connection: &dyn Connection) -> Result<RenameProgress> {
+        let columns = connection.columns(&self.location.names, self.table.name)?;
         let has = |name: &str| columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
         match (has(self.from), has(self.column.name), has(&self.copying())) {
-            (true, false, false) => Ok(Progress::Old),
-            (true, false, true) => Ok(Progress::Copying),
-            (true, true, _) => Ok(Progress::Both),
-            (false, true, _) => Ok(Progress::New),
+            (true, false, false) => Ok(RenameProgress::Old),
+            (true, false, true) => Ok(RenameProgress::Copying),
+            (true, true, _) => Ok(RenameProgress::Both),
+            (false, true, _) => Ok(RenameProgress::New),
             (false, false, _) => {
                 let message = format!(
                     "the column cannot be renamed: the table has neither `{}` nor `{}`",
@@ -77,17 +82,17 @@ impl<'r> Rename<'r> {
     }
 
     fn on(&self) -> String {
-        self.place.names.table(self.table.name)
+        self.location.names.table(self.table.name)
     }
 
     /// Returns the SQL that adds the new column under its temporary name, with the triggers.
-    pub(super) fn begin(&self, connection: &dyn Connection) -> Result<Work> {
+    pub(super) fn begin(&self, connection: &dyn Connection) -> Result<SchemaWork> {
         let (on, copying) = (self.on(), self.copying());
-        let columns = connection.columns(&self.place.names, self.table.name)?;
-        let wanted = self.place.dialect.column_type(self.column.kind);
+        let columns = connection.columns(&self.location.names, self.table.name)?;
+        let wanted = self.location.dialect.column_type(self.column.kind);
         if let Some(old) = columns.iter().find(|column| column.name.eq_ignore_ascii_case(self.from))
-            && !self.place.dialect.holds(self.column.kind, &old.sql_type, || {
-                connection.is_strict(&self.place.names, self.table.name)
+            && !self.location.dialect.holds(self.column.kind, &old.sql_type, || {
+                connection.is_strict(&self.location.names, self.table.name)
             })?
         {
             let message = format!(
@@ -96,19 +101,23 @@ impl<'r> Rename<'r> {
             );
             return Err(Error::new(ErrorKind::Schema, message).in_table(self.table.name));
         }
-        let kind = type_sql(self.column, self.place.dialect);
+        let kind = type_sql(self.column, self.location.dialect);
         let mut sql = vec![format!("ALTER TABLE {on} ADD COLUMN {} {kind}", quoted(&copying))];
         sql.extend(self.triggers(&copying));
         // On a server the trigger sets the old column before NOT NULL is checked.
-        if self.place.dialect.alters_columns() {
-            return Ok(Work::together(sql));
+        if self.location.dialect.alters_columns() {
+            return Ok(SchemaWork::together(sql));
         }
         let old = columns.iter().find(|column| column.name.eq_ignore_ascii_case(self.from));
         match old.is_some_and(|old| !old.nullable) {
-            true => {
-                rebuild::work(connection, self.place, self.table, &[Edit::Relax(self.from.to_owned())], sql)
-            }
-            false => Ok(Work::together(sql)),
+            true => rebuild::work(
+                connection,
+                self.location,
+                self.table,
+                &[Edit::Relax(self.from.to_owned())],
+                sql,
+            ),
+            false => Ok(SchemaWork::together(sql)),
         }
     }
 
@@ -118,16 +127,16 @@ impl<'r> Rename<'r> {
     }
 
     /// Returns the SQL that gives the new column its name.
-    pub(super) fn finish(&self) -> Vec<Work> {
+    pub(super) fn finish(&self) -> Vec<SchemaWork> {
         let (on, column, copying) = (self.on(), quoted(self.column.name), quoted(&self.copying()));
         let (mut works, mut sql) = (Vec::new(), Vec::new());
-        if self.place.dialect.alters_columns() && !self.column.nullable {
-            let check = quoted(&shortened(format!("{} not null", self.column.name), self.place.dialect));
-            works.push(Work::together(vec![
+        if self.location.dialect.alters_columns() && !self.column.nullable {
+            let check = quoted(&shortened(format!("{} not null", self.column.name), self.location.dialect));
+            works.push(SchemaWork::together(vec![
                 format!("ALTER TABLE {on} DROP CONSTRAINT IF EXISTS {check}"),
                 format!("ALTER TABLE {on} ADD CONSTRAINT {check} CHECK ({copying} IS NOT NULL) NOT VALID"),
             ]));
-            works.push(Work::together(vec![format!("ALTER TABLE {on} VALIDATE CONSTRAINT {check}")]));
+            works.push(SchemaWork::together(vec![format!("ALTER TABLE {on} VALIDATE CONSTRAINT {check}")]));
             // No scan: the constraint proves it. In the transaction of the new name: a release does not have the temporary one,
             // and would refuse a NOT NULL column of that name.
             sql.push(format!("ALTER TABLE {on} ALTER COLUMN {copying} SET NOT NULL"));
@@ -136,42 +145,42 @@ impl<'r> Rename<'r> {
         sql.extend(self.drop_triggers());
         sql.push(format!("ALTER TABLE {on} RENAME COLUMN {copying} TO {column}"));
         sql.extend(self.triggers(self.column.name));
-        works.push(Work::together(sql));
+        works.push(SchemaWork::together(sql));
         works
     }
 
     /// Returns the SQL of the contract.
-    pub(super) fn contract(&self, connection: &dyn Connection) -> Result<Work> {
+    pub(super) fn contract(&self, connection: &dyn Connection) -> Result<SchemaWork> {
         let (on, from) = (self.on(), self.from.to_owned());
         let mut sql = self.drop_triggers();
-        if self.place.dialect.alters_columns() {
+        if self.location.dialect.alters_columns() {
             sql.push(format!("ALTER TABLE {on} DROP COLUMN {}", quoted(&from)));
-            return Ok(Work::together(sql));
+            return Ok(SchemaWork::together(sql));
         }
         let mut edits = vec![Edit::Remove(from)];
         if !self.column.nullable {
             edits.push(Edit::Require(self.column.name.to_owned()));
         }
         // The rebuild makes the triggers again, so that they are dropped after it.
-        rebuild::work(connection, self.place, self.table, &edits, sql)
+        rebuild::work(connection, self.location, self.table, &edits, sql)
     }
 
     fn trigger(&self, part: &str) -> String {
         let name = format!("sharded rename {}({}) {part}", self.table.name, self.column.name);
-        shortened(self.place.names.plain(&name), self.place.dialect)
+        shortened(self.location.names.plain(&name), self.location.dialect)
     }
 
     fn function(&self) -> String {
         let name = shortened(
             format!("sharded rename {}({})", self.table.name, self.column.name),
-            self.place.dialect,
+            self.location.dialect,
         );
-        let schema = self.place.names.schema.as_ref();
+        let schema = self.location.names.schema.as_ref();
         schema.map_or_else(String::new, |schema| format!("{}.", quoted(schema))) + &quoted(&name)
     }
 
     fn drop_triggers(&self) -> Vec<String> {
-        if self.place.dialect.alters_columns() {
+        if self.location.dialect.alters_columns() {
             let (on, trigger) = (self.on(), quoted(&self.trigger("both")));
             return vec![
                 format!("DROP TRIGGER IF EXISTS {trigger} ON {on}"),
@@ -185,7 +194,7 @@ impl<'r> Rename<'r> {
     fn triggers(&self, new: &str) -> Vec<String> {
         let (on, o, n) = (self.on(), quoted(self.from), quoted(new));
         let id = quoted(self.table.columns.get(self.table.id).map_or("id", |id| id.name));
-        if self.place.dialect.alters_columns() {
+        if self.location.dialect.alters_columns() {
             let (trigger, function) = (quoted(&self.trigger("both")), self.function());
             return vec![
                 format!(

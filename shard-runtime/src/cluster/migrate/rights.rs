@@ -6,7 +6,7 @@ use super::{plan, remedy, state};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::literal;
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::transaction::facts::texts;
 
 /// Refuses to begin on a shard with tables of another role that are to be changed. Otherwise the role might own what it has made
@@ -16,15 +16,15 @@ use crate::transaction::facts::texts;
 /// [`ErrorKind::Denied`], with the first such table, its SQL and its owner.
 pub(super) fn check(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     layout: &Layout,
     migrations: &Migrations,
     contracts: bool,
 ) -> Result<()> {
-    if !place.dialect.is_on_server() {
+    if !location.dialect.is_on_server() {
         return Ok(());
     }
-    let schema = literal(place.names.schema.as_deref().unwrap_or("public"));
+    let schema = literal(location.names.schema.as_deref().unwrap_or("public"));
     let sql = format!(
         "SELECT relname::text, quote_ident(pg_get_userbyid(relowner)), quote_ident(current_user) FROM pg_class \
          WHERE relnamespace = to_regnamespace({schema}) AND relkind IN ('r', 'p') AND NOT pg_has_role(relowner, 'USAGE')"
@@ -33,23 +33,23 @@ pub(super) fn check(
     if of_others.is_empty() {
         return Ok(());
     }
-    let mut changes = plan::statements(connection, place, layout, migrations, contracts)?;
-    let states = state::read(connection, place)?;
+    let mut changes = plan::statements(connection, location, layout, migrations, contracts)?;
+    let states = state::read(connection, location)?;
     for step in migrations.steps().iter().filter(|step| plan::is_to_be_run(&states, step)) {
         for (index, action) in step.actions.iter().enumerate() {
             if let Action::Backfill(rows) = action {
-                changes.extend(Arrivals::new(place, rows.table(), (step.number, index)).begin().sql);
+                changes.extend(Arrivals::new(location, rows.table(), (step.number, index)).begin().sql);
             }
         }
     }
     for table in layout.tables() {
-        let plain = place.names.plain(table.name);
+        let plain = location.names.plain(table.name);
         let Some([_, owner, role]) =
             of_others.iter().map(Vec::as_slice).find(|row| row.first() == Some(&plain))
         else {
             continue;
         };
-        let on = place.names.table(table.name);
+        let on = location.names.table(table.name);
         let (alters, made_on) = (format!("ALTER TABLE {on} "), format!(" ON {on} "));
         let Some(sql) = changes.iter().find(|sql| sql.contains(&alters) || sql.contains(&made_on)) else {
             continue;

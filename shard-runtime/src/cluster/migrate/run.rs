@@ -175,8 +175,8 @@ impl<M: Models> Migration<M> {
             cluster.note_changed_lookups()?;
         }
         let run = |shard: &Shard| {
-            let place = layout.place(shard.index())?;
-            let on_shard = OnShard { migration: &self, shard, place, progress: &progress };
+            let location = layout.location(shard.index())?;
+            let on_shard = OnShard { migration: &self, shard, location, progress: &progress };
             on_shard.run().map_err(|error| error.on_shard(shard.name()))
         };
         if let Some(canary) = canary {
@@ -238,8 +238,8 @@ impl<M: Models> Migration<M> {
         let layout = self.cluster.layout();
         let each = |run: &mut dyn FnMut(&OnShard<'_, M>) -> Result<()>| {
             self.cluster.opened_shards().try_for_each(|shard| {
-                let place = layout.place(shard.index())?;
-                let on_shard = OnShard { migration: self, shard, place, progress };
+                let location = layout.location(shard.index())?;
+                let on_shard = OnShard { migration: self, shard, location, progress };
                 run(&on_shard).map_err(|error| error.on_shard(shard.name()))
             })
         };

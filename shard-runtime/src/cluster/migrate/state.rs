@@ -3,7 +3,7 @@
 
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::own_tables;
 use crate::planner::sql::Param;
 use crate::transaction::facts::texts;
@@ -66,8 +66,8 @@ pub(super) fn drops(table: &str, column: &str) -> String {
 }
 
 /// Returns the SQL that makes the table.
-pub(super) fn make(place: &Place) -> String {
-    let Place { names, dialect, .. } = place;
+pub(super) fn make(location: &Location) -> String {
+    let Location { names, dialect, .. } = location;
     let (table, options) = (names.table(TABLE), dialect.strict_without_rowid());
     let integer = dialect.column_type(ColumnType::Integer);
     format!(
@@ -80,8 +80,8 @@ pub(super) fn make(place: &Place) -> String {
 ///
 /// # Errors
 /// [`ErrorKind::Denied`] if the role may not read them, with the SQL that gives it the right.
-pub(super) fn read(connection: &dyn Connection, place: &Place) -> Result<Vec<StepState>> {
-    let table = place.names.table(TABLE);
+pub(super) fn read(connection: &dyn Connection, location: &Location) -> Result<Vec<StepState>> {
+    let table = location.names.table(TABLE);
     let sql = format!(
         "SELECT CAST(step AS TEXT), name, phase, CAST(action AS TEXT), cursor, CAST(rows AS TEXT), error, does FROM {table} ORDER BY {table}.step"
     );
@@ -90,7 +90,7 @@ pub(super) fn read(connection: &dyn Connection, place: &Place) -> Result<Vec<Ste
         Err(error) if error.kind() == ErrorKind::Denied => {
             let message = format!(
                 "the role may not read how far the migrations of the shard are; run {}",
-                grant(connection, place)?
+                grant(connection, location)?
             );
             return Err(Error::new(ErrorKind::Denied, message).with_source(error));
         }
@@ -114,10 +114,10 @@ pub(super) fn read(connection: &dyn Connection, place: &Place) -> Result<Vec<Ste
 }
 
 /// Returns the SQL with which a role may read the steps.
-fn grant(connection: &dyn Connection, place: &Place) -> Result<String> {
+fn grant(connection: &dyn Connection, location: &Location) -> Result<String> {
     let role = texts(connection, "SELECT quote_ident(current_user)", &[])?;
     let role = role.into_iter().flatten().next().unwrap_or_default();
-    Ok(format!("GRANT SELECT ON {} TO {role}", place.names.table(TABLE)))
+    Ok(format!("GRANT SELECT ON {} TO {role}", location.names.table(TABLE)))
 }
 
 /// Locks the record of a step until the transaction ends, so that its work is done once. The migration lock alone does not
@@ -125,12 +125,12 @@ fn grant(connection: &dyn Connection, place: &Place) -> Result<String> {
 ///
 /// # Errors
 /// [`ErrorKind::Stale`] if another migrator has changed the record.
-pub(super) fn claim(connection: &dyn Connection, place: &Place, state: &StepState) -> Result<()> {
-    let Place { names, dialect, .. } = place;
+pub(super) fn claim(connection: &dyn Connection, location: &Location, state: &StepState) -> Result<()> {
+    let Location { names, dialect, .. } = location;
     let claimed = match &state.recorded {
-        None => insert(connection, place, state, "DO NOTHING")?,
+        None => insert(connection, location, state, "DO NOTHING")?,
         Some((phase, action, cursor, rows)) => {
-            let param = |place| dialect.param(place);
+            let param = |position| dialect.param(position);
             let sql = format!(
                 "UPDATE {} SET error = error WHERE step = {} AND phase = {} AND action = {} AND cursor = {} AND rows = {}",
                 names.table(TABLE),
@@ -157,24 +157,29 @@ pub(super) fn claim(connection: &dyn Connection, place: &Place, state: &StepStat
 }
 
 /// Returns what [`write`] does, for a message.
-pub(super) fn describe(place: &Place, state: &StepState) -> String {
+pub(super) fn describe(location: &Location, state: &StepState) -> String {
     let StepState { number, phase, .. } = state;
     format!(
         "INSERT INTO {} (step, phase, ..) VALUES ({number}, '{}', ..)",
-        place.names.table(TABLE),
+        location.names.table(TABLE),
         phase.name()
     )
 }
 
 /// Records a step.
-pub(super) fn write(connection: &dyn Connection, place: &Place, state: &StepState) -> Result<()> {
+pub(super) fn write(connection: &dyn Connection, location: &Location, state: &StepState) -> Result<()> {
     let update = "DO UPDATE SET name = excluded.name, phase = excluded.phase, action = excluded.action, \
                   cursor = excluded.cursor, rows = excluded.rows, error = excluded.error, does = excluded.does";
-    insert(connection, place, state, update).map(drop)
+    insert(connection, location, state, update).map(drop)
 }
 
-fn insert(connection: &dyn Connection, place: &Place, state: &StepState, on_conflict: &str) -> Result<u64> {
-    let Place { names, dialect, .. } = place;
+fn insert(
+    connection: &dyn Connection,
+    location: &Location,
+    state: &StepState,
+    on_conflict: &str,
+) -> Result<u64> {
+    let Location { names, dialect, .. } = location;
     let sql = format!(
         "INSERT INTO {} (step, name, phase, action, cursor, rows, error, does) VALUES ({}) ON CONFLICT (step) {on_conflict}",
         names.table(TABLE),
@@ -208,10 +213,10 @@ pub(in crate::cluster) struct Tolerated {
 }
 
 impl Tolerated {
-    pub(in crate::cluster) fn read(connection: &dyn Connection, place: &Place) -> Result<Self> {
-        match read(connection, place) {
+    pub(in crate::cluster) fn read(connection: &dyn Connection, location: &Location) -> Result<Self> {
+        match read(connection, location) {
             Err(error) if error.kind() == ErrorKind::Denied => {
-                Ok(Tolerated { steps: Vec::new(), grant: Some(grant(connection, place)?) })
+                Ok(Tolerated { steps: Vec::new(), grant: Some(grant(connection, location)?) })
             }
             steps => steps.map(|steps| Tolerated { steps, grant: None }),
         }

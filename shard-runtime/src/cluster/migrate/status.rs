@@ -6,7 +6,7 @@ use super::state::{self, StepState};
 use super::step::Step;
 use crate::driver::{Connection, Mode};
 use crate::error::Result;
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::schema::Shard;
 use crate::transaction::Cluster;
 
@@ -128,8 +128,12 @@ impl ShardMigrations {
     }
 
     /// Reads the steps that a shard has recorded.
-    pub(in crate::cluster) fn read(connection: &dyn Connection, place: &Place, shard: &str) -> Result<Self> {
-        Ok(ShardMigrations::of(shard, state::read(connection, place)?))
+    pub(in crate::cluster) fn read(
+        connection: &dyn Connection,
+        location: &Location,
+        shard: &str,
+    ) -> Result<Self> {
+        Ok(ShardMigrations::of(shard, state::read(connection, location)?))
     }
 }
 
@@ -224,12 +228,12 @@ impl Cluster {
                 status.shards.push(ShardMigrations::of_left_out(shard.name(), why));
                 continue;
             }
-            let place = layout.place(shard.index())?;
-            let Some(database) = cluster.0.databases.get(place.database) else { continue };
+            let location = layout.location(shard.index())?;
+            let Some(database) = cluster.0.databases.get(location.database) else { continue };
             let read = database
                 .driver
                 .connect_waiting(Mode::Open, cluster.0.timeout)
-                .and_then(|connection| ShardMigrations::read(&*connection, place, shard.name()));
+                .and_then(|connection| ShardMigrations::read(&*connection, location, shard.name()));
             status.shards.push(read.map_err(|error| error.on_shard(shard.name()))?);
         }
         Ok(status)

@@ -3,7 +3,7 @@
 use super::Opening;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::{Place, own_tables};
+use crate::planner::{Location, own_tables};
 use crate::transaction::commit;
 use crate::transaction::facts::{Kind, OwnFacts, Position};
 
@@ -12,7 +12,7 @@ impl Opening<'_> {
     /// database. Returns the position of a server's log.
     pub(super) fn check_age(&self, connection: &dyn Connection, database: usize) -> Result<Option<Position>> {
         let Some(shard) = self.layout.shards_in(database).next() else { return Ok(None) };
-        let Place { names, dialect, .. } = self.layout.place(shard.index())?;
+        let Location { names, dialect, .. } = self.layout.location(shard.index())?;
         let name = shard.name();
         let remedy = "restore a newer copy of it, or the whole cluster from one backup";
         let older = |why: String| {

@@ -21,9 +21,9 @@ pub(in super::super) fn expected(
 ) -> Result<Vec<Option<Arc<Expected>>>> {
     let epoch = layout.shards().epoch();
     let expected = |shard: &Shard| {
-        let place = layout.place(shard.index())?;
-        let is_private = databases.get(place.database).is_none_or(|database| database.driver.is_private());
-        Ok((!is_private).then(|| Arc::new(change::expected(place, cluster, shard.name(), epoch))))
+        let location = layout.location(shard.index())?;
+        let is_private = databases.get(location.database).is_none_or(|database| database.driver.is_private());
+        Ok((!is_private).then(|| Arc::new(change::expected(location, cluster, shard.name(), epoch))))
     };
     layout.shards().iter().map(expected).collect()
 }
@@ -66,8 +66,8 @@ pub(in super::super) fn check_name(
     check_identity(connection, shard, names, &cluster)
 }
 
-pub(in super::super) fn check_found(found: &Found, shard: &Shard, cluster: &str) -> Result<()> {
-    let Found { cluster: found_cluster, shard: found_shard, .. } = found;
+pub(in super::super) fn check_found(found: &FoundIdentity, shard: &Shard, cluster: &str) -> Result<()> {
+    let FoundIdentity { cluster: found_cluster, shard: found_shard, .. } = found;
     let message = if found_shard.as_str() != shard.name() {
         // A source of a change is renamed to "NAME, retired by change N".
         let remedy = match found_shard
@@ -90,7 +90,7 @@ pub(in super::super) fn check_found(found: &Found, shard: &Shard, cluster: &str)
 }
 
 /// The recorded identity of a shard.
-pub(in super::super) struct Found {
+pub(in super::super) struct FoundIdentity {
     cluster: String,
     shard: String,
     /// Its copy of the layout; absent in a shard of an older release.
@@ -102,7 +102,7 @@ pub(in super::super) struct Found {
     version: String,
 }
 
-impl Found {
+impl FoundIdentity {
     /// The change of this cluster that has given the shard the name of a retired one.
     pub(super) fn retired_by(&self, cluster: &str, shard: &str) -> Option<u64> {
         change::retired_by(&self.shard, shard).filter(|_| self.cluster == cluster)
@@ -117,7 +117,10 @@ impl Found {
 }
 
 /// Returns the recorded identity of a database; `None` if it is not a shard.
-pub(in super::super) fn identity(connection: &dyn Connection, names: &Namespace) -> Result<Option<Found>> {
+pub(in super::super) fn identity(
+    connection: &dyn Connection,
+    names: &Namespace,
+) -> Result<Option<FoundIdentity>> {
     let (table, state) = (names.table(own_tables::SHARD), names.table(facts::TABLE));
     let own = |kind: Kind| {
         format!("coalesce((SELECT value FROM {state} WHERE kind = '{}' AND name = ''), '')", kind.name())
@@ -152,5 +155,12 @@ pub(in super::super) fn identity(connection: &dyn Connection, names: &Namespace)
     let text = |index: usize| row.get(index).cloned().unwrap_or_default();
     let layout = Some(text(2)).filter(|digest| !digest.is_empty());
     let part = Part::parse(&text(3));
-    Ok(Some(Found { cluster: text(0), shard: text(1), layout, part, left: text(4), version: text(5) }))
+    Ok(Some(FoundIdentity {
+        cluster: text(0),
+        shard: text(1),
+        layout,
+        part,
+        left: text(4),
+        version: text(5),
+    }))
 }

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::identity::{Found, check_found, identity};
+use super::identity::{FoundIdentity, check_found, identity};
 use super::{Opening, refuse_rows};
 use crate::driver::{Connection, Mode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::own_tables;
 use crate::planner::sql::{Dialect, Namespace, literal};
 use crate::schema::Shard;
@@ -89,7 +89,7 @@ impl Opening<'_> {
 
     /// Checks the identity of a shard, and compares what it records about changes with the control database, which records it
     /// first: that it is retired, the attempt of its part in a change, and the epoch in which the last key has left it.
-    pub(super) fn check_known(&self, found: &Found, shard: &Shard, dialect: Dialect) -> Result<()> {
+    pub(super) fn check_known(&self, found: &FoundIdentity, shard: &Shard, dialect: Dialect) -> Result<()> {
         let (name, left) = (shard.name(), found.left(dialect));
         let retired = found.retired_by(&self.control.cluster, name);
         if retired.is_none() {
@@ -138,12 +138,12 @@ impl Opening<'_> {
     pub(super) fn renew_copy(
         &self,
         connection: &dyn Connection,
-        place: &Place,
+        location: &Location,
         copy: &str,
         lines: &LinesOfShard,
     ) -> Result<()> {
         let Some(renewed) = self.renewed(copy, lines) else { return Ok(()) };
-        match facts::record_own(connection, &place.names, place.dialect, Kind::Layout, &renewed) {
+        match facts::record_own(connection, &location.names, location.dialect, Kind::Layout, &renewed) {
             Err(error)
                 if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Denied | ErrorKind::ReadOnly) =>
             {
@@ -211,7 +211,7 @@ impl Opening<'_> {
     /// end of the transaction that made the shards.
     pub(super) fn record_layout(&self, connection: &dyn Connection, database: usize) -> Result<()> {
         for shard in self.layout.shards_in(database) {
-            let Place { names, dialect, .. } = self.layout.place(shard.index())?;
+            let Location { names, dialect, .. } = self.layout.location(shard.index())?;
             self.record_layout_of(connection, names, *dialect)
                 .map_err(|error| error.on_shard(shard.name()))?;
         }

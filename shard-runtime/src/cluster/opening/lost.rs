@@ -9,14 +9,15 @@ use crate::transaction::schemas::check_schema;
 impl Opening<'_> {
     fn at(&self, shard: &Shard, database: usize) -> String {
         let at = self.databases.get(database).map_or_else(String::new, |database| database.driver.describe());
-        let schema = self.layout.place(shard.index()).ok().and_then(|place| place.names.schema.as_deref());
+        let schema =
+            self.layout.location(shard.index()).ok().and_then(|location| location.names.schema.as_deref());
         schema.map_or_else(|| at.clone(), |schema| format!("{at}?schema={schema}"))
     }
 
     /// Returns the error for a database that holds no shard.
     pub(super) fn absent(&self, connection: &dyn Connection, shard: &Shard, database: usize) -> Error {
         let at = self.at(shard, database);
-        let names = self.layout.place(shard.index()).map(|place| &place.names);
+        let names = self.layout.location(shard.index()).map(|location| &location.names);
         if let Ok(Err(error)) = names.map(|names| check_schema(connection, names)) {
             return self.unreachable_shard(error, shard);
         }

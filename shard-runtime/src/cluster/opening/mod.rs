@@ -19,12 +19,12 @@ pub(super) use identity::{check_control, check_found, check_identity, check_name
 pub(super) use layout::recorded_shards;
 pub(super) use servers::{check_prepares, refuse_elsewhere};
 
-use super::schema::{self, Compared, Difference};
-use crate::driver::{Connection, Mode, Transaction};
+use super::schema::{self, ComparedPart, Difference};
+use crate::driver::{Connection, Mode, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::own_tables;
 use crate::planner::sql::{Namespace, Param};
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::schema::{Shard, ShardRole, Table};
 use crate::transaction::change::{CopyRecord, Part, Role, read_part};
 use crate::transaction::commit;
@@ -83,7 +83,7 @@ impl Opening<'_> {
         let shards = || layout.shards_in(database);
         for shard in shards() {
             // Read before the transaction: on a server, a failed statement would abort it.
-            let Place { names, dialect, .. } = layout.place(shard.index())?;
+            let Location { names, dialect, .. } = layout.location(shard.index())?;
             let checked = match identity(connection, names)? {
                 None if self.must_exist(shard) => Err(self.absent(connection, shard, database)),
                 None => Ok(()),
@@ -93,14 +93,15 @@ impl Opening<'_> {
             };
             checked.map_err(|error| error.on_shard(shard.name()))?;
         }
-        connection.begin(Transaction::Write)?;
+        connection.begin(TransactionMode::Write)?;
         let dialect = self.databases.get(database).map(|database| database.driver.dialect());
         if let Some(lock) = dialect.and_then(|dialect| dialect.advisory_lock(MAKING_SHARDS)) {
             connection.run(&lock).inspect_err(|_| {
                 let _ = connection.rollback();
             })?;
         }
-        let names = shards().filter_map(|shard| layout.place(shard.index()).ok()).map(|place| &place.names);
+        let names =
+            shards().filter_map(|shard| layout.location(shard.index()).ok()).map(|location| &location.names);
         let made = make_schemas(connection, names);
         let made = made
             .and_then(|()| apply_decided_in(self.control, layout, database, connection))
@@ -145,12 +146,12 @@ impl Opening<'_> {
     pub(super) fn compare_existing(&self, connection: &dyn Connection, database: usize) -> Result<()> {
         let mut found = Vec::new();
         for shard in self.layout.shards_in(database) {
-            let place = self.layout.place(shard.index())?;
-            if let Some(identity) = identity(connection, &place.names)?
+            let location = self.layout.location(shard.index())?;
+            if let Some(identity) = identity(connection, &location.names)?
                 && check_found(&identity, shard, &self.control.cluster).is_ok()
             {
-                let compared = Compared::Existing;
-                found.extend(schema::differences(connection, place, self.layout, shard, compared)?);
+                let compared = ComparedPart::Existing;
+                found.extend(schema::differences(connection, location, self.layout, shard, compared)?);
             }
         }
         self.refuse(found)
@@ -159,8 +160,8 @@ impl Opening<'_> {
     /// Makes a shard, or returns the differences between its tables and the models.
     fn create_shard(&self, connection: &dyn Connection, shard: &Shard) -> Result<Vec<Difference>> {
         let layout = self.layout;
-        let place = layout.place(shard.index())?;
-        let Place { names, dialect, .. } = place;
+        let location = layout.location(shard.index())?;
+        let Location { names, dialect, .. } = location;
         let own = names.table(own_tables::SHARD);
         let strict = dialect.strict();
         connection.run(&format!(
@@ -198,13 +199,13 @@ impl Opening<'_> {
             refuse_rows(connection, names, &unknown.collect::<Vec<_>>())?;
         }
         // An index on a column that the table lacks would fail with an error of the database.
-        let found = schema::differences(connection, place, layout, shard, Compared::Existing)?;
+        let found = schema::differences(connection, location, layout, shard, ComparedPart::Existing)?;
         if !found.is_empty() {
             return Ok(found);
         }
         let is_made = |table: &&Table| !self.adopts || layout.holds_entries(table);
-        schema::create_tables(connection, place, &layout.tables().filter(is_made).collect::<Vec<_>>())?;
-        schema::differences(connection, place, layout, shard, Compared::All)
+        schema::create_tables(connection, location, &layout.tables().filter(is_made).collect::<Vec<_>>())?;
+        schema::differences(connection, location, layout, shard, ComparedPart::All)
     }
 
     /// Checks the identity, the layout and the tables of the shards of one database. If a spare shard fails, it is recorded as
@@ -216,7 +217,7 @@ impl Opening<'_> {
             {
                 Ok(mut found) if shard.role() == ShardRole::Serving => differences.append(&mut found),
                 Ok(found) if found.is_empty() => {}
-                Ok(found) => match read_part(connection, self.layout.place(shard.index())?)? {
+                Ok(found) => match read_part(connection, self.layout.location(shard.index())?)? {
                     Some(Part { role: Role::Incoming, change, .. }) => {
                         let message =
                             format!("change {change} fills it; its indexes are made after the copy");
@@ -243,21 +244,21 @@ impl Opening<'_> {
         shard: &Shard,
         database: usize,
     ) -> Result<Vec<Difference>> {
-        let place = self.layout.place(shard.index())?;
-        let names = &place.names;
+        let location = self.layout.location(shard.index())?;
+        let names = &location.names;
         let Some(found) = identity(connection, names)? else {
             return Err(self.absent(connection, shard, database));
         };
-        self.check_known(&found, shard, place.dialect)?;
+        self.check_known(&found, shard, location.dialect)?;
         let lines = self.recorded(connection, names, found.layout.as_deref())?;
         let mode = if self.migrates { Mode::Create } else { Mode::Open };
         self.declared.compare(lines.lines(), &lines.digest, mode)?;
         let differences = match self.migrates {
             true => Vec::new(),
-            false => schema::differences(connection, place, self.layout, shard, Compared::All)?,
+            false => schema::differences(connection, location, self.layout, shard, ComparedPart::All)?,
         };
         if let Some(copy) = found.layout.filter(|_| differences.is_empty()) {
-            self.renew_copy(connection, place, &copy, &lines)?;
+            self.renew_copy(connection, location, &copy, &lines)?;
         }
         Ok(differences)
     }

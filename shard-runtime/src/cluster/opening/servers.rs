@@ -15,8 +15,8 @@ pub(in super::super) fn refuse_elsewhere(
     named: &[&str],
 ) -> Result<()> {
     let sql = format!(
-        "SELECT name::text, '' FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place) \
-         WHERE to_regclass(quote_ident(name::text) || '.{}') IS NOT NULL ORDER BY place",
+        "SELECT name::text, '' FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, position) \
+         WHERE to_regclass(quote_ident(name::text) || '.{}') IS NOT NULL ORDER BY position",
         own_tables::SHARD
     );
     let found = read_texts(connection, &sql)?;

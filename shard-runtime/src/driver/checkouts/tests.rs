@@ -44,7 +44,11 @@ impl Sim {
         (owner, id)
     }
 
-    fn check_in(&mut self, database: usize, (owner, connection): (LeaseOwner, u32)) -> Vec<Signal<u32, u32>> {
+    fn check_in(
+        &mut self,
+        database: usize,
+        (owner, connection): (LeaseOwner, u32),
+    ) -> Vec<WaiterSignal<u32, u32>> {
         self.checkouts.check_in(&owner, database, Some(connection), self.now)
     }
 }
@@ -65,7 +69,7 @@ fn shares_become_equal_and_stay_so() {
         sim.check_in(1, held);
     }
     for _ in 0..1_000 {
-        let all: Vec<_> = (0..6).map(|place| (place % 2, sim.take(place % 2).unwrap())).collect();
+        let all: Vec<_> = (0..6).map(|index| (index % 2, sim.take(index % 2).unwrap())).collect();
         all.into_iter().for_each(|(database, held)| drop(sim.check_in(database, held)));
     }
     assert_eq!((sim.opened, sim.closed), (11, 3));

@@ -11,19 +11,19 @@ use super::errors::from_postgres;
 use super::pipeline::{self, PostgresPipeline};
 use super::preparation::Preparation;
 use super::server_session::{ONE_TOO_MANY, PostgresConnection};
-use super::settings::{GUARD, ROLLING_BACK, State};
+use super::settings::{GUARD, ROLLING_BACK, ServerTransaction};
 use super::statement::PostgresStatement;
-use super::text::{Described, Text};
+use super::text::{DescribedStatement, Text};
 use crate::driver::{
-    ActualColumn, ActualIndex, Connection, Cursor, Durability, Expected, Interrupter, LongWaits, Pipeline,
-    Pipelined, Prepared, Preparing, StoredRows, StoredRowsWriter, Transaction,
+    ActualColumn, ActualIndex, Connection, Durability, Expected, Interrupter, LongWaits, Pipeline, Pipelined,
+    Prepared, Preparing, RowCursor, StoredRows, StoredRowsWriter, TransactionMode,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, Param};
 use crate::value::{Value, mismatch};
 
 impl PostgresConnection {
-    pub(super) fn prepared(&self, text: &Text) -> Result<Arc<Described>> {
+    pub(super) fn prepared(&self, text: &Text) -> Result<Arc<DescribedStatement>> {
         self.preparation(text)?.finish()
     }
 
@@ -49,31 +49,31 @@ impl PostgresConnection {
         sql: &str,
         names: &Namespace,
         tables: &[&str],
-        mut visit: impl FnMut(usize, &dyn Cursor) -> Result<()>,
+        mut visit: impl FnMut(usize, &dyn RowCursor) -> Result<()>,
     ) -> Result<()> {
         let list = tables.iter().map(|table| Value::Text(names.table(table).into())).collect();
         let mut statement = self.prepare(sql)?;
         let mut rows = statement.query(&[Param::List(list)])?;
         while rows.advance()? {
-            let place = match rows.value(0)? {
-                Value::Integer(place) => usize::try_from(place - 1).unwrap_or_default(),
+            let position = match rows.value(0)? {
+                Value::Integer(position) => usize::try_from(position - 1).unwrap_or_default(),
                 other => return Err(mismatch("integer", &other).into()),
             };
-            visit(place, &*rows)?;
+            visit(position, &*rows)?;
         }
         Ok(())
     }
 }
 
-fn text_in(row: &dyn Cursor, place: usize) -> Result<String> {
-    match row.value(place)? {
+fn text_in(row: &dyn RowCursor, position: usize) -> Result<String> {
+    match row.value(position)? {
         Value::Text(text) => Ok(text.into_owned()),
         other => Err(mismatch("text", &other).into()),
     }
 }
 
-fn is_true(row: &dyn Cursor, place: usize) -> Result<bool> {
-    Ok(row.value(place)? == Value::Boolean(true))
+fn is_true(row: &dyn RowCursor, position: usize) -> Result<bool> {
+    Ok(row.value(position)? == Value::Boolean(true))
 }
 
 impl Connection for PostgresConnection {
@@ -91,7 +91,7 @@ impl Connection for PostgresConnection {
     }
 
     fn begin_durable(&self) -> Result<()> {
-        self.begin(Transaction::Write)?;
+        self.begin(TransactionMode::Write)?;
         // Other transactions may wait for this one, whose process may be stopped, or whose machine may have failed.
         self.run(
             "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '50ms'; \
@@ -162,7 +162,7 @@ impl Connection for PostgresConnection {
         self.pipeline_begins();
         let is_new = |(text, _): &(Text, _)| !self.statements.borrow().contains_key(text);
         let preparation = match statements.iter().position(is_new) {
-            Some(place) => Some((place, self.preparation(&statements.get(place)?.0).ok()?)),
+            Some(position) => Some((position, self.preparation(&statements.get(position)?.0).ok()?)),
             None => None,
         };
         Some(Box::new(PostgresPipeline::begin(self, preparation, statements)))
@@ -177,31 +177,33 @@ impl Connection for PostgresConnection {
         self.forget_searched();
         // Releasing the guard would also release a savepoint of the session inside it.
         let ahead = match self.state.get() {
-            State::Open(Transaction::Write, true) => {
-                self.state.set(State::Open(Transaction::Write, false));
+            ServerTransaction::Open(TransactionMode::Write, true) => {
+                self.state.set(ServerTransaction::Open(TransactionMode::Write, false));
                 format!("RELEASE SAVEPOINT {GUARD}; ")
             }
-            State::First(Transaction::Write) => {
-                self.state.set(State::Open(Transaction::Write, false));
+            ServerTransaction::First(TransactionMode::Write) => {
+                self.state.set(ServerTransaction::Open(TransactionMode::Write, false));
                 String::new()
             }
-            State::First(Transaction::Read) => {
-                self.state.set(State::Open(Transaction::Read, true));
+            ServerTransaction::First(TransactionMode::Read) => {
+                self.state.set(ServerTransaction::Open(TransactionMode::Read, true));
                 format!("SAVEPOINT {GUARD}; ")
             }
-            State::Wanted(_) => {
+            ServerTransaction::Wanted(_) => {
                 let begun = self.executor.wait(self.with_due_statements(&Text::own(""), async { Ok(()) }));
                 begun.map_err(|error| self.failed(from_postgres(error)))?;
                 return self.run(sql);
             }
-            State::Idle | State::Broken | State::Open(..) => String::new(),
+            ServerTransaction::Idle | ServerTransaction::Broken | ServerTransaction::Open(..) => {
+                String::new()
+            }
         };
         let sql = format!("{ahead}{sql}");
         match self.executor.wait_until(self.deadline.get(), self.client.batch_execute(&sql)) {
             Ok(done) => done.map_err(|error| self.failed(from_postgres(error))),
             Err(stopped) => {
                 // It is unknown how far the server has come.
-                self.state.set(State::Broken);
+                self.state.set(ServerTransaction::Broken);
                 Err(stopped)
             }
         }
@@ -238,22 +240,22 @@ impl Connection for PostgresConnection {
         CopyIn::begin(self, sql).map(|rows| Some(Box::new(rows) as Box<dyn StoredRowsWriter + 'c>))
     }
 
-    fn begin(&self, transaction: Transaction) -> Result<()> {
+    fn begin(&self, transaction: TransactionMode) -> Result<()> {
         match self.state.get() {
-            State::Idle => {
+            ServerTransaction::Idle => {
                 self.expected.borrow_mut().clear();
                 self.checked_shards.set(0);
                 self.forget_searched();
                 self.lock_limit.set(None);
-                self.state.set(State::Wanted(transaction));
+                self.state.set(ServerTransaction::Wanted(transaction));
                 // A statement that only reads does not wait for locks of transactions.
-                if transaction == Transaction::Write {
+                if transaction == TransactionMode::Write {
                     self.executor.when_blocked(self.blocked.borrow().clone());
                 }
                 Ok(())
             }
             // The connection was lost after it was checked out.
-            State::Broken => self.check_whole(),
+            ServerTransaction::Broken => self.check_whole(),
             state => {
                 let message = format!("cannot begin a transaction: the connection is {state:?}");
                 Err(Error::new(ErrorKind::Database, message))
@@ -275,13 +277,16 @@ impl Connection for PostgresConnection {
     fn commit(&self) -> Result<()> {
         self.executor.when_blocked(None);
         match self.state.get() {
-            State::Idle | State::Wanted(_) => self.state.set(State::Idle),
-            State::First(Transaction::Write) | State::Open(Transaction::Write, _) | State::Broken => {
+            ServerTransaction::Idle | ServerTransaction::Wanted(_) => self.state.set(ServerTransaction::Idle),
+            ServerTransaction::First(TransactionMode::Write)
+            | ServerTransaction::Open(TransactionMode::Write, _)
+            | ServerTransaction::Broken => {
                 return self.end("COMMIT");
             }
             // The end of a transaction that only read needs no wait.
-            State::First(Transaction::Read) | State::Open(Transaction::Read, _) => {
-                self.state.set(State::Idle);
+            ServerTransaction::First(TransactionMode::Read)
+            | ServerTransaction::Open(TransactionMode::Read, _) => {
+                self.state.set(ServerTransaction::Idle);
                 self.forget_types();
                 let ends: Vec<String> = self.restoring().into_iter().chain(["COMMIT".to_owned()]).collect();
                 let _ = self.executor.begin(pin!(self.client.batch_execute(&ends.join("; "))));
@@ -292,7 +297,7 @@ impl Connection for PostgresConnection {
 
     fn prepare_commit(&self, name: &str) -> Result<()> {
         self.executor.when_blocked(None);
-        if let State::Wanted(_) = self.state.get() {
+        if let ServerTransaction::Wanted(_) = self.state.get() {
             self.run("")?;
         }
         self.end(&format!("PREPARE TRANSACTION '{name}'")).map_err(|error| match error.kind() {
@@ -310,18 +315,20 @@ impl Connection for PostgresConnection {
     fn rollback(&self) -> Result<()> {
         self.executor.when_blocked(None);
         self.forget_types();
-        match self.state.replace(State::Idle) {
-            State::Idle | State::Wanted(_) => Ok(()),
-            State::First(Transaction::Read) | State::Open(Transaction::Read, _) => {
+        match self.state.replace(ServerTransaction::Idle) {
+            ServerTransaction::Idle | ServerTransaction::Wanted(_) => Ok(()),
+            ServerTransaction::First(TransactionMode::Read)
+            | ServerTransaction::Open(TransactionMode::Read, _) => {
                 let _ = self.executor.begin(pin!(self.client.batch_execute(&self.rolling_back())));
                 Ok(())
             }
-            State::First(Transaction::Write) | State::Open(Transaction::Write, _) => {
+            ServerTransaction::First(TransactionMode::Write)
+            | ServerTransaction::Open(TransactionMode::Write, _) => {
                 let undone = self.run_within(ROLLING_BACK, &self.rolling_back());
-                undone.inspect_err(|_| self.state.set(State::Broken))
+                undone.inspect_err(|_| self.state.set(ServerTransaction::Broken))
             }
-            State::Broken => {
-                self.state.set(State::Broken);
+            ServerTransaction::Broken => {
+                self.state.set(ServerTransaction::Broken);
                 Ok(())
             }
         }
@@ -351,12 +358,14 @@ impl Connection for PostgresConnection {
     }
 
     fn in_transaction(&self) -> bool {
-        matches!(self.state.get(), State::Wanted(_) | State::First(_) | State::Open(..))
-            && !self.client.is_closed()
+        matches!(
+            self.state.get(),
+            ServerTransaction::Wanted(_) | ServerTransaction::First(_) | ServerTransaction::Open(..)
+        ) && !self.client.is_closed()
     }
 
     fn is_usable(&self) -> bool {
-        if self.state.get() == State::Broken {
+        if self.state.get() == ServerTransaction::Broken {
             return false;
         }
         self.read_messages();
@@ -364,25 +373,25 @@ impl Connection for PostgresConnection {
     }
 
     fn has_lost_its_server(&self) -> bool {
-        self.state.get() == State::Broken || self.client.is_closed()
+        self.state.get() == ServerTransaction::Broken || self.client.is_closed()
     }
 
     fn columns_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualColumn>>> {
         let sql = "\
-            SELECT asked.place, a.attname::text, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, \
+            SELECT asked.position, a.attname::text, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, \
                 a.atthasdef OR a.attidentity <> '', \
                 EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary \
                     AND a.attnum = ANY (i.indkey)), \
                 CASE WHEN l.collname = 'default' THEN d.datcollate ELSE coalesce(l.collname, '')::text END, \
                 coalesce(l.collisdeterministic, true) \
-            FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, place) \
+            FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, position) \
                 JOIN pg_attribute a ON a.attrelid = to_regclass(asked.name) \
                 LEFT JOIN pg_collation l ON l.oid = a.attcollation, pg_database d \
             WHERE a.attnum > 0 AND NOT a.attisdropped AND d.datname = current_database() \
-            ORDER BY asked.place, a.attnum";
+            ORDER BY asked.position, a.attnum";
         let mut columns: Vec<Vec<ActualColumn>> = tables.iter().map(|_| Vec::new()).collect();
-        self.visit_tables(sql, names, tables, |place, row| {
-            columns[place].push(ActualColumn {
+        self.visit_tables(sql, names, tables, |position, row| {
+            columns[position].push(ActualColumn {
                 name: text_in(row, 1)?,
                 sql_type: without_quotes(text_in(row, 2)?),
                 nullable: is_true(row, 3)?,
@@ -407,18 +416,18 @@ impl Connection for PostgresConnection {
     fn indexes_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualIndex>>> {
         // `ON CONFLICT` uses no deferrable index.
         let sql = "\
-            SELECT asked.place, c.relname::text, i.indisunique AND i.indimmediate, a.attname::text \
-            FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, place) \
+            SELECT asked.position, c.relname::text, i.indisunique AND i.indimmediate, a.attname::text \
+            FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, position) \
                 JOIN pg_index i ON i.indrelid = to_regclass(asked.name) \
                 JOIN pg_class c ON c.oid = i.indexrelid \
-                CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS key (attnum, place) \
+                CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS key (attnum, position) \
                 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = key.attnum \
-            WHERE i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND key.place <= i.indnkeyatts \
-            ORDER BY asked.place, c.relname, key.place";
+            WHERE i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND key.position <= i.indnkeyatts \
+            ORDER BY asked.position, c.relname, key.position";
         let mut indexes: Vec<Vec<ActualIndex>> = tables.iter().map(|_| Vec::new()).collect();
-        self.visit_tables(sql, names, tables, |place, row| {
+        self.visit_tables(sql, names, tables, |position, row| {
             let (name, is_unique, column) = (text_in(row, 1)?, is_true(row, 2)?, text_in(row, 3)?);
-            let indexes = &mut indexes[place];
+            let indexes = &mut indexes[position];
             match indexes.last_mut().filter(|last| last.name == name) {
                 Some(last) => last.columns.push(column),
                 None => indexes.push(ActualIndex { name, columns: vec![column], is_unique }),

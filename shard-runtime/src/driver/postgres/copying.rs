@@ -85,7 +85,7 @@ impl<'c> CopyOut<'c> {
         loop {
             keys.clear();
             match row(bytes, kinds, &mut keys)? {
-                Step::Row { columns, fields, rest } => {
+                CopyItem::Row { columns, fields, rest } => {
                     let target = route(&keys)?;
                     for (at, part) in parts.iter_mut().enumerate() {
                         if target.is_none_or(|target| target == at) {
@@ -95,8 +95,8 @@ impl<'c> CopyOut<'c> {
                     }
                     bytes = rest;
                 }
-                Step::End => return Ok(self.rest.len()),
-                Step::Incomplete => return Ok(self.rest.len() - bytes.len()),
+                CopyItem::End => return Ok(self.rest.len()),
+                CopyItem::Incomplete => return Ok(self.rest.len() - bytes.len()),
             }
         }
     }
@@ -259,7 +259,7 @@ impl Drop for CopyIn<'_> {
 }
 
 /// The next item of the binary form.
-enum Step<'r> {
+enum CopyItem<'r> {
     /// The fields of a row except the last ones, and the bytes behind it.
     Row {
         columns: i16,
@@ -278,10 +278,10 @@ fn after_header(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// Splits a row off, and decodes its last fields.
-fn row<'r>(bytes: &'r [u8], kinds: &[ColumnType], keys: &mut Vec<Value<'r>>) -> Result<Step<'r>> {
-    let Some((columns, all)) = bytes.split_first_chunk() else { return Ok(Step::Incomplete) };
+fn row<'r>(bytes: &'r [u8], kinds: &[ColumnType], keys: &mut Vec<Value<'r>>) -> Result<CopyItem<'r>> {
+    let Some((columns, all)) = bytes.split_first_chunk() else { return Ok(CopyItem::Incomplete) };
     let columns = i16::from_be_bytes(*columns);
-    let Ok(count) = usize::try_from(columns) else { return Ok(Step::End) };
+    let Ok(count) = usize::try_from(columns) else { return Ok(CopyItem::End) };
     let Some(own) = count.checked_sub(kinds.len()) else {
         return Err(Error::new(ErrorKind::Database, "a copied row has too few columns"));
     };
@@ -289,7 +289,7 @@ fn row<'r>(bytes: &'r [u8], kinds: &[ColumnType], keys: &mut Vec<Value<'r>>) -> 
     for _ in 0..own {
         match field(rest) {
             Some((_, after)) => rest = after,
-            None => return Ok(Step::Incomplete),
+            None => return Ok(CopyItem::Incomplete),
         }
     }
     let fields = all.get(..all.len() - rest.len()).unwrap_or_default();
@@ -299,10 +299,10 @@ fn row<'r>(bytes: &'r [u8], kinds: &[ColumnType], keys: &mut Vec<Value<'r>>) -> 
                 keys.push(value(key, kind)?);
                 rest = after;
             }
-            None => return Ok(Step::Incomplete),
+            None => return Ok(CopyItem::Incomplete),
         }
     }
-    Ok(Step::Row { columns: i16::try_from(own).unwrap_or_default(), fields, rest })
+    Ok(CopyItem::Row { columns: i16::try_from(own).unwrap_or_default(), fields, rest })
 }
 
 /// Splits a field off, which is `None` for NULL.
@@ -362,13 +362,13 @@ mod tests {
         all.extend((-1_i16).to_be_bytes());
         for length in 0..row_bytes.len() {
             let cut = row(&all[..length], &kinds, &mut Vec::new()).unwrap();
-            assert!(matches!(cut, Step::Incomplete), "{length}");
+            assert!(matches!(cut, CopyItem::Incomplete), "{length}");
         }
         let mut keys = Vec::new();
-        let Step::Row { columns, fields, rest } = row(&all, &kinds, &mut keys).unwrap() else { panic!() };
+        let CopyItem::Row { columns, fields, rest } = row(&all, &kinds, &mut keys).unwrap() else { panic!() };
         assert_eq!((columns, &*keys), (3, &[Value::Text("a\tb\\N".into()), Value::Null][..]));
         assert_eq!(fields, &encoded(&[Some(&id), None, Some(b"")])[2..]);
-        assert!(matches!(row(rest, &kinds, &mut keys).unwrap(), Step::End));
+        assert!(matches!(row(rest, &kinds, &mut keys).unwrap(), CopyItem::End));
         assert!(row(&encoded(&[None]), &kinds, &mut keys).is_err());
     }
 

@@ -18,13 +18,13 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) struct Hosts {
     /// The settings of the URL without its hosts.
     settings: Config,
-    hosts: Vec<Target>,
+    hosts: Vec<HostAddress>,
     /// The host that served last: the next connection tries it first.
     last: AtomicUsize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct HostAddress {
     host: Host,
     /// The address of `hostaddr=`, which is connected to instead of the name.
     address: Option<IpAddr>,
@@ -33,21 +33,21 @@ pub(super) struct Target {
 
 #[cfg(unix)]
 /// Returns the hosts of a URL with their ports.
-pub(super) fn targets(config: &Config) -> Vec<Target> {
+pub(super) fn targets(config: &Config) -> Vec<HostAddress> {
     let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
-    let port = |place: usize| ports.get(place).or_else(|| ports.first()).copied().unwrap_or(5432);
+    let port = |position: usize| ports.get(position).or_else(|| ports.first()).copied().unwrap_or(5432);
     (0..hosts.len().max(addresses.len()))
-        .map(|place| {
-            let address = addresses.get(place).copied();
-            let named = hosts.get(place).cloned();
+        .map(|position| {
+            let address = addresses.get(position).copied();
+            let named = hosts.get(position).cloned();
             let host = named
                 .unwrap_or_else(|| Host::Tcp(address.map(|address| address.to_string()).unwrap_or_default()));
-            Target { host, address, port: port(place) }
+            HostAddress { host, address, port: port(position) }
         })
         .collect()
 }
 
-impl Target {
+impl HostAddress {
     /// Returns the host's name, or the folder of its socket.
     pub(super) fn name(&self) -> String {
         match &self.host {
@@ -127,15 +127,15 @@ impl Hosts {
             LoadBalanceHosts::Random => random(),
             _ => self.last.load(Ordering::Relaxed),
         };
-        let mut failed: Vec<(&Target, Error)> = Vec::new();
+        let mut failed: Vec<(&HostAddress, Error)> = Vec::new();
         for tried in 0..self.hosts.len() {
-            let place = first.wrapping_add(tried) % self.hosts.len();
-            let Some(target) = self.hosts.get(place) else { continue };
+            let position = first.wrapping_add(tried) % self.hosts.len();
+            let Some(target) = self.hosts.get(position) else { continue };
             let now = Instant::now();
             let until = share(now, end, self.hosts.len() - tried).min(now + self.host_timeout());
             match self.connect_to(target, encryptor, options, until).await {
                 Ok(connected) => {
-                    self.last.store(place, Ordering::Relaxed);
+                    self.last.store(position, Ordering::Relaxed);
                     return Ok(connected);
                 }
                 Err(error) => failed.push((target, error)),
@@ -146,7 +146,7 @@ impl Hosts {
 
     async fn connect_to(
         &self,
-        target: &Target,
+        target: &HostAddress,
         encryptor: &Encryptor,
         options: Option<&str>,
         until: Instant,
@@ -170,7 +170,7 @@ impl Hosts {
     }
 
     /// Returns the settings with one host, at this address.
-    fn config(&self, target: &Target, route: &Route, options: Option<&str>) -> Config {
+    fn config(&self, target: &HostAddress, route: &Route, options: Option<&str>) -> Config {
         let mut config = self.settings.clone();
         if let Some(added) = options {
             let own = config.get_options().map_or_else(String::new, |options| format!("{options} "));
@@ -194,7 +194,7 @@ fn share(now: Instant, end: Instant, parts: usize) -> Instant {
 
 /// Merges the errors of all hosts into one, with the kind that is most useful for a retry. An unreachable server may
 /// return; a refused login is refused again.
-fn together(failed: Vec<(&Target, Error)>) -> Error {
+fn together(failed: Vec<(&HostAddress, Error)>) -> Error {
     let rank = |error: &Error| match error.kind() {
         ErrorKind::ReadOnly => 0,
         ErrorKind::Busy => 1,

@@ -13,7 +13,7 @@ use super::errors::from_postgres;
 use super::preparation::Preparation;
 use super::rows::value_of;
 use super::server_session::PostgresConnection;
-use super::text::{Described, Text};
+use super::text::{DescribedStatement, Text};
 use super::values::{Encoded, encoded};
 use crate::driver::{Pipeline, PipelineAnswer};
 use crate::error::{Error, ErrorKind, Result};
@@ -60,8 +60,8 @@ impl<'c> PostgresPipeline<'c> {
     ) -> Result<Request<'c>> {
         let connection = self.connection;
         let mut ready = Vec::with_capacity(statements.len());
-        for (place, (text, params)) in statements.iter().enumerate() {
-            let described = match begun.take_if(|(begun, _)| *begun == place) {
+        for (position, (text, params)) in statements.iter().enumerate() {
+            let described = match begun.take_if(|(begun, _)| *begun == position) {
                 Some((_, preparation)) => preparation.finish()?,
                 None => connection.prepared(text)?,
             };
@@ -91,7 +91,7 @@ impl<'c> PostgresPipeline<'c> {
 async fn run(
     client: &Client,
     sql: Arc<str>,
-    described: Arc<Described>,
+    described: Arc<DescribedStatement>,
     params: Vec<Encoded>,
 ) -> Result<Answered, tokio_postgres::Error> {
     let rows = match &described.statement {

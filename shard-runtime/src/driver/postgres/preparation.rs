@@ -9,10 +9,11 @@ use tokio_postgres::Client;
 
 use super::errors::from_postgres;
 use super::server_session::PostgresConnection;
-use super::text::{Described, Text};
+use super::text::{DescribedStatement, Text};
 use crate::error::{Error, ErrorKind, Result};
 
-type Request<'c> = Pin<Box<dyn Future<Output = Result<Described, tokio_postgres::Error>> + Send + 'c>>;
+type Request<'c> =
+    Pin<Box<dyn Future<Output = Result<DescribedStatement, tokio_postgres::Error>> + Send + 'c>>;
 
 pub(super) struct Preparation<'c> {
     connection: &'c PostgresConnection,
@@ -23,7 +24,7 @@ pub(super) struct Preparation<'c> {
 
 enum Stage<'c> {
     Requested(Request<'c>),
-    Known(Arc<Described>),
+    Known(Arc<DescribedStatement>),
     Ended,
 }
 
@@ -35,14 +36,14 @@ impl<'c> Preparation<'c> {
         let request = connection.with_due_statements(&text, async move {
             match is_pooled {
                 true => describe(client, &sql, is_alone).await,
-                false => client.prepare(&sql).await.map(Described::named),
+                false => client.prepare(&sql).await.map(DescribedStatement::named),
             }
         });
         Preparation { connection, text: Some(text), stage: Stage::Requested(Box::pin(request)) }
     }
 
     /// Returns the preparation of a statement that was prepared before.
-    pub(super) fn known(connection: &'c PostgresConnection, described: Arc<Described>) -> Self {
+    pub(super) fn known(connection: &'c PostgresConnection, described: Arc<DescribedStatement>) -> Self {
         Preparation { connection, text: None, stage: Stage::Known(described) }
     }
 
@@ -57,7 +58,7 @@ impl<'c> Preparation<'c> {
     }
 
     /// Returns the statement, once the server has prepared it.
-    pub(super) fn finish(mut self) -> Result<Arc<Described>> {
+    pub(super) fn finish(mut self) -> Result<Arc<DescribedStatement>> {
         let connection = self.connection;
         let mut request = match std::mem::replace(&mut self.stage, Stage::Ended) {
             Stage::Requested(request) => request,
@@ -86,7 +87,11 @@ impl<'c> Preparation<'c> {
 
 /// Reads the parameters and columns of a statement, and closes it on the server. If each transaction can have another
 /// backend, its name could collide with another client's.
-async fn describe(client: &Client, sql: &str, is_alone: bool) -> Result<Described, tokio_postgres::Error> {
+async fn describe(
+    client: &Client,
+    sql: &str,
+    is_alone: bool,
+) -> Result<DescribedStatement, tokio_postgres::Error> {
     let described = match is_alone {
         false => client.prepare(sql).await,
         true => {
@@ -95,7 +100,8 @@ async fn describe(client: &Client, sql: &str, is_alone: bool) -> Result<Describe
         }
     };
     // A dropped statement is closed before the transaction ends.
-    let described = described.map(|statement| Described { statement: None, ..Described::named(statement) });
+    let described = described
+        .map(|statement| DescribedStatement { statement: None, ..DescribedStatement::named(statement) });
     if is_alone {
         client.clear_type_cache();
         client.batch_execute("COMMIT").await?;

@@ -13,9 +13,9 @@ use tokio_postgres::{Row, RowStream};
 use super::errors::from_postgres;
 use super::server_session::PostgresConnection;
 use super::settings::IS_WHOLE;
-use super::text::{Described, Text};
+use super::text::{DescribedStatement, Text};
 use super::values::{Encoded, Raw};
-use crate::driver::Cursor;
+use crate::driver::RowCursor;
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::row::RowSource;
 use crate::row::Stream;
@@ -29,7 +29,7 @@ type Beginning<'c> =
 
 pub(super) struct PostgresRows<'c> {
     connection: &'c PostgresConnection,
-    described: Arc<Described>,
+    described: Arc<DescribedStatement>,
     text: Text,
     /// Kept in case the statement must be prepared again.
     params: Arc<[Encoded]>,
@@ -50,7 +50,7 @@ impl<'c> PostgresRows<'c> {
     /// Sends a statement without waiting for its answer.
     pub(super) fn begin(
         connection: &'c PostgresConnection,
-        described: Arc<Described>,
+        described: Arc<DescribedStatement>,
         text: Text,
         params: Arc<[Encoded]>,
     ) -> Self {
@@ -227,7 +227,7 @@ pub(super) fn value_of(row: Option<&Row>, index: usize) -> Result<Value<'_>, Val
     }
 }
 
-impl Cursor for PostgresRows<'_> {
+impl RowCursor for PostgresRows<'_> {
     fn width(&self) -> usize {
         self.described.columns.len()
     }

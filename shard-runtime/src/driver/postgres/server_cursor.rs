@@ -11,9 +11,9 @@ use tokio_postgres::Row;
 
 use super::rows::{PostgresRows, value_of};
 use super::server_session::PostgresConnection;
-use super::text::{Described, Text};
+use super::text::{DescribedStatement, Text};
 use super::values::Encoded;
-use crate::driver::{Connection, Cursor};
+use crate::driver::{Connection, RowCursor};
 use crate::error::{Result, ValueError};
 use crate::row::RowSource;
 use crate::row::Stream;
@@ -26,7 +26,7 @@ pub(super) struct ServerCursor<'c> {
     connection: &'c PostgresConnection,
     columns: Vec<String>,
     /// The statement that declares the cursor, with its parameters, until it has run.
-    declare: Option<(Text, Arc<Described>, Arc<[Encoded]>)>,
+    declare: Option<(Text, Arc<DescribedStatement>, Arc<[Encoded]>)>,
     name: String,
     /// The number of undone statements when the cursor was declared.
     undone: u64,
@@ -40,13 +40,14 @@ pub(super) struct ServerCursor<'c> {
 impl<'c> ServerCursor<'c> {
     pub(super) fn new(
         connection: &'c PostgresConnection,
-        described: &Described,
+        described: &DescribedStatement,
         text: &Text,
         params: Vec<Encoded>,
     ) -> Self {
         let name = connection.name_cursor();
         let declare = text.with_sql(&format!("DECLARE {name} NO SCROLL CURSOR FOR {}", text.sql));
-        let unnamed = Described { statement: None, params: described.params.clone(), columns: Vec::new() };
+        let unnamed =
+            DescribedStatement { statement: None, params: described.params.clone(), columns: Vec::new() };
         ServerCursor {
             connection,
             columns: described.columns.clone(),
@@ -69,7 +70,7 @@ impl<'c> ServerCursor<'c> {
             self.undone = self.connection.undone();
         }
         let fetch = format!("FETCH FORWARD {} FROM {}", self.size, self.name);
-        let unnamed = Arc::new(Described::default());
+        let unnamed = Arc::new(DescribedStatement::default());
         let fetched = PostgresRows::begin(self.connection, unnamed, Text::own(&fetch), Arc::new([]));
         let fetched = fetched.take_all().inspect_err(|_| self.ended = true)?;
         self.ended = fetched.len() < self.size;
@@ -110,7 +111,7 @@ impl RowSource for ServerCursor<'_> {
     }
 }
 
-impl Cursor for ServerCursor<'_> {
+impl RowCursor for ServerCursor<'_> {
     fn width(&self) -> usize {
         self.columns.len()
     }

@@ -17,9 +17,9 @@ use super::errors::{ANOTHER_PROCESS, from_postgres, is_another, was_answered};
 use super::executor::Executor;
 use super::hosts::Hosts;
 use super::route::Route;
-use super::settings::{GUARD, Settings, State};
-use super::text::{Described, Text};
-use crate::driver::{Connection, Expected, LongWaits, Transaction};
+use super::settings::{GUARD, ServerTransaction, Settings};
+use super::text::{DescribedStatement, Text};
+use crate::driver::{Connection, Expected, LongWaits, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{literal, quoted};
 
@@ -27,7 +27,7 @@ mod checks;
 mod ending;
 mod failure;
 
-use checks::{Checks, Preparing};
+use checks::{Checks, PreparingChecks};
 
 /// The number of prepared statements that a connection keeps.
 pub(super) const STATEMENTS: usize = 256;
@@ -47,8 +47,8 @@ pub(super) struct PostgresConnection {
     pub(super) route: Route,
     /// Whether the server refused to begin a transaction that writes.
     pub(super) is_demoted: Arc<AtomicBool>,
-    pub(super) statements: RefCell<HashMap<Text, Arc<Described>>>,
-    pub(super) state: Cell<State>,
+    pub(super) statements: RefCell<HashMap<Text, Arc<DescribedStatement>>>,
+    pub(super) state: Cell<ServerTransaction>,
     pub(super) deadline: Cell<Option<Instant>>,
     pub(super) settings: Settings,
     /// The process id of the backend; `None` if each transaction can have another backend.
@@ -102,7 +102,7 @@ impl PostgresConnection {
             route,
             is_demoted: Arc::default(),
             statements: RefCell::default(),
-            state: Cell::new(State::Idle),
+            state: Cell::new(ServerTransaction::Idle),
             deadline: Cell::new(Some(end)),
             settings,
             backend: None,
@@ -164,7 +164,7 @@ impl PostgresConnection {
 
     /// Returns whether the next statement runs outside of a transaction.
     pub(super) fn is_alone(&self) -> bool {
-        self.state.get() == State::Idle
+        self.state.get() == ServerTransaction::Idle
     }
 
     pub(super) fn executor(&self) -> &Executor {
@@ -181,33 +181,35 @@ impl PostgresConnection {
         text: &Text,
         work: impl Future<Output = Result<O, tokio_postgres::Error>> + Send + 'c,
     ) -> impl Future<Output = Result<O, tokio_postgres::Error>> + Send + 'c {
-        let mut looks = matches!(self.state.get(), State::Wanted(_));
+        let mut looks = matches!(self.state.get(), ServerTransaction::Wanted(_));
         let ahead = match self.state.get() {
-            State::Idle | State::Broken | State::Open(Transaction::Read, _) => None,
-            State::Wanted(transaction) => {
-                self.state.set(State::First(transaction));
+            ServerTransaction::Idle
+            | ServerTransaction::Broken
+            | ServerTransaction::Open(TransactionMode::Read, _) => None,
+            ServerTransaction::Wanted(transaction) => {
+                self.state.set(ServerTransaction::First(transaction));
                 let begin = match transaction {
-                    Transaction::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-                    Transaction::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+                    TransactionMode::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                    TransactionMode::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
                 };
                 let limit = match transaction {
-                    Transaction::Read => String::new(),
-                    Transaction::Write => self.lock_limit_to_set(),
+                    TransactionMode::Read => String::new(),
+                    TransactionMode::Write => self.lock_limit_to_set(),
                 };
                 Some(format!("{begin}{}; {limit}", self.begins_with()))
             }
-            State::First(transaction) => {
-                self.state.set(State::Open(transaction, true));
+            ServerTransaction::First(transaction) => {
+                self.state.set(ServerTransaction::Open(transaction, true));
                 Some(format!("{}SAVEPOINT {GUARD}", self.lock_limit_to_set()))
             }
-            State::Open(Transaction::Write, guarded) => {
-                self.state.set(State::Open(Transaction::Write, true));
+            ServerTransaction::Open(TransactionMode::Write, guarded) => {
+                self.state.set(ServerTransaction::Open(TransactionMode::Write, true));
                 let before = if guarded { format!("RELEASE SAVEPOINT {GUARD}; ") } else { String::new() };
                 Some(format!("{before}{}SAVEPOINT {GUARD}", self.lock_limit_to_set()))
             }
         };
         let mut ahead: Vec<String> = ahead.into_iter().collect();
-        let mut preparing = Preparing::new();
+        let mut preparing = PreparingChecks::new();
         if self.in_transaction() {
             if self.no_wait.get() {
                 // Inside the savepoint of the guard, which undoes it. The checks may wait for locks, too.
@@ -219,7 +221,8 @@ impl PostgresConnection {
             looks |= !new.is_empty();
             let writes = matches!(
                 self.state.get(),
-                State::First(Transaction::Write) | State::Open(Transaction::Write, _)
+                ServerTransaction::First(TransactionMode::Write)
+                    | ServerTransaction::Open(TransactionMode::Write, _)
             );
             for expected in new {
                 let lock = expected.lock.as_ref().filter(|_| writes);
@@ -257,7 +260,7 @@ impl PostgresConnection {
     }
 
     /// Returns the SQL of a check. A pooler would pass prepared statements on to other clients.
-    fn check(&self, sql: &str, preparing: &mut Preparing) -> String {
+    fn check(&self, sql: &str, preparing: &mut PreparingChecks) -> String {
         match self.is_pooled() {
             true => sql.to_owned(),
             false => self.checks.sql_of(sql, preparing),
@@ -338,7 +341,7 @@ impl PostgresConnection {
     }
 
     /// Keeps a prepared statement.
-    pub(super) fn keep(&self, text: Text, described: Arc<Described>) {
+    pub(super) fn keep(&self, text: Text, described: Arc<DescribedStatement>) {
         let mut statements = self.statements.borrow_mut();
         if statements.len() >= STATEMENTS {
             statements.clear();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::driver::{Durability, Transaction};
+use crate::driver::{Durability, TransactionMode};
 
 /// The time limit of connecting to a host until a session can use the connection, unless the URL has a
 /// `connect_timeout`.
@@ -21,15 +21,15 @@ pub(super) const ROLLING_BACK: Duration = Duration::from_secs(1);
 pub(super) const IS_WHOLE: &str = "SELECT";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum ServerTransaction {
     /// No transaction.
     Idle,
     /// A transaction that will begin along with its first statement.
-    Wanted(Transaction),
+    Wanted(TransactionMode),
     /// A transaction whose first statement runs or has run.
-    First(Transaction),
+    First(TransactionMode),
     /// A transaction, with or without the savepoint of the guard.
-    Open(Transaction, bool),
+    Open(TransactionMode, bool),
     /// The state of the transaction is unknown.
     Broken,
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::rows::PostgresRows;
 use super::server_cursor::ServerCursor;
 use super::server_session::PostgresConnection;
-use super::text::{Described, Text};
+use super::text::{DescribedStatement, Text};
 use super::values::encoded;
-use crate::driver::{Cursor, Prepared, Shape};
+use crate::driver::{Prepared, RowCursor, StatementProperties};
 use crate::error::{Error, Result};
 use crate::planner::raw_sql;
 use crate::planner::sql::Param;
@@ -17,12 +17,16 @@ use crate::value::{Value, mismatch};
 
 pub(super) struct PostgresStatement<'c> {
     connection: &'c PostgresConnection,
-    described: Arc<Described>,
+    described: Arc<DescribedStatement>,
     text: Text,
 }
 
 impl<'c> PostgresStatement<'c> {
-    pub(super) fn new(connection: &'c PostgresConnection, described: Arc<Described>, text: Text) -> Self {
+    pub(super) fn new(
+        connection: &'c PostgresConnection,
+        described: Arc<DescribedStatement>,
+        text: Text,
+    ) -> Self {
         PostgresStatement { connection, described, text }
     }
 
@@ -34,8 +38,8 @@ impl<'c> PostgresStatement<'c> {
 }
 
 impl Prepared for PostgresStatement<'_> {
-    fn shape(&self) -> Shape {
-        Shape {
+    fn properties(&self) -> StatementProperties {
+        StatementProperties {
             parameters: self.described.params.len(),
             returns_rows: !self.described.columns.is_empty(),
             only_reads: raw_sql::only_reads(&self.text.sql),
@@ -59,11 +63,11 @@ impl Prepared for PostgresStatement<'_> {
         rows.end().map(|_| id)
     }
 
-    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
+    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn RowCursor + 's>> {
         Ok(Box::new(self.begin(params)?))
     }
 
-    fn query_beside_others<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
+    fn query_beside_others<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn RowCursor + 's>> {
         let encoded = encoded(params, &self.described.params)?;
         Ok(Box::new(ServerCursor::new(self.connection, &self.described, &self.text, encoded)))
     }

@@ -9,7 +9,7 @@ use crate::planner::sql::Namespace;
 
 /// The description of a statement that the server has prepared.
 #[derive(Default)]
-pub(super) struct Described {
+pub(super) struct DescribedStatement {
     /// The named statement; `None` if its text is sent with every execution.
     pub(super) statement: Option<Statement>,
     pub(super) params: Vec<Type>,
@@ -17,9 +17,9 @@ pub(super) struct Described {
     pub(super) columns: Vec<String>,
 }
 
-impl Described {
+impl DescribedStatement {
     pub(super) fn named(statement: Statement) -> Self {
-        Described {
+        DescribedStatement {
             params: statement.params().to_vec(),
             columns: statement.columns().iter().map(|column| column.name().to_owned()).collect(),
             statement: Some(statement),

@@ -52,7 +52,7 @@ const LONGEST_MESSAGE: usize = 0x3fff_ffff - (1 << 20);
 /// Refuses parameters that no server accepts, before they are copied.
 fn check_length(params: &[Param<'_>]) -> Result<()> {
     let mut total = 0;
-    for (place, param) in params.iter().enumerate() {
+    for (position, param) in params.iter().enumerate() {
         let bytes = match param {
             Param::Value(value) => length(value),
             Param::List(values) => values.iter().map(length).fold(0, usize::saturating_add),
@@ -61,7 +61,7 @@ fn check_length(params: &[Param<'_>]) -> Result<()> {
         if total > LONGEST_MESSAGE {
             let message = format!(
                 "parameter {}: {total} bytes of values in one statement, PostgreSQL accepts less than 1 GB",
-                place + 1
+                position + 1
             );
             return Err(Error::new(ErrorKind::Value, message));
         }
@@ -84,12 +84,12 @@ pub(super) fn encoded(params: &[Param<'_>], types: &[Type]) -> Result<Vec<Encode
         let message = format!("parameters in the SQL: {}, bound values: {}", types.len(), params.len());
         return Err(Error::new(ErrorKind::Query, message));
     }
-    let encoded = |(place, (param, kind)): (usize, (&Param<'_>, &Type))| {
+    let encoded = |(position, (param, kind)): (usize, (&Param<'_>, &Type))| {
         let bytes = match param {
             Param::Value(value) => one(value, kind),
             Param::List(values) => many(values, kind).map(Some),
         };
-        let named = |error| Error::new(ErrorKind::Value, format!("parameter {}: {error}", place + 1));
+        let named = |error| Error::new(ErrorKind::Value, format!("parameter {}: {error}", position + 1));
         bytes.map(Encoded).map_err(named)
     };
     params.iter().zip(types).enumerate().map(encoded).collect()
@@ -128,8 +128,8 @@ fn many(values: &[Value<'_>], kind: &Type) -> Result<Vec<u8>, ValueError> {
         if *value != Value::Null {
             put(value, element, &mut bytes)?;
             let length = count(bytes.len() - start - 4)?;
-            if let Some(place) = bytes.get_mut(start..start + 4) {
-                place.copy_from_slice(&length.to_be_bytes());
+            if let Some(position) = bytes.get_mut(start..start + 4) {
+                position.copy_from_slice(&length.to_be_bytes());
             }
         }
     }

@@ -9,12 +9,12 @@ use crate::planner::route;
 use crate::query::SelectList;
 use crate::query::{Node, Operand, Predicate, SelectCore, Target, Whereabouts};
 use crate::schema::ShardSet;
-use crate::schema::{Placed, lookup};
+use crate::schema::{PlacedLookup, lookup};
 use crate::value::Value;
 
 /// The query of one lookup.
 pub(crate) struct LookupQuery<'l> {
-    pub(crate) lookup: &'l Placed,
+    pub(crate) lookup: &'l PlacedLookup,
     /// The entries with the values of the query.
     pub(crate) entries: SelectCore,
 }
@@ -26,7 +26,7 @@ pub(crate) fn questions<'l>(target: &Target, layout: &'l Layout) -> Result<Vec<L
     if lookups.is_empty() || !target.pins.is_empty() {
         return Ok(Vec::new());
     }
-    let mut compared: Vec<(&'l Placed, Vec<Value<'static>>)> = Vec::new();
+    let mut compared: Vec<(&'l PlacedLookup, Vec<Value<'static>>)> = Vec::new();
     target.predicate.for_each_looked_up(target.table, lookups, &mut |lookup, operands| {
         let values = operands.iter().filter_map(|operand| operand.entry(lookup));
         match compared.iter_mut().find(|(other, _)| other.model == lookup.model) {
@@ -47,7 +47,7 @@ pub(crate) fn questions<'l>(target: &Target, layout: &'l Layout) -> Result<Vec<L
 }
 
 /// Returns the query of the entries with these values, each once.
-fn entries(lookup: &Placed, values: Vec<Value<'static>>) -> SelectCore {
+fn entries(lookup: &PlacedLookup, values: Vec<Value<'static>>) -> SelectCore {
     let mut seen = HashSet::new();
     let once = values.into_iter().filter(|value| seen.insert(value.to_string()));
     let operands: Vec<Operand> = once.map(|value| Operand { value: Ok(value), shard: None }).collect();

@@ -14,7 +14,7 @@ mod region;
 mod values;
 
 use chain::Chain;
-use reader::Reader;
+use reader::ConditionReader;
 use region::Region;
 pub(crate) use values::text_after;
 
@@ -124,7 +124,7 @@ pub(crate) fn choose(target: &Target, condition: &Predicate, shards: &Shards) ->
 pub(crate) fn pin_shard(table: &'static Table, pin: &Pin, shards: &Shards) -> Result<usize> {
     match pin {
         Pin::Name(name) => Ok(shards.require(name)?.index()),
-        Pin::Row(shard) | Pin::Session(shard) => shards.place_of(shard),
+        Pin::Row(shard) | Pin::Session(shard) => shards.index_of(shard),
         Pin::Key(Ok(values)) => table.place(values, shards).map_err(|error| key_error(table, error)),
         Pin::Key(Err(error)) => Err(key_error(table, error.clone().into())),
     }
@@ -163,7 +163,7 @@ pub(crate) fn reason(table: &'static Table, predicate: &Predicate, shards: &Shar
 }
 
 fn regions<'p>(chain: &Chain, predicate: &'p Predicate, shards: &Shards) -> Result<Vec<Region<'p>>> {
-    Reader::of(chain, shards).map_or(Ok(Vec::new()), |reader| reader.read(predicate.node(), false))
+    ConditionReader::of(chain, shards).map_or(Ok(Vec::new()), |reader| reader.read(predicate.node(), false))
 }
 
 /// Returns the error for conditions that are nested too deeply.

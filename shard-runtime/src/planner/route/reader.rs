@@ -19,7 +19,7 @@ use crate::value::Value;
 const EACH: usize = 16;
 
 /// Reads a condition on a model, or on one of its ancestors.
-pub(super) struct Reader<'s> {
+pub(super) struct ConditionReader<'s> {
     chain: &'s Chain,
     /// The number of levels above the model, and the table there.
     level: usize,
@@ -27,14 +27,14 @@ pub(super) struct Reader<'s> {
     shards: &'s Shards,
 }
 
-impl<'s> Reader<'s> {
+impl<'s> ConditionReader<'s> {
     /// Returns a reader of conditions on the model itself.
     pub(super) fn of(chain: &'s Chain, shards: &'s Shards) -> Option<Self> {
         Self::at(chain, 0, shards)
     }
 
     fn at(chain: &'s Chain, level: usize, shards: &'s Shards) -> Option<Self> {
-        Some(Reader { chain, level, table: chain.table(level)?, shards })
+        Some(ConditionReader { chain, level, table: chain.table(level)?, shards })
     }
 
     /// Returns alternatives, one of which holds wherever the condition can be true; if `negated`, wherever it can be false or
@@ -84,7 +84,9 @@ impl<'s> Reader<'s> {
             },
             Relation::Children(table) => {
                 let chain = Chain::of(table);
-                let Some(child) = Reader::of(&chain, self.shards) else { return Ok(self.anything()) };
+                let Some(child) = ConditionReader::of(&chain, self.shards) else {
+                    return Ok(self.anything());
+                };
                 let regions = child.read(inner, negated)?;
                 if negated {
                     return Ok(self.anything()); // there may be no child at all, on any shard of the parent
@@ -95,7 +97,9 @@ impl<'s> Reader<'s> {
             Relation::Reference(reference) => {
                 // Every shard holds the referenced row, so that only a contradiction restricts the shards.
                 let chain = Chain::of(reference.table);
-                let Some(reader) = Reader::of(&chain, self.shards) else { return Ok(self.anything()) };
+                let Some(reader) = ConditionReader::of(&chain, self.shards) else {
+                    return Ok(self.anything());
+                };
                 let is_contradiction = reader.read(inner, negated)?.is_empty() && !negated;
                 Ok(if is_contradiction { Vec::new() } else { self.anything() })
             }
@@ -195,7 +199,7 @@ impl<'s> Reader<'s> {
             // The links of each shard are one alternative.
             let mut by_shard: BTreeMap<Option<usize>, Vec<Value<'p>>> = BTreeMap::new();
             for operand in operands {
-                let shard = operand.shard.as_ref().map(|shard| self.shards.place_of(shard)).transpose()?;
+                let shard = operand.shard.as_ref().map(|shard| self.shards.index_of(shard)).transpose()?;
                 by_shard.entry(shard).or_default().push(self.value(column, operand)?);
             }
             let mut regions = Vec::new();
@@ -228,7 +232,7 @@ impl<'s> Reader<'s> {
         }
         let mut found = ShardSet::none();
         for shard in operands.iter().filter_map(|operand| operand.shard.as_ref()) {
-            found.insert(self.shards.place_of(shard)?);
+            found.insert(self.shards.index_of(shard)?);
         }
         let on = |&shard: &usize| {
             let mut region = Region::anything(self.chain.len());
@@ -305,7 +309,7 @@ impl<'s> Reader<'s> {
     /// Restricts the regions to the shard of the link in the comparison.
     fn pinned<'p>(&self, mut regions: Vec<Region<'p>>, operand: &Operand) -> Result<Vec<Region<'p>>> {
         if let Some(shard) = &operand.shard {
-            let index = self.shards.place_of(shard)?;
+            let index = self.shards.index_of(shard)?;
             regions.iter_mut().for_each(|region| region.keep_to(index));
         }
         Ok(regions)

@@ -1,6 +1,6 @@
 //! Texts in a declared collation, for the cases in which SQL does not apply the column's own.
 
-use super::{DOCUMENT, Dialect, SqlContext, Writer, quoted};
+use super::{DOCUMENT, Dialect, SqlContext, SqlWriter, quoted};
 use crate::collation::Collation;
 use crate::schema::ColumnDef;
 use crate::value::ColumnType;
@@ -44,7 +44,7 @@ pub(super) fn document(dialect: Dialect, column: &str) -> String {
     }
 }
 
-impl<'s, 'q> Writer<'s, 'q> {
+impl<'s, 'q> SqlWriter<'s, 'q> {
     /// Starts a `SELECT` of these columns, up to the table.
     pub(super) fn start_columns(
         site: &'s SqlContext<'s>,
@@ -59,7 +59,7 @@ impl<'s, 'q> Writer<'s, 'q> {
             true if has_spellings(site, columns) => format!("SELECT {}", list(columns, compared)),
             true => format!("SELECT DISTINCT {}", list(columns, compared)),
         };
-        Writer::start(site, format!("{select} FROM {from}"))
+        SqlWriter::start(site, format!("{select} FROM {from}"))
     }
 
     /// Writes distinct rows as groups if values have several spellings: DISTINCT returns any of them.

@@ -3,7 +3,7 @@
 //! SQLite turns an integer sum that overflows into a float, and stores it as another integer if it can. So functions
 //! of this crate compute numbers: they fail instead, with the name of the column.
 
-use super::{Dialect, Writer};
+use super::{Dialect, SqlWriter};
 use crate::error::Result;
 use crate::planner::route::too_deep;
 use crate::planner::sql::Param;
@@ -20,7 +20,7 @@ pub(crate) const SINGLE: &str = "sharded_single";
 /// The start of their error messages. The name of the column, a backtick and a colon follow.
 pub(crate) const OUT_OF_RANGE: &str = "out of range for `";
 
-impl<'q> Writer<'_, 'q> {
+impl<'q> SqlWriter<'_, 'q> {
     /// Writes the assigned value of a column.
     pub(super) fn assigned(&mut self, column: usize, assigned: &'q Assigned) -> Result<()> {
         let (term, holds) = match assigned {

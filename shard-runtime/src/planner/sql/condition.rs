@@ -1,12 +1,12 @@
 //! Conditions: the `WHERE` clause of a predicate, and of a page.
 
-use super::{After, Dialect, Param, Writer};
+use super::{After, Dialect, Param, SqlWriter};
 use crate::error::{Error, Result};
 use crate::planner::route::too_deep;
 use crate::query::{Node, Predicate, WholeKey};
 use crate::value::{ColumnType, Value};
 
-impl<'q> Writer<'_, 'q> {
+impl<'q> SqlWriter<'_, 'q> {
     /// Writes the condition of a page.
     pub(super) fn conditions(
         &mut self,
@@ -130,10 +130,10 @@ impl<'q> Writer<'_, 'q> {
                 let leads =
                     list(&|index, _| format!("lead(value, {index}) OVER (ORDER BY rowid) AS part{index}"));
                 self.sql.push_str(&format!(
-                    "({names}) IN (SELECT {parts} FROM (SELECT rowid AS place, {leads} FROM rarray("
+                    "({names}) IN (SELECT {parts} FROM (SELECT rowid AS position, {leads} FROM rarray("
                 ));
                 self.param(Param::List(values));
-                self.sql.push_str(&format!(")) WHERE place % {} = 1)", columns.len()));
+                self.sql.push_str(&format!(")) WHERE position % {} = 1)", columns.len()));
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use crate::schema::lookup::{SHARD, VALUE};
 
 /// The values of a statement.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Values {
+pub(crate) enum EntryValues {
     /// This many, from the least one.
     First(usize),
     /// This many that are greater than the first parameter.
@@ -15,14 +15,14 @@ pub(crate) enum Values {
     Listed,
 }
 
-impl Values {
+impl EntryValues {
     /// Returns the condition on a column, and the end of the statement.
     fn of(self, column: &str, dialect: Dialect) -> (String, String) {
         let bounds = |most: usize| format!("ORDER BY {column} LIMIT {most}");
         match self {
-            Values::First(most) => (format!("{column} IS NOT NULL"), bounds(most)),
-            Values::After(most) => (format!("{column} > {}", dialect.param(1)), bounds(most)),
-            Values::Listed => (format!("{column}{}", dialect.is_in(1)), format!("ORDER BY {column}")),
+            EntryValues::First(most) => (format!("{column} IS NOT NULL"), bounds(most)),
+            EntryValues::After(most) => (format!("{column} > {}", dialect.param(1)), bounds(most)),
+            EntryValues::Listed => (format!("{column}{}", dialect.is_in(1)), format!("ORDER BY {column}")),
         }
     }
 }
@@ -53,7 +53,7 @@ impl TableSql {
     }
 
     /// Selects the distinct values of a column in their order, with the number of rows of each.
-    pub(crate) fn counted_values(&self, table: &Table, column: usize, which: Values) -> String {
+    pub(crate) fn counted_values(&self, table: &Table, column: usize, which: EntryValues) -> String {
         let column = name(table, column);
         let (condition, end) = which.of(&column, self.dialect);
         format!("SELECT {column}, count(*) FROM {} WHERE {condition} GROUP BY {column} {end}", self.name)
@@ -61,13 +61,13 @@ impl TableSql {
 
     /// Selects the ids of rows with the given values, at most this many.
     pub(crate) fn ids_with(&self, table: &Table, column: usize, limit: usize) -> String {
-        let (condition, _) = Values::Listed.of(&name(table, column), self.dialect);
+        let (condition, _) = EntryValues::Listed.of(&name(table, column), self.dialect);
         let id = name(table, table.id);
         format!("SELECT {id} FROM {} WHERE {condition} ORDER BY {id} LIMIT {limit}", self.name)
     }
 
     /// Selects entries in the order of their values: value and shard.
-    pub(crate) fn entries(&self, entries: &Table, which: Values) -> String {
+    pub(crate) fn entries(&self, entries: &Table, which: EntryValues) -> String {
         let (value, shard) = (name(entries, VALUE), name(entries, SHARD));
         let (condition, end) = which.of(&value, self.dialect);
         format!("SELECT {value}, {shard} FROM {} WHERE {condition} {end}", self.name)
@@ -77,7 +77,13 @@ impl TableSql {
 impl TableSql {
     /// Selects the values that determine the shard of rows: their ids, whether the parent exists (1 or 0), and the
     /// columns of the key.
-    pub(crate) fn keys(&self, table: &Table, key: &[usize], parent: Option<&str>, which: Values) -> String {
+    pub(crate) fn keys(
+        &self,
+        table: &Table,
+        key: &[usize],
+        parent: Option<&str>,
+        which: EntryValues,
+    ) -> String {
         let id = name(table, table.id);
         let has_parent = match (parent, table.parent) {
             (Some(name_of_parent), Some(parent)) => {

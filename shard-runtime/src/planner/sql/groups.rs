@@ -1,21 +1,21 @@
 //! Groups: partial values, and the aggregates of a shard that has whole groups.
 
 use super::collated::{aggregate, collation_name, document, least_spelling};
-use super::{Dialect, Param, SqlContext, Writer, quoted};
+use super::{Dialect, Param, SqlContext, SqlWriter, quoted};
 use crate::collation::Collation;
 use crate::error::Result;
 use crate::query::{Function, GroupOrderCore, HavingCore, MeasureCore};
 use crate::value::ColumnType;
 
 /// A measured column.
-struct Measured {
+struct MeasuredColumn {
     name: String,
     kind: ColumnType,
     collation: Collation,
     dialect: Dialect,
 }
 
-impl Measured {
+impl MeasuredColumn {
     fn of(site: &SqlContext<'_>, column: usize) -> Self {
         let kind = site.table.columns.get(column).map_or(ColumnType::Integer, |column| column.kind);
         let (collation, dialect) = (site.table.collation(column), site.dialect);
@@ -23,7 +23,7 @@ impl Measured {
             ColumnType::Json => document(dialect, &name(site, column)),
             _ => name(site, column),
         };
-        Measured { name, kind, collation, dialect }
+        MeasuredColumn { name, kind, collation, dialect }
     }
 
     /// Returns a partial value, as [`Accumulator`](crate::accumulator::Accumulator) reads it.
@@ -117,7 +117,7 @@ fn name(site: &SqlContext<'_>, column: usize) -> String {
     quoted(site.table.columns.get(column).map_or("", |column| column.name))
 }
 
-impl<'s, 'q> Writer<'s, 'q> {
+impl<'s, 'q> SqlWriter<'s, 'q> {
     /// Starts a `SELECT` of the columns of the groups and the partial values, up to the table.
     pub(super) fn start_groups(
         site: &'s SqlContext<'s>,
@@ -128,9 +128,9 @@ impl<'s, 'q> Writer<'s, 'q> {
         let keys = keys.iter().map(|&key| least_spelling(site, key));
         let measures = measures
             .iter()
-            .map(|&MeasureCore { function, column }| Measured::of(site, column).partial(function));
+            .map(|&MeasureCore { function, column }| MeasuredColumn::of(site, column).partial(function));
         let all: Vec<String> = keys.chain(measures).collect();
-        Writer::start(site, format!("SELECT {} FROM {from}", all.join(", ")))
+        SqlWriter::start(site, format!("SELECT {} FROM {from}", all.join(", ")))
     }
 
     pub(super) fn groups(
@@ -167,7 +167,7 @@ impl<'s, 'q> Writer<'s, 'q> {
     /// of it.
     fn measure(&mut self, MeasureCore { function, column }: MeasureCore) {
         let collation = self.site.table.collation(column);
-        self.sql.push_str(&Measured::of(self.site, column).whole(function));
+        self.sql.push_str(&MeasuredColumn::of(self.site, column).whole(function));
         if collation != Collation::Binary && matches!(function, Function::Min | Function::Max) {
             self.sql.push_str(" COLLATE ");
             self.sql.push_str(collation_name(collation, self.site.dialect));

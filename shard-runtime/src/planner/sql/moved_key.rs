@@ -18,7 +18,7 @@ pub(crate) const LEFT_TRIGGER: &str = "sharded_left_";
 const WRITERS: i32 = 0x5348_4B59;
 
 /// The tables, and the columns of keys, whose rows are refused.
-pub(crate) struct Refused<'r> {
+pub(crate) struct RefusedKeys<'r> {
     pub(crate) table: &'static Table,
     /// The beginning of the names of facts about keys of the table's placement group.
     pub(crate) group: &'r str,
@@ -27,7 +27,7 @@ pub(crate) struct Refused<'r> {
     pub(crate) code: &'r str,
 }
 
-impl Refused<'_> {
+impl RefusedKeys<'_> {
     /// Returns the name of the trigger, and of its function. It has a hash, because names of tables can be as long as those
     /// of triggers.
     pub(crate) fn trigger(&self) -> String {
@@ -174,7 +174,7 @@ impl Dialect {
     }
 
     /// Returns the statements that create the trigger which refuses rows of keys that have left the shard.
-    pub(crate) fn refuse_left_sql(self, names: &Namespace, refused: &Refused<'_>) -> Vec<String> {
+    pub(crate) fn refuse_left_sql(self, names: &Namespace, refused: &RefusedKeys<'_>) -> Vec<String> {
         let on = names.table(refused.table.name);
         let (message, condition) = (literal(refused.message), refused.condition(self, names));
         let columns: Vec<String> = refused.columns().iter().map(|column| quoted(column.name)).collect();

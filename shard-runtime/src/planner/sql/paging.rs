@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Param, Writer};
+use super::{Param, SqlWriter};
 use crate::query::{Cursor, OrderBy};
 use crate::value::Value;
 
@@ -16,7 +16,7 @@ pub(crate) struct After<'o, 'q> {
     pub(crate) shard: Ordering,
 }
 
-impl<'q> Writer<'_, 'q> {
+impl<'q> SqlWriter<'_, 'q> {
     /// Writes the condition of the rows after the cursor: greater in the first column of the order, or equal there and
     /// greater in the next, etc. The first term bounds the first column, so that the database can start an index scan there.
     pub(super) fn after(&mut self, after: &After<'_, 'q>) {

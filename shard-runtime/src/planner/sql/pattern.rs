@@ -1,12 +1,12 @@
 //! Patterns of `like`, and prefixes, in each dialect.
 
-use super::{Dialect, Param, Writer};
+use super::{Dialect, Param, SqlWriter};
 use crate::collation::Collation;
 use crate::error::{Result, ValueError};
 use crate::planner::route::text_after;
 use crate::value::{Value, text_value};
 
-impl<'q> Writer<'_, 'q> {
+impl<'q> SqlWriter<'_, 'q> {
     /// Writes the condition that a text matches a pattern.
     pub(super) fn like(&mut self, column: usize, pattern: &'q str) -> Result<()> {
         let as_glob = glob(pattern).map_err(|error| self.scope.table.error_at(column, error))?;

@@ -3,7 +3,7 @@
 //!
 //! In a statement with several tables every column is qualified, so that columns of the same name are never confused.
 
-use super::{Dialect, SqlContext, Writer, quoted};
+use super::{Dialect, SqlContext, SqlWriter, quoted};
 use crate::error::Result;
 use crate::query::{Node, Relation};
 use crate::schema::{ColumnDef, ReferenceDef, Table};
@@ -77,7 +77,7 @@ fn alias(site: &SqlContext<'_>, mut name: String) -> String {
     name
 }
 
-impl<'s, 'q> Writer<'s, 'q> {
+impl<'s, 'q> SqlWriter<'s, 'q> {
     /// Writes the condition that a related row exists for which `inner` holds. A parent is searched in one list of all
     /// parents for which it holds, so the database chooses where to begin. Children are searched row by row, by the index on
     /// their link.
@@ -142,7 +142,7 @@ impl<'s, 'q> Writer<'s, 'q> {
             ));
             child = scope;
         }
-        let mut writer = Writer::start(site, format!("SELECT {columns} FROM {from}"));
+        let mut writer = SqlWriter::start(site, format!("SELECT {columns} FROM {from}"));
         writer.scope = own;
         writer
     }
@@ -166,7 +166,7 @@ impl<'s, 'q> Writer<'s, 'q> {
                 own.column(reference.column),
             ));
         }
-        let mut writer = Writer::start(site, format!("SELECT {columns} FROM {from}"));
+        let mut writer = SqlWriter::start(site, format!("SELECT {columns} FROM {from}"));
         writer.scope = own;
         writer
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::{Dialect, Namespace, quoted};
-use crate::planner::Change;
+use crate::planner::RowChange;
 use crate::schema::{ColumnDef, IdKind, KeyColumns, Table};
 
 /// The constant texts of one model on one shard, which are rendered when the cluster is opened.
@@ -84,13 +84,13 @@ impl TableSql {
         format!("{} WHERE {} = {} LIMIT 1", self.select, self.column(column), self.dialect.param(1))
     }
 
-    /// Returns the statement of a change of one row; its parameters are those of [`Change::bind`].
-    pub(crate) fn change(&self, table: &Table, change: &Change) -> Cow<'_, str> {
+    /// Returns the statement of a change of one row; its parameters are those of [`RowChange::bind`].
+    pub(crate) fn change(&self, table: &Table, change: &RowChange) -> Cow<'_, str> {
         match change {
-            Change::Insert => Cow::Borrowed(&self.insert),
-            Change::Update { columns, version } => Cow::Owned(self.update(table, columns, *version)),
-            Change::Delete { version: None } => Cow::Borrowed(&self.delete),
-            Change::Delete { version: Some(version) } => {
+            RowChange::Insert => Cow::Borrowed(&self.insert),
+            RowChange::Update { columns, version } => Cow::Owned(self.update(table, columns, *version)),
+            RowChange::Delete { version: None } => Cow::Borrowed(&self.delete),
+            RowChange::Delete { version: Some(version) } => {
                 let version = self.column(*version);
                 Cow::Owned(format!("{} AND {version} = {}", self.delete, self.dialect.param(2)))
             }
@@ -99,17 +99,17 @@ impl TableSql {
 
     /// Returns the statement of a change of many rows, with an array for each parameter; `None` if single statements
     /// are as fast.
-    pub(crate) fn change_lists(&self, table: &Table, change: &Change) -> Option<Cow<'_, str>> {
-        if *change == Change::Insert {
+    pub(crate) fn change_lists(&self, table: &Table, change: &RowChange) -> Option<Cow<'_, str>> {
+        if *change == RowChange::Insert {
             return self.insert_lists.as_deref().map(Cow::Borrowed);
         }
         if self.dialect != Dialect::Postgres {
             return None;
         }
         let (columns, version): (&[usize], _) = match change {
-            Change::Insert => (&[], &None),
-            Change::Update { columns, version } => (columns, version),
-            Change::Delete { version } => (&[], version),
+            RowChange::Insert => (&[], &None),
+            RowChange::Update { columns, version } => (columns, version),
+            RowChange::Delete { version } => (&[], version),
         };
         let listed = |index: usize, column: usize| {
             let kind =
@@ -128,7 +128,7 @@ impl TableSql {
             condition = format!("{condition} AND {}", is(*version, columns.len() + 1));
         }
         Some(Cow::Owned(match change {
-            Change::Update { .. } => {
+            RowChange::Update { .. } => {
                 let set = columns.iter().enumerate();
                 let set =
                     set.map(|(index, &column)| format!("{} = sharded_new.c{index}", self.column(column)));
@@ -212,9 +212,9 @@ fn counted_lists(name: &str, table: &Table, columns: &str, lists: &str) -> Strin
     let names = names.join(", ");
     format!(
         "WITH counted AS (SELECT nextval((SELECT pg_get_serial_sequence({}, {})::regclass)) AS id, given.* \
-         FROM unnest({lists}) WITH ORDINALITY AS given ({names}, place)), \
+         FROM unnest({lists}) WITH ORDINALITY AS given ({names}, position)), \
          inserted AS (INSERT INTO {name} ({id}, {columns}) OVERRIDING SYSTEM VALUE SELECT id, {names} FROM counted) \
-         SELECT id FROM counted ORDER BY place",
+         SELECT id FROM counted ORDER BY position",
         literal(name),
         literal(column)
     )

@@ -7,7 +7,7 @@ mod statements;
 use shard_runtime::Sharded;
 
 use crate::planner::sql::{Dialect, Namespace};
-use crate::planner::{Explain, Explainable, Layout, Place};
+use crate::planner::{Explain, Explainable, Layout, Location};
 use crate::query::{Models, Parent};
 use crate::schema::{ShardSet, Shards};
 
@@ -73,11 +73,11 @@ type All = (Country, City, Report, Account, Seat);
 fn layout(dialect: Dialect) -> Layout {
     let shards = Shards::named(["a", "b", "c"]).unwrap();
     let names = Namespace::default();
-    let place = |database| Place { database, names: names.clone(), dialect, is_default_schema: false };
+    let location = |database| Location { database, names: names.clone(), dialect, is_default_schema: false };
     let (mut tables, mut lookups) = (Vec::new(), Vec::new());
     All::tables(&mut tables);
     All::lookups(&mut lookups);
-    Layout::new(shards, (0..3).map(place).collect(), tables, lookups).unwrap()
+    Layout::new(shards, (0..3).map(location).collect(), tables, lookups).unwrap()
 }
 
 /// A query without its types.

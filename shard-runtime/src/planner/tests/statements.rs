@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::slice;
 
 use super::*;
-use crate::planner::Change;
-use crate::planner::sql::{self, After, NoFilter, Values};
+use crate::planner::RowChange;
+use crate::planner::sql::{self, After, EntryValues, NoFilter};
 use crate::query::{Cursor, Filter, OrderBy, Select, SelectList, Sharded as Model, count};
 use crate::schema::{Routed, Table};
 use crate::value::Value;
@@ -17,7 +17,7 @@ const ALL: (&str, &str) = (r#""id", "continent", "name", "population", "code", "
 fn assert_texts<L>(lines: &[(L, [&str; 2])], text: impl Fn(&L, &Layout) -> String) {
     let layouts = [layout(Dialect::Sqlite), layout(Dialect::Postgres)];
     assert_lines(lines.iter().flat_map(|(line, expected)| {
-        let [sqlite, postgres] = [0, 1].map(|place| text(line, &layouts[place]).replace(ALL.0, ALL.1));
+        let [sqlite, postgres] = [0, 1].map(|index| text(line, &layouts[index]).replace(ALL.0, ALL.1));
         let postgres = if sqlite.replace('?', "$") == postgres { "=".to_owned() } else { postgres };
         [(expected[0], sqlite), (expected[1], postgres)]
     }));
@@ -342,7 +342,7 @@ fn rows_are_written_and_read_by_these_texts() {
             |texts| texts.report.insert_lists.clone().unwrap_or_default(),
             [
                 "",
-                r#"WITH counted AS (SELECT nextval((SELECT pg_get_serial_sequence('"reports"', 'id')::regclass)) AS id, given.* FROM unnest($1::bigint[], $2::double precision[], $3::bigint[]) WITH ORDINALITY AS given (c1, c2, c3, place)), inserted AS (INSERT INTO "reports" ("id", "city_id", "heat", "version") OVERRIDING SYSTEM VALUE SELECT id, c1, c2, c3 FROM counted) SELECT id FROM counted ORDER BY place"#,
+                r#"WITH counted AS (SELECT nextval((SELECT pg_get_serial_sequence('"reports"', 'id')::regclass)) AS id, given.* FROM unnest($1::bigint[], $2::double precision[], $3::bigint[]) WITH ORDINALITY AS given (c1, c2, c3, position)), inserted AS (INSERT INTO "reports" ("id", "city_id", "heat", "version") OVERRIDING SYSTEM VALUE SELECT id, c1, c2, c3 FROM counted) SELECT id FROM counted ORDER BY position"#,
             ],
         ),
         (
@@ -417,14 +417,14 @@ fn rows_are_written_and_read_by_these_texts() {
             ],
         ),
         (
-            |texts| texts.city.counted_values(texts.cities, texts.name, Values::First(9)),
+            |texts| texts.city.counted_values(texts.cities, texts.name, EntryValues::First(9)),
             [
                 r#"SELECT "name", count(*) FROM "cities" WHERE "name" IS NOT NULL GROUP BY "name" ORDER BY "name" LIMIT 9"#,
                 "=",
             ],
         ),
         (
-            |texts| texts.code.entries(texts.codes, Values::After(9)),
+            |texts| texts.code.entries(texts.codes, EntryValues::After(9)),
             [
                 r#"SELECT "value", "shard" FROM "sharded_lookup_cities_code" WHERE "value" > ?1 ORDER BY "value" LIMIT 9"#,
                 "=",
@@ -443,8 +443,8 @@ fn rows_are_written_and_read_by_these_texts() {
             seats: <Seat as Model>::TABLE,
             codes,
             name,
-            update: Change::Update { columns: [Report::HEAT.index()].into_iter().collect(), version },
-            delete: Change::Delete { version },
+            update: RowChange::Update { columns: [Report::HEAT.index()].into_iter().collect(), version },
+            delete: RowChange::Delete { version },
         })
     });
 }
@@ -462,8 +462,8 @@ struct Texts<'l> {
     seats: &'static Table,
     codes: &'static Table,
     name: usize,
-    update: Change,
-    delete: Change,
+    update: RowChange,
+    delete: RowChange,
 }
 
 #[test]
@@ -500,7 +500,7 @@ fn tables_are_created_by_these_texts() {
     ];
     let names = Namespace::of_prefix("p_");
     assert_texts(&lines, |table, layout| {
-        let dialect = layout.place(0).unwrap().dialect;
+        let dialect = layout.location(0).unwrap().dialect;
         let indexes = sql::indexes(&names, table, dialect);
         let indexes = indexes.iter().map(|index| index.create_sql(&names, table, dialect));
         [sql::create_table_sql(&names, table, dialect)]

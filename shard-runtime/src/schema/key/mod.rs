@@ -132,14 +132,14 @@ impl<K: ShardKey> Key for K {
 }
 
 macro_rules! tuple_keys {
-    ($($name:ident $place:tt),*) => {
+    ($($name:ident $index:tt),*) => {
         impl<$($name: ShardKey),*> Key for ($($name,)*) {
             type Unfiltered = Unrouted;
             const SHARDS: &'static [Option<Entries>] = &[$($name::SHARDS),*];
             const SEAL: Seal = Seal;
 
             fn values(&self) -> Result<Vec<Value<'_>>, ValueError> {
-                Ok(vec![$(self.$place.stored_value()?),*])
+                Ok(vec![$(self.$index.stored_value()?),*])
             }
         }
 

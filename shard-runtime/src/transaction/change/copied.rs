@@ -7,9 +7,9 @@
 //! opens the cluster.
 
 use super::{drop_triggers, lock_part};
-use crate::driver::{Connection, GUARDED, GUARDED_STATE, Transaction};
+use crate::driver::{Connection, GUARDED, GUARDED_STATE, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::sql::literal;
 use crate::transaction::facts::{self, Facts, Kind};
 use crate::transaction::{Cluster, Control};
@@ -127,11 +127,11 @@ fn has_ended() -> Error {
 ///
 /// # Errors
 /// [`ErrorKind::Stale`] if a later attempt is recorded.
-pub(crate) fn enter_copy(connection: &dyn Connection, place: &Place, attempt: u64) -> Result<()> {
-    match lock_attempt(connection, place)? {
+pub(crate) fn enter_copy(connection: &dyn Connection, location: &Location, attempt: u64) -> Result<()> {
+    match lock_attempt(connection, location)? {
         Some(entered) if entered > attempt => Err(has_ended()),
         _ => {
-            let (names, dialect) = (&place.names, place.dialect);
+            let (names, dialect) = (&location.names, location.dialect);
             facts::write(connection, names, dialect, Kind::Copied, ATTEMPT, &attempt.to_string())
         }
     }
@@ -141,13 +141,13 @@ pub(crate) fn enter_copy(connection: &dyn Connection, place: &Place, attempt: u6
 ///
 /// # Errors
 /// [`ErrorKind::Stale`] if another attempt is recorded.
-pub(crate) fn claim_copy(connection: &dyn Connection, place: &Place, attempt: u64) -> Result<()> {
-    if lock_attempt(connection, place)? == Some(attempt) { Ok(()) } else { Err(has_ended()) }
+pub(crate) fn claim_copy(connection: &dyn Connection, location: &Location, attempt: u64) -> Result<()> {
+    if lock_attempt(connection, location)? == Some(attempt) { Ok(()) } else { Err(has_ended()) }
 }
 
-fn lock_attempt(connection: &dyn Connection, place: &Place) -> Result<Option<u64>> {
-    lock_part(connection, place)?;
-    let table = place.names.table(facts::TABLE);
+fn lock_attempt(connection: &dyn Connection, location: &Location) -> Result<Option<u64>> {
+    lock_part(connection, location)?;
+    let table = location.names.table(facts::TABLE);
     let (kind, name) = (literal(Kind::Copied.name()), literal(ATTEMPT));
     let sql = format!("SELECT value FROM {table} WHERE kind = {kind} AND name = {name}");
     Ok(facts::texts(connection, &sql, &[])?.first().and_then(|row| row.first()?.parse().ok()))
@@ -155,19 +155,19 @@ fn lock_attempt(connection: &dyn Connection, place: &Place) -> Result<Option<u64
 
 /// Refuses writes to these tables of a shard after the end of this transaction, except in transactions of the copy. Waits
 /// for all transactions that have written to them.
-pub(crate) fn guard(connection: &dyn Connection, place: &Place, tables: &[&str]) -> Result<()> {
+pub(crate) fn guard(connection: &dyn Connection, location: &Location, tables: &[&str]) -> Result<()> {
     let message = format!("{GUARDED}, and nothing else may write until it has ended; see `copy_to`");
     let (kind, name) = (literal(Kind::Copied.name()), literal(WRITER));
-    let table = place.names.table(facts::TABLE);
+    let table = location.names.table(facts::TABLE);
     let unless = format!("SELECT 1 FROM {table} WHERE kind = {kind} AND name = {name}");
-    let sql = place.dialect.guard_sql(&place.names, GUARD, tables, &unless, (&message, GUARDED_STATE));
+    let sql = location.dialect.guard_sql(&location.names, GUARD, tables, &unless, (&message, GUARDED_STATE));
     sql.iter().try_for_each(|sql| connection.lock(sql))
 }
 
 /// Allows or forbids writes of this transaction through the triggers of [`guard`]. They must be forbidden again before it
 /// commits.
-pub(crate) fn let_write(connection: &dyn Connection, place: &Place, may_write: bool) -> Result<()> {
-    let (names, dialect) = (&place.names, place.dialect);
+pub(crate) fn let_write(connection: &dyn Connection, location: &Location, may_write: bool) -> Result<()> {
+    let (names, dialect) = (&location.names, location.dialect);
     match may_write {
         true => facts::write(connection, names, dialect, Kind::Copied, WRITER, "copy"),
         false => facts::forget(connection, names, dialect, Kind::Copied, WRITER),
@@ -188,18 +188,18 @@ pub(crate) fn end_copy(cluster: &Cluster) -> Result<()> {
     };
     let Some(copy) = CopyRecord::of(&facts).filter(|copy| copy.is_complete) else { return Ok(()) };
     for shard in cluster.0.layout.shards().serving() {
-        let place = cluster.0.layout.place(shard.index())?;
-        let Some(database) = cluster.0.databases.get(place.database) else { continue };
+        let location = cluster.0.layout.location(shard.index())?;
+        let Some(database) = cluster.0.databases.get(location.database) else { continue };
         let connection = database.driver.connect_durable(cluster.0.timeout)?;
-        clean(&*connection, place).map_err(|error| error.on_shard(shard.name()))?;
+        clean(&*connection, location).map_err(|error| error.on_shard(shard.name()))?;
     }
     control.forget_copy(&copy)
 }
 
-fn clean(connection: &dyn Connection, place: &Place) -> Result<()> {
-    connection.begin(Transaction::Write)?;
-    let cleaned = drop_triggers(connection, place, GUARD).and_then(|()| {
-        let table = place.names.table(facts::TABLE);
+fn clean(connection: &dyn Connection, location: &Location) -> Result<()> {
+    connection.begin(TransactionMode::Write)?;
+    let cleaned = drop_triggers(connection, location, GUARD).and_then(|()| {
+        let table = location.names.table(facts::TABLE);
         let kind = literal(Kind::Copied.name());
         connection.run(&format!("DELETE FROM {table} WHERE kind = {kind}"))?;
         connection.commit()

@@ -6,7 +6,7 @@
 
 use crate::driver::{Connection, FENCED, FENCED_STATE};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::own_tables;
 use crate::planner::sql::quoted;
 use crate::transaction::facts::{self, Kind};
@@ -24,28 +24,28 @@ const HIDDEN_FACT: &str = "hidden ";
 /// written to them, including prepared ones.
 pub(crate) fn make_fence(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     tables: &[&str],
     change: u64,
 ) -> Result<()> {
     let message = format!("{FENCED} by change {change} of the layout; try again");
-    let sql = place.dialect.fence_sql(&place.names, FENCE, tables, (&message, FENCED_STATE));
+    let sql = location.dialect.fence_sql(&location.names, FENCE, tables, (&message, FENCED_STATE));
     sql.iter().try_for_each(|sql| connection.lock(sql))
 }
 
 /// Renames these tables of a shard, and gives its identity the name of a retired shard, which every release refuses.
 pub(crate) fn hide(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     tables: &[&str],
     (shard, change): (&str, u64),
 ) -> Result<()> {
     for (at, table) in tables.iter().enumerate() {
-        rename(connection, place, table, &hidden_name(change, at))?;
-        let (names, dialect) = (&place.names, place.dialect);
+        rename(connection, location, table, &hidden_name(change, at))?;
+        let (names, dialect) = (&location.names, location.dialect);
         facts::write(connection, names, dialect, Kind::Change, &format!("{HIDDEN_FACT}{at}"), table)?;
     }
-    name_shard(connection, place, &retired_name(shard, change))
+    name_shard(connection, location, &retired_name(shard, change))
 }
 
 /// Returns the name under which a table is hidden.
@@ -65,21 +65,21 @@ pub(crate) fn retired_by(name: &str, shard: &str) -> Option<u64> {
     name.strip_prefix(shard)?.strip_prefix(RETIRED)?.parse().ok()
 }
 
-fn name_shard(connection: &dyn Connection, place: &Place, name: &str) -> Result<()> {
-    let own = place.names.table(own_tables::SHARD);
-    let sql = format!("UPDATE {own} SET shard = {}", place.dialect.param(1));
+fn name_shard(connection: &dyn Connection, location: &Location, name: &str) -> Result<()> {
+    let own = location.names.table(own_tables::SHARD);
+    let sql = format!("UPDATE {own} SET shard = {}", location.dialect.param(1));
     connection.prepare(&sql)?.execute(&[facts::text(name)]).map(|_| ())
 }
 
 /// Renames a table of a shard.
-pub(crate) fn rename(connection: &dyn Connection, place: &Place, from: &str, to: &str) -> Result<()> {
-    let to = quoted(&place.names.plain(to));
-    connection.lock(&format!("ALTER TABLE {} RENAME TO {to}", place.names.table(from)))
+pub(crate) fn rename(connection: &dyn Connection, location: &Location, from: &str, to: &str) -> Result<()> {
+    let to = quoted(&location.names.plain(to));
+    connection.lock(&format!("ALTER TABLE {} RENAME TO {to}", location.names.table(from)))
 }
 
 /// Returns the hidden tables of a shard, each with its number.
-pub(crate) fn hidden(connection: &dyn Connection, place: &Place) -> Result<Vec<(usize, String)>> {
-    let table = place.names.table(facts::TABLE);
+pub(crate) fn hidden(connection: &dyn Connection, location: &Location) -> Result<Vec<(usize, String)>> {
+    let table = location.names.table(facts::TABLE);
     let sql = format!(
         "SELECT name, value FROM {table} WHERE kind = '{}' AND name LIKE '{HIDDEN_FACT}%'",
         Kind::Change.name()
@@ -92,47 +92,51 @@ pub(crate) fn hidden(connection: &dyn Connection, place: &Place) -> Result<Vec<(
 }
 
 /// Deletes the facts about the hidden tables of a shard, which were dropped, and drops the function of its fence.
-pub(crate) fn retire_part(connection: &dyn Connection, place: &Place) -> Result<()> {
-    for (at, _) in hidden(connection, place)? {
+pub(crate) fn retire_part(connection: &dyn Connection, location: &Location) -> Result<()> {
+    for (at, _) in hidden(connection, location)? {
         let name = format!("{HIDDEN_FACT}{at}");
-        facts::forget(connection, &place.names, place.dialect, Kind::Change, &name)?;
+        facts::forget(connection, &location.names, location.dialect, Kind::Change, &name)?;
     }
-    drop_triggers(connection, place, FENCE)
+    drop_triggers(connection, location, FENCE)
 }
 
 /// Removes the fence of a shard, and gives its tables their names back. On a server the triggers stay, disabled: dropping
 /// them would wait for readers while writers are refused. [`remove_fence`] drops them.
 pub(crate) fn unfence(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     (shard, change): (&str, u64),
 ) -> Result<()> {
-    for (at, table) in hidden(connection, place)? {
-        rename(connection, place, &hidden_name(change, at), &table)?;
+    for (at, table) in hidden(connection, location)? {
+        rename(connection, location, &hidden_name(change, at), &table)?;
         let name = format!("{HIDDEN_FACT}{at}");
-        facts::forget(connection, &place.names, place.dialect, Kind::Change, &name)?;
+        facts::forget(connection, &location.names, location.dialect, Kind::Change, &name)?;
     }
-    name_shard(connection, place, shard)?;
-    let sql = place.dialect.unfence_sql(&place.names, FENCE);
+    name_shard(connection, location, shard)?;
+    let sql = location.dialect.unfence_sql(&location.names, FENCE);
     let lowered = facts::texts(connection, &sql, &[])?;
     lowered.iter().flatten().try_for_each(|sql| connection.lock(sql))
 }
 
 /// Drops the disabled triggers that [`unfence`] has left.
-pub(crate) fn remove_fence(connection: &dyn Connection, place: &Place) -> Result<()> {
-    drop_triggers(connection, place, FENCE)
+pub(crate) fn remove_fence(connection: &dyn Connection, location: &Location) -> Result<()> {
+    drop_triggers(connection, location, FENCE)
 }
 
 /// Drops all triggers of a shard whose names have this beginning, and their functions.
-pub(crate) fn drop_triggers(connection: &dyn Connection, place: &Place, beginning: &str) -> Result<()> {
-    let sql = place.dialect.drop_triggers_sql(&place.names, beginning);
+pub(crate) fn drop_triggers(connection: &dyn Connection, location: &Location, beginning: &str) -> Result<()> {
+    let sql = location.dialect.drop_triggers_sql(&location.names, beginning);
     let drops = facts::texts(connection, &sql, &[])?;
     drops.iter().flatten().try_for_each(|drop| connection.lock(drop))
 }
 
 /// Returns the names of all triggers of a shard with this beginning.
-pub(crate) fn triggers(connection: &dyn Connection, place: &Place, beginning: &str) -> Result<Vec<String>> {
-    let sql = place.dialect.triggers_sql(&place.names, beginning);
+pub(crate) fn triggers(
+    connection: &dyn Connection,
+    location: &Location,
+    beginning: &str,
+) -> Result<Vec<String>> {
+    let sql = location.dialect.triggers_sql(&location.names, beginning);
     Ok(facts::texts(connection, &sql, &[])?.into_iter().flatten().collect())
 }
 

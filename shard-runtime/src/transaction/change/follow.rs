@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::fence::{is_gone, may_be_of_a_change};
 use super::{ChangeRecord, ChangeState, Part, Role, lock_part, read_part, unfence, write_part};
-use crate::driver::{Connection, Transaction};
+use crate::driver::{Connection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::transaction::{Cluster, ClusterState, Control, Database};
 
 /// How long a session waits before it looks at a change again.
@@ -52,7 +52,7 @@ impl Cluster {
         // The identities of all shards that a transaction uses in one database are checked together.
         let database = |name: &str| {
             let index = self.0.layout.shards().get(name)?.index();
-            self.0.layout.place(index).ok().map(|place| place.database)
+            self.0.layout.location(index).ok().map(|location| location.database)
         };
         let concerns = |change: &ChangeRecord| match error.shard() {
             Some(shard) => {
@@ -207,8 +207,8 @@ impl Switching<'_> {
             part.map_or(Ok(()), |part| refuse_serving(part, change.number, target))?;
         }
         for source in &change.sources {
-            self.at_shard(source, |connection, place| {
-                take_down(connection, place, (source, change.number), now.attempt)
+            self.at_shard(source, |connection, location| {
+                take_down(connection, location, (source, change.number), now.attempt)
             })
             .map_err(|error| error.on_shard(source))?;
         }
@@ -218,14 +218,14 @@ impl Switching<'_> {
     pub(super) fn at_shard<O>(
         &self,
         shard: &str,
-        run: impl FnOnce(&dyn Connection, &Place) -> Result<O>,
+        run: impl FnOnce(&dyn Connection, &Location) -> Result<O>,
     ) -> Result<O> {
-        let place = self.layout.place(self.layout.shards().require(shard)?.index())?;
-        let Some(database) = self.databases.get(place.database) else {
+        let location = self.layout.location(self.layout.shards().require(shard)?.index())?;
+        let Some(database) = self.databases.get(location.database) else {
             return Err(Error::new(ErrorKind::UnknownShard, "the shard has no database").on_shard(shard));
         };
         let connection = database.driver.connect_durable(self.timeout)?;
-        run(&*connection, place)
+        run(&*connection, location)
     }
 }
 
@@ -247,19 +247,19 @@ pub(crate) fn refuse_serving(part: Part, change: u64, target: &str) -> Result<()
 /// Removes the fence of an earlier attempt than this one.
 pub(super) fn take_down(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     (shard, change): (&str, u64),
     attempt: u64,
 ) -> Result<()> {
-    connection.begin(Transaction::Write)?;
-    let down = lock_part(connection, place).and_then(|part| match part {
+    connection.begin(TransactionMode::Write)?;
+    let down = lock_part(connection, location).and_then(|part| match part {
         Some(part)
             if part.change == change
                 && part.attempt < attempt
                 && matches!(part.role, Role::Fenced | Role::Hidden) =>
         {
-            unfence(connection, place, (shard, change))?;
-            write_part(connection, place, Some(Part { role: Role::Source, change, attempt }))
+            unfence(connection, location, (shard, change))?;
+            write_part(connection, location, Some(Part { role: Role::Source, change, attempt }))
         }
         _ => Ok(()),
     });

@@ -12,14 +12,14 @@ use crate::transaction::facts::{self, Facts, Kind, SEPARATOR};
 use crate::transaction::recorded::{RecordedLayout, place_text};
 
 /// The context of a transaction of control.
-pub(super) struct Work<'w> {
+pub(super) struct ControlWork<'w> {
     control: &'w dyn Connection,
     own: &'w Control,
     dialect: Dialect,
     pub(super) facts: &'w Facts,
 }
 
-impl Work<'_> {
+impl ControlWork<'_> {
     pub(super) fn write(&self, kind: Kind, name: &str, value: &str) -> Result<()> {
         facts::write(self.control, &self.own.names, self.dialect, kind, name, value)
     }
@@ -190,14 +190,14 @@ impl Control {
         })
     }
 
-    pub(super) fn change_facts<O>(&self, run: impl Fn(&Work<'_>) -> Result<O>) -> Result<O> {
+    pub(super) fn change_facts<O>(&self, run: impl Fn(&ControlWork<'_>) -> Result<O>) -> Result<O> {
         self.in_layout_transaction(|control, dialect, facts| {
-            run(&Work { control, own: self, dialect, facts })
+            run(&ControlWork { control, own: self, dialect, facts })
         })
     }
 }
 
-impl Work<'_> {
+impl ControlWork<'_> {
     /// Removes the records of decided transactions for a shard: it has applied them under the fence.
     fn forget_decisions(&self, shard: &str) -> Result<()> {
         ["sharded_redo", "sharded_prepared"].iter().try_for_each(|table| {
@@ -209,7 +209,7 @@ impl Work<'_> {
 
 /// Replaces the lines of groups.
 pub(super) fn replace_lines(
-    work: &Work<'_>,
+    work: &ControlWork<'_>,
     layout: &RecordedLayout,
     groups: &[(String, Vec<String>)],
 ) -> Result<()> {

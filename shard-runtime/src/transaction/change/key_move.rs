@@ -10,11 +10,11 @@
 use std::time::{Duration, Instant};
 
 use super::follow::{PAUSE, Switching};
-use super::in_control::{Work, is_running, replace_lines};
+use super::in_control::{ControlWork, is_running, replace_lines};
 use super::{ChangeRecord, CopyRecord, lock_part};
-use crate::driver::{Connection, Expected, KEY_LEFT, KEYS_LEFT, Transaction};
+use crate::driver::{Connection, Expected, KEY_LEFT, KEYS_LEFT, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::transaction::commit::apply_decided_in;
 use crate::transaction::facts::{self, Facts, Kind, SEPARATOR};
 use crate::transaction::{Cluster, Control};
@@ -92,8 +92,8 @@ pub(crate) fn refuse_key_move(facts: &Facts) -> Result<()> {
 }
 
 /// Returns the check that transactions on a shard make under the layout of an epoch.
-pub(crate) fn expected(place: &Place, cluster: &str, shard: &str, epoch: u64) -> Expected {
-    let Place { names, dialect, .. } = place;
+pub(crate) fn expected(location: &Location, cluster: &str, shard: &str, epoch: u64) -> Expected {
+    let Location { names, dialect, .. } = location;
     Expected {
         shard: shard.to_owned(),
         epoch,
@@ -103,8 +103,8 @@ pub(crate) fn expected(place: &Place, cluster: &str, shard: &str, epoch: u64) ->
 }
 
 /// Returns the epoch in which the last key has left a shard; 0 if none has.
-fn left_in(connection: &dyn Connection, place: &Place) -> Result<u64> {
-    let rows = match facts::texts(connection, &place.dialect.left_epoch_sql(&place.names), &[]) {
+fn left_in(connection: &dyn Connection, location: &Location) -> Result<u64> {
+    let rows = match facts::texts(connection, &location.dialect.left_epoch_sql(&location.names), &[]) {
         Err(error) if error.lacks_a_table() => return Ok(0),
         rows => rows?,
     };
@@ -175,7 +175,7 @@ impl Control {
     }
 }
 
-fn forget(work: &Work<'_>, moved: &KeyMoveRecord) -> Result<()> {
+fn forget(work: &ControlWork<'_>, moved: &KeyMoveRecord) -> Result<()> {
     moved.facts().iter().try_for_each(|(name, _)| work.forget(Kind::KeyMove, name))
 }
 
@@ -184,12 +184,12 @@ impl Switching<'_> {
     /// Returns whether the layout has changed.
     pub(crate) fn end_key_move(&self) -> Result<bool> {
         let Some(moved) = KeyMoveRecord::of(&self.control.facts()?) else { return Ok(false) };
-        let is_marked = self.at_shard(&moved.from, |connection, place| {
-            connection.begin(Transaction::Write)?;
+        let is_marked = self.at_shard(&moved.from, |connection, location| {
+            connection.begin(TransactionMode::Write)?;
             let ended =
-                apply_decided_in(self.control, self.layout, place.database, connection).and_then(|_| {
-                    lock_part(connection, place)?;
-                    let is_marked = left_in(connection, place)? > moved.epoch;
+                apply_decided_in(self.control, self.layout, location.database, connection).and_then(|_| {
+                    lock_part(connection, location)?;
+                    let is_marked = left_in(connection, location)? > moved.epoch;
                     // Under the lock that the moving transaction takes before it reads the intent.
                     if !is_marked {
                         self.control.forget_key_move(&moved)?;
@@ -214,11 +214,11 @@ impl Switching<'_> {
     /// Records the lines of a key that has moved, once its rows are on the new shard. The old shard may have committed
     /// the transaction earlier.
     fn record_lines(&self, moved: &KeyMoveRecord) -> Result<()> {
-        let is_there = self.at_shard(&moved.to, |connection, place| {
-            connection.begin(Transaction::Write)?;
+        let is_there = self.at_shard(&moved.to, |connection, location| {
+            connection.begin(TransactionMode::Write)?;
             connection.limit_lock_waits(LOCK_WAIT);
-            let applied = apply_decided_in(self.control, self.layout, place.database, connection)
-                .and_then(|_| lock_part(connection, place))
+            let applied = apply_decided_in(self.control, self.layout, location.database, connection)
+                .and_then(|_| lock_part(connection, location))
                 .and_then(|_| connection.commit());
             applied.inspect_err(|_| {
                 let _ = connection.rollback();

@@ -2,7 +2,7 @@
 
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::planner::own_tables;
 use crate::transaction::facts::{self, Kind};
 
@@ -58,8 +58,8 @@ impl Part {
 }
 
 /// Reads the part of a shard; `None` if it has none.
-pub(crate) fn read_part(connection: &dyn Connection, place: &Place) -> Result<Option<Part>> {
-    let table = place.names.table(facts::TABLE);
+pub(crate) fn read_part(connection: &dyn Connection, location: &Location) -> Result<Option<Part>> {
+    let table = location.names.table(facts::TABLE);
     let sql = format!("SELECT value FROM {table} WHERE kind = '{}' AND name = ''", Kind::Change.name());
     let rows = match facts::texts(connection, &sql, &[]) {
         Err(error) if error.kind() == ErrorKind::Schema => return Ok(None),
@@ -71,13 +71,13 @@ pub(crate) fn read_part(connection: &dyn Connection, place: &Place) -> Result<Op
 /// Locks the part of a shard until the transaction ends, and returns it.
 ///
 /// It locks the row of the shard's identity, which exists before the shard has a part.
-pub(crate) fn lock_part(connection: &dyn Connection, place: &Place) -> Result<Option<Part>> {
-    let lock = place.dialect.for_update();
+pub(crate) fn lock_part(connection: &dyn Connection, location: &Location) -> Result<Option<Part>> {
+    let lock = location.dialect.for_update();
     if !lock.is_empty() {
-        let own = place.names.table(own_tables::SHARD);
+        let own = location.names.table(own_tables::SHARD);
         facts::texts(connection, &format!("SELECT shard FROM {own}{lock}"), &[])?;
     }
-    read_part(connection, place)
+    read_part(connection, location)
 }
 
 /// Locks the part of a shard until the transaction ends, and returns it.
@@ -87,10 +87,10 @@ pub(crate) fn lock_part(connection: &dyn Connection, place: &Place) -> Result<Op
 /// change.
 pub(crate) fn claim_part(
     connection: &dyn Connection,
-    place: &Place,
+    location: &Location,
     (change, attempt): (u64, u64),
 ) -> Result<Part> {
-    match lock_part(connection, place)? {
+    match lock_part(connection, location)? {
         Some(part) if (part.change, part.attempt) == (change, attempt) => Ok(part),
         found => {
             let by = match found {
@@ -106,9 +106,11 @@ pub(crate) fn claim_part(
 }
 
 /// Records the part of a shard; `None` removes it.
-pub(crate) fn write_part(connection: &dyn Connection, place: &Place, part: Option<Part>) -> Result<()> {
+pub(crate) fn write_part(connection: &dyn Connection, location: &Location, part: Option<Part>) -> Result<()> {
     match part {
-        Some(part) => facts::record_own(connection, &place.names, place.dialect, Kind::Change, &part.text()),
-        None => facts::forget(connection, &place.names, place.dialect, Kind::Change, ""),
+        Some(part) => {
+            facts::record_own(connection, &location.names, location.dialect, Kind::Change, &part.text())
+        }
+        None => facts::forget(connection, &location.names, location.dialect, Kind::Change, ""),
     }
 }

@@ -2,9 +2,9 @@
 //! it, if the one that has decided has not. Uses `part` and the cluster's state.
 
 use super::{ChangeRecord, ChangeState, Part, Role, lock_part, read_part, write_part};
-use crate::driver::{Connection, Transaction};
+use crate::driver::{Connection, TransactionMode};
 use crate::error::{Error, Result};
-use crate::planner::Place;
+use crate::planner::Location;
 use crate::transaction::Cluster;
 
 /// Records in the targets of all decided changes that they serve.
@@ -23,25 +23,25 @@ pub(crate) fn serve_decided(cluster: &Cluster) -> Result<()> {
 pub(crate) fn serve_targets(cluster: &Cluster, change: &ChangeRecord) -> Result<()> {
     for target in &change.targets {
         let Some(shard) = cluster.0.layout.shards().get(target) else { continue };
-        let place = cluster.0.layout.place(shard.index())?;
-        let Some(database) = cluster.0.databases.get(place.database) else { continue };
+        let location = cluster.0.layout.location(shard.index())?;
+        let Some(database) = cluster.0.databases.get(location.database) else { continue };
         let connection = database.driver.connect_durable(cluster.0.timeout)?;
-        serve(&*connection, place, change.number).map_err(|error| error.on_shard(target))?;
+        serve(&*connection, location, change.number).map_err(|error| error.on_shard(target))?;
     }
     cluster.0.control.advance_change(change.number, ChangeState::Served)
 }
 
-fn serve(connection: &dyn Connection, place: &Place, change: u64) -> Result<()> {
+fn serve(connection: &dyn Connection, location: &Location, change: u64) -> Result<()> {
     let is_incoming = |connection: &dyn Connection| {
-        let part = lock_part(connection, place)?;
+        let part = lock_part(connection, location)?;
         Ok::<_, Error>(part.filter(|part| part.role == Role::Incoming && part.change == change))
     };
-    if read_part(connection, place)?.is_none_or(|part| part.role != Role::Incoming) {
+    if read_part(connection, location)?.is_none_or(|part| part.role != Role::Incoming) {
         return Ok(());
     }
-    connection.begin(Transaction::Write)?;
+    connection.begin(TransactionMode::Write)?;
     let served = is_incoming(connection).and_then(|part| match part {
-        Some(part) => write_part(connection, place, Some(Part { role: Role::Serving, ..part })),
+        Some(part) => write_part(connection, location, Some(Part { role: Role::Serving, ..part })),
         None => Ok(()),
     });
     let served = served.and_then(|()| connection.commit());

@@ -34,7 +34,7 @@ use crate::transaction::scatter;
 use crate::transaction::transactions::named;
 
 /// An operation on the connection to a database.
-pub(super) type Job = Box<dyn FnOnce(&dyn Connection) -> Result<()> + Send>;
+pub(super) type CommitJob = Box<dyn FnOnce(&dyn Connection) -> Result<()> + Send>;
 
 /// Commits one global transaction.
 pub(crate) struct Coordinator<'t> {
@@ -210,7 +210,8 @@ impl<'t> Coordinator<'t> {
         self.parts = self.participants.prepared().iter().map(part).collect();
         let jobs = self.parts.iter().map(|(database, part)| {
             let name = part.name();
-            let job: Job = Box::new(move |connection: &dyn Connection| connection.prepare_commit(&name));
+            let job: CommitJob =
+                Box::new(move |connection: &dyn Connection| connection.prepare_commit(&name));
             (*database, job)
         });
         for (database, prepared) in self.at_once(jobs.collect(), true) {
@@ -276,7 +277,7 @@ impl<'t> Coordinator<'t> {
     /// DECIDED → Applied: commits every part. Returns the result of each.
     fn apply(&mut self) -> Vec<(usize, Result<()>)> {
         let commit = |&database: &usize| {
-            let job: Job = Box::new(|connection: &dyn Connection| connection.commit());
+            let job: CommitJob = Box::new(|connection: &dyn Connection| connection.commit());
             (database, job)
         };
         let jobs = self.participants.files.iter().map(commit).collect();
@@ -328,7 +329,7 @@ impl<'t> Coordinator<'t> {
     /// Runs jobs on databases, at the same time if `at_the_same_time` and there are workers. Returns each result.
     pub(super) fn at_once(
         &mut self,
-        jobs: Vec<(usize, Job)>,
+        jobs: Vec<(usize, CommitJob)>,
         at_the_same_time: bool,
     ) -> Vec<(usize, Result<()>)> {
         let uses_threads = at_the_same_time && self.cluster.parallelism().uses_threads(Work::Commit);

@@ -345,19 +345,19 @@ fn overwrite_log_end(control: &dyn Connection) -> Result<()> {
 ///
 /// The owner of such a decision held the lock of every file that it names. The caller now holds the lock of one of them,
 /// so the owner has died. Its decision is either read already, or lies in the WAL right after the last committed frame. A
-/// commit is written to that place and overwrites it.
+/// commit is written to that position and overwrites it.
 ///
 /// While another process commits, control is `Busy`: that process's decision names no file whose lock the caller holds.
-/// `unread` is the place at the first look. If the place has changed since, a process has committed, and the caller need
+/// `unread` is the position at the first look. If the position has changed since, a process has committed, and the caller need
 /// not.
 ///
 /// A mark in the caller's file could not replace this: all that the owner writes there before its decision is rolled back
 /// with it.
 fn overwrite_unread(control: &dyn Connection, unread: &mut Option<u64>) -> Result<()> {
-    let Some(place) = control.unread_transaction()? else { return Ok(()) };
-    let has_moved = *unread.get_or_insert(place) != place;
-    // The place is also 0 if the WAL will be restarted but has not been yet.
-    if has_moved && place > 0 {
+    let Some(position) = control.unread_transaction()? else { return Ok(()) };
+    let has_moved = *unread.get_or_insert(position) != position;
+    // The position is also 0 if the WAL will be restarted but has not been yet.
+    if has_moved && position > 0 {
         return Ok(());
     }
     overwrite_log_end(control).map_err(|error| {

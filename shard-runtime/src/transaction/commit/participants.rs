@@ -1,7 +1,7 @@
 //! Finishes the parts of a global transaction that are prepared on servers. Owns the retry on a new connection; uses the
 //! coordinator's parts and `prepared`.
 
-use super::coordinator::{Coordinator, Job};
+use super::coordinator::{CommitJob, Coordinator};
 use crate::driver::Connection;
 use crate::error::Result;
 
@@ -15,7 +15,7 @@ pub(super) fn finish_parts(coordinator: &mut Coordinator<'_>, commits: bool) -> 
             Err(_) => part.finish(&*cluster.connect_aside(database, true)?, commits),
             finished => finished,
         };
-        (database, Box::new(job) as Job)
+        (database, Box::new(job) as CommitJob)
     });
     let jobs = jobs.collect();
     coordinator.at_once(jobs, true)

@@ -53,7 +53,7 @@ impl Cluster {
         let parts = prepared(connection, self.id(), &participants)?;
         let decided = parts.into_iter().map(|part| {
             let decider = self.layout().shards().at_place(part.decider)?.index();
-            let decider = self.layout().place(decider)?.database;
+            let decider = self.layout().location(decider)?.database;
             let is_decided = match self.dialect(decider).prepares_transactions() {
                 false => self
                     .0

@@ -25,7 +25,7 @@
 
 use std::time::Duration;
 
-use crate::driver::{Connection, Transaction};
+use crate::driver::{Connection, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::own_tables::{COLLECTED, DECISIONS};
 use crate::planner::sql::{Namespace, Param};
@@ -213,7 +213,7 @@ pub(crate) fn is_committed(
     transaction: &str,
     waits: bool,
 ) -> Result<bool> {
-    connection.begin(Transaction::Write)?;
+    connection.begin(TransactionMode::Write)?;
     let written = if waits { Ok(()) } else { connection.run(SHORT_LOCK_TIMEOUT) }.and_then(|()| {
         let sql = format!("INSERT INTO {} (id) VALUES ($1) ON CONFLICT DO NOTHING", names.table(DECISIONS));
         connection.prepare(&sql)?.execute(&[text(transaction)])
@@ -260,7 +260,7 @@ pub(crate) fn old_decisions(connection: &dyn Connection, names: &Namespace) -> R
 /// Deletes those of these rows from a decision log that are old. The caller has checked that none of their participants
 /// is prepared on any server.
 pub(crate) fn collect(connection: &dyn Connection, names: &Namespace, transactions: &[String]) -> Result<()> {
-    connection.begin(Transaction::Write)?;
+    connection.begin(TransactionMode::Write)?;
     let sql = format!("DELETE FROM {} WHERE id = ANY ($1::text[]) AND {OLD}", names.table(DECISIONS));
     let collected = connection
         .run(&format!("UPDATE {} SET times = times + 1", names.table(COLLECTED)))

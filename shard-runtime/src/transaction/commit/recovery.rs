@@ -3,8 +3,8 @@
 
 use std::sync::PoisonError;
 
-use super::search::Found;
-use crate::driver::{Connection, LeaseOwner, Transaction};
+use super::search::SearchResult;
+use crate::driver::{Connection, LeaseOwner, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::sql::Dialect;
@@ -30,7 +30,7 @@ impl Cluster {
     /// - The databases' errors, with the shard's name.
     pub fn recover(&self) -> Result<Recovered> {
         let mut finished = if self.0.control.decides() { self.recover_files()? } else { Vec::new() };
-        let Found { mut committed, left } = self.recover_servers()?;
+        let SearchResult { mut committed, left } = self.recover_servers()?;
         finished.append(&mut committed);
         let mut all = self.0.recovered.lock().unwrap_or_else(PoisonError::into_inner);
         for transaction in finished {
@@ -85,7 +85,7 @@ impl Cluster {
     /// killed process may be visible without being on disk; a further commit makes it durable.
     fn confirm(&self, database: usize) -> Result<i64> {
         self.on_connection(&LeaseOwner::default(), database, |connection| {
-            connection.begin(Transaction::Write)?;
+            connection.begin(TransactionMode::Write)?;
             let own = self.own_table(database)?;
             let confirmed = self.apply_decided(database, connection).and_then(|has_applied| {
                 if !has_applied {
@@ -150,7 +150,7 @@ impl Cluster {
 
     /// Commits a transaction that changes nothing but a database's version.
     pub(crate) fn commit_version_only(&self, database: usize, connection: &dyn Connection) -> Result<()> {
-        connection.begin(Transaction::Write)?;
+        connection.begin(TransactionMode::Write)?;
         let written = self
             .apply_decided(database, connection)
             .and_then(|_| commit::bump_version(connection, &self.own_table(database)?))
@@ -194,7 +194,7 @@ pub(crate) fn apply_decided(
     connection: &dyn Connection,
 ) -> Result<bool> {
     let first = layout.first_in(database);
-    if !layout.place(first)?.dialect.keeps_redo_records() || !control.decides() {
+    if !layout.location(first)?.dialect.keeps_redo_records() || !control.decides() {
         return Ok(false);
     }
     let name = name(layout, database);
@@ -217,5 +217,5 @@ fn name(layout: &Layout, database: usize) -> &str {
 
 fn own_table(layout: &Layout, database: usize) -> Result<String> {
     let first = layout.first_in(database);
-    Ok(layout.place(first)?.names.table(crate::planner::own_tables::SHARD))
+    Ok(layout.location(first)?.names.table(crate::planner::own_tables::SHARD))
 }

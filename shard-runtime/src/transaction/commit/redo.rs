@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Param;
-use crate::planner::{AnyRow, Change};
+use crate::planner::{AnyRow, RowChange};
 use crate::schema::Table;
 use crate::value::Value;
 use crate::value::codec::{self, Reader};
@@ -19,16 +19,16 @@ const PART: usize = 1 << 20;
 /// The statements on one database since its transaction began.
 #[derive(Default)]
 pub(crate) struct Redo {
-    done: Vec<Done>,
+    done: Vec<DoneStatement>,
     /// Entries before this index get no further runs: a rollback may keep them and undo later ones.
     sealed: usize,
 }
 
-enum Done {
+enum DoneStatement {
     /// A statement that ran one or several times in a row.
     Statement { sql: String, runs: Vec<u8> },
     /// A statement that ran once for each of these rows, which are shared with their handles.
-    Rows { sql: String, table: &'static Table, change: Change, rows: Vec<Arc<dyn AnyRow>> },
+    Rows { sql: String, table: &'static Table, change: RowChange, rows: Vec<Arc<dyn AnyRow>> },
     /// A statement whose result would differ if it ran again.
     Unrepeatable { what: String },
 }
@@ -42,14 +42,14 @@ impl Redo {
 
     /// Notes runs of a statement, encoded with [`encode_run`] or [`encode_values`].
     pub(crate) fn runs(&mut self, sql: &str, encode: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(Done::Statement { sql: last, runs }) = self.last()
+        if let Some(DoneStatement::Statement { sql: last, runs }) = self.last()
             && last == sql
         {
             return encode(runs);
         }
         let mut runs = Vec::new();
         encode(&mut runs);
-        self.done.push(Done::Statement { sql: sql.to_owned(), runs });
+        self.done.push(DoneStatement::Statement { sql: sql.to_owned(), runs });
     }
 
     /// Notes that this statement ran for each of these rows of a table.
@@ -57,25 +57,25 @@ impl Redo {
         &mut self,
         sql: &str,
         table: &'static Table,
-        change: Change,
+        change: RowChange,
         mut rows: Vec<Arc<dyn AnyRow>>,
     ) {
-        if let Some(Done::Rows { sql: last, rows: before, .. }) = self.last()
+        if let Some(DoneStatement::Rows { sql: last, rows: before, .. }) = self.last()
             && last == sql
         {
             return before.append(&mut rows);
         }
-        self.done.push(Done::Rows { sql: sql.to_owned(), table, change, rows });
+        self.done.push(DoneStatement::Rows { sql: sql.to_owned(), table, change, rows });
     }
 
     /// Returns the last entry, if it may get further runs.
-    fn last(&mut self) -> Option<&mut Done> {
+    fn last(&mut self) -> Option<&mut DoneStatement> {
         if self.done.len() > self.sealed { self.done.last_mut() } else { None }
     }
 
     /// Notes a statement that cannot be repeated.
     pub(crate) fn unrepeatable(&mut self, what: impl Into<String>) {
-        self.done.push(Done::Unrepeatable { what: what.into() });
+        self.done.push(DoneStatement::Unrepeatable { what: what.into() });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -85,8 +85,8 @@ impl Redo {
     /// Returns the first statement that cannot be repeated.
     pub(crate) fn first_unrepeatable(&self) -> Option<&str> {
         self.done.iter().find_map(|done| match done {
-            Done::Unrepeatable { what } => Some(what.as_str()),
-            Done::Statement { .. } | Done::Rows { .. } => None,
+            DoneStatement::Unrepeatable { what } => Some(what.as_str()),
+            DoneStatement::Statement { .. } | DoneStatement::Rows { .. } => None,
         })
     }
 
@@ -106,8 +106,8 @@ impl Redo {
     pub(crate) fn parts(&self, mut visit: impl FnMut(&str, &[u8]) -> Result<()>) -> Result<()> {
         for done in &self.done {
             match done {
-                Done::Statement { sql, runs } => visit(sql, runs)?,
-                Done::Rows { sql, table, change, rows } => {
+                DoneStatement::Statement { sql, runs } => visit(sql, runs)?,
+                DoneStatement::Rows { sql, table, change, rows } => {
                     let (mut runs, mut values) = (Vec::new(), Vec::new());
                     for row in rows {
                         change.bind(table, &**row, &mut values)?;
@@ -121,7 +121,7 @@ impl Redo {
                         visit(sql, &runs)?;
                     }
                 }
-                Done::Unrepeatable { what } => {
+                DoneStatement::Unrepeatable { what } => {
                     return Err(Error::new(ErrorKind::Query, format!("{what} cannot be done again")));
                 }
             }

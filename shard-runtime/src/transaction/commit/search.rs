@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::driver::{Connection, LeaseOwner, Transaction};
+use crate::driver::{Connection, LeaseOwner, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Namespace;
 use crate::schema::Shard;
@@ -58,7 +58,7 @@ impl Searches {
 
 /// The result of a search.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct SearchResult {
     /// The committed transactions among those that had participants to finish.
     pub(crate) committed: Vec<String>,
     /// The reason why each remaining participant stays prepared.
@@ -98,7 +98,7 @@ impl Cluster {
 
     /// Returns the schema of a server's decision log, which is its first shard's.
     pub(crate) fn decision_log_names(&self, database: usize) -> Result<&Namespace> {
-        Ok(&self.layout().place(self.layout().first_in(database))?.names)
+        Ok(&self.layout().location(self.layout().first_in(database))?.names)
     }
 
     fn servers(&self) -> impl Iterator<Item = usize> {
@@ -184,7 +184,7 @@ impl Cluster {
 
     /// Finishes the parts that are prepared on all servers, as far as their outcome is known, and collects old rows of
     /// the servers' decision logs.
-    pub(crate) fn recover_servers(&self) -> Result<Found> {
+    pub(crate) fn recover_servers(&self) -> Result<SearchResult> {
         let on_server = |database: usize, error: Error| error.on_shard(self.database_name(database));
         // Read before any server is searched: a participant is prepared before its row exists.
         let mut old = Vec::new();
@@ -198,7 +198,7 @@ impl Cluster {
                 Err(error) => return Err(on_server(database, error)),
             }
         }
-        let mut found = Found::default();
+        let mut found = SearchResult::default();
         for database in self.servers() {
             let searched = self.on_connection(&LeaseOwner::default(), database, |connection| {
                 self.finish_decided(database, connection, Effort::Full)
@@ -256,7 +256,7 @@ impl Cluster {
         database: usize,
         connection: &dyn Connection,
         effort: Effort<'_>,
-    ) -> Result<Found> {
+    ) -> Result<SearchResult> {
         let participants = self.all_places(database);
         let parts = match effort {
             Effort::Full => commit::prepared(connection, self.id(), &participants)?,
@@ -264,7 +264,7 @@ impl Cluster {
         };
         let known = self.0.unfinished.on(database);
         let mut deciders = Deciders { cluster: self, effort, connections: Vec::new() };
-        let mut found = Found::default();
+        let mut found = SearchResult::default();
         for part in parts {
             let known = known.iter().find(|(other, _)| *other == part).map(|(_, commits)| Ok(*commits));
             let commits = known.unwrap_or_else(|| deciders.has_committed(&part, database, connection));
@@ -302,7 +302,7 @@ impl Cluster {
             self.0.control.with_decisions(|decisions, control| decisions.servers(control, transaction))?;
         for name in names {
             let Ok(shard) = self.layout().shards().require(&name) else { return Ok(false) };
-            let database = self.layout().place(shard.index())?.database;
+            let database = self.layout().location(shard.index())?.database;
             let looked =
                 self.on_connection(&LeaseOwner::default(), database, |connection: &dyn Connection| {
                     let mut is_finished = true;
@@ -384,8 +384,9 @@ impl Deciders<'_> {
         connection: &dyn Connection,
     ) -> Result<bool> {
         let cluster = self.cluster;
-        let place = cluster.layout().place(cluster.layout().shards().at_place(part.decider)?.index())?;
-        let (decider, names) = (place.database, &place.names);
+        let location =
+            cluster.layout().location(cluster.layout().shards().at_place(part.decider)?.index())?;
+        let (decider, names) = (location.database, &location.names);
         let waits = self.effort == Effort::Full;
         match self.cluster.dialect(decider).prepares_transactions() {
             true if decider == database => commit::is_committed(connection, names, &part.transaction, waits),
@@ -416,7 +417,7 @@ impl Deciders<'_> {
                     return is_recorded_for_good();
                 }
                 let file = self.connection(decider, waits)?;
-                file.begin(Transaction::Write)?;
+                file.begin(TransactionMode::Write)?;
                 let recorded = is_recorded_for_good();
                 file.rollback()?;
                 recorded
@@ -425,8 +426,8 @@ impl Deciders<'_> {
     }
 
     fn connection(&mut self, database: usize, waits: bool) -> Result<&dyn Connection> {
-        let place = match self.connections.iter().position(|(other, _)| *other == database) {
-            Some(place) => place,
+        let position = match self.connections.iter().position(|(other, _)| *other == database) {
+            Some(position) => position,
             None => {
                 let connection = self.cluster.connect_aside(database, waits);
                 let named = |error: Error| error.on_shard(self.cluster.database_name(database));
@@ -434,7 +435,7 @@ impl Deciders<'_> {
                 self.connections.len() - 1
             }
         };
-        match self.connections.get(place) {
+        match self.connections.get(position) {
             Some((_, connection)) => Ok(&**connection),
             None => Err(Error::new(ErrorKind::UnknownShard, "the cluster has no such database")),
         }

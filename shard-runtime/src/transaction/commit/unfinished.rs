@@ -27,7 +27,7 @@ pub(crate) enum Decider {
 }
 
 /// A global transaction with participants that are still prepared.
-struct Transaction {
+struct UnfinishedTransaction {
     id: String,
     decider: Decider,
     commits: bool,
@@ -37,7 +37,7 @@ struct Transaction {
 
 #[derive(Default)]
 struct State {
-    transactions: Vec<Transaction>,
+    transactions: Vec<UnfinishedTransaction>,
     /// The rows that may be removed, each with the database whose decision log has it.
     removable: Vec<(usize, String)>,
 }
@@ -60,7 +60,7 @@ impl Unfinished {
         left: Vec<(usize, PreparedPart)>,
     ) -> Option<String> {
         let mut state = self.lock();
-        let transaction = Transaction { id: id.to_owned(), decider, commits, parts: left };
+        let transaction = UnfinishedTransaction { id: id.to_owned(), decider, commits, parts: left };
         if transaction.parts.is_empty() {
             return state.finished(transaction);
         }
@@ -86,14 +86,15 @@ impl Unfinished {
     /// finished.
     pub(crate) fn finished(&self, part: &PreparedPart) -> Option<String> {
         let mut state = self.lock();
-        let has_part = |transaction: &Transaction| transaction.parts.iter().any(|(_, other)| other == part);
-        let place = state.transactions.iter().position(has_part)?;
-        let transaction = state.transactions.get_mut(place)?;
+        let has_part =
+            |transaction: &UnfinishedTransaction| transaction.parts.iter().any(|(_, other)| other == part);
+        let position = state.transactions.iter().position(has_part)?;
+        let transaction = state.transactions.get_mut(position)?;
         transaction.parts.retain(|(_, other)| other != part);
         if !transaction.parts.is_empty() {
             return None;
         }
-        let transaction = state.transactions.swap_remove(place);
+        let transaction = state.transactions.swap_remove(position);
         self.transactions.store(state.transactions.len(), Ordering::Release);
         state.finished(transaction)
     }
@@ -123,7 +124,7 @@ impl Unfinished {
 }
 
 impl State {
-    fn finished(&mut self, transaction: Transaction) -> Option<String> {
+    fn finished(&mut self, transaction: UnfinishedTransaction) -> Option<String> {
         match transaction.decider {
             Decider::Server(database) if transaction.commits => {
                 self.removable.push((database, transaction.id));

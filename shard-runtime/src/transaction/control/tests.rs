@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::driver::{ActualColumn, ActualIndex, Interrupter, Prepared, SqliteDriver, SqliteSource};
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::schema::Shards;
 use crate::transaction::recorded::{Declared, RecordedLayout};
 
@@ -62,7 +62,7 @@ impl Connection for Failing {
         self.connection.run(sql)
     }
 
-    fn begin(&self, transaction: Transaction) -> Result<()> {
+    fn begin(&self, transaction: TransactionMode) -> Result<()> {
         self.connection.begin(transaction)
     }
 
@@ -153,13 +153,13 @@ fn r40_the_layout_is_on_disk_before_a_shard_records_its_digest() {
         Failing { connection, commits: Cell::new(0), busy: Cell::new(0), durable: Arc::clone(&durable) };
     control.lock().connection = Box::new(counting);
     let shards = Shards::named(["a".to_owned()]).unwrap();
-    let place = Place {
+    let location = Location {
         database: 0,
         names: Namespace::default(),
         dialect: Dialect::Sqlite,
         is_default_schema: false,
     };
-    let layout = Layout::new(shards, vec![place], Vec::new(), Vec::new()).unwrap();
+    let layout = Layout::new(shards, vec![location], Vec::new(), Vec::new()).unwrap();
     let declared = Declared::new(&layout, &RecordedLayout::default()).unwrap();
     let record = control.extend_record(&declared, &[]).unwrap().lines;
     assert_eq!(record.lines(), [("shards".to_owned(), "0 is a".to_owned())]);

@@ -7,7 +7,7 @@ use super::{
     DecidedStatement, Facts, Kind, MADE, MAKING, OwnFacts, SELF, SEPARATOR, TABLE, read_facts, record_own,
     step_of, text, texts, write, write_all,
 };
-use crate::driver::{Connection, Mode, Transaction};
+use crate::driver::{Connection, Mode, TransactionMode};
 use crate::error::{Error, Result};
 use crate::planner::sql::Dialect;
 use crate::schema::ShardRole;
@@ -296,7 +296,7 @@ impl Control {
     fn in_transaction<O>(&self, run: impl Fn(&dyn Connection, Dialect) -> Result<O>) -> Result<O> {
         let dialect = self.driver.dialect();
         self.wait_with_decisions(Error::is_busy, |_, control| {
-            control.begin(Transaction::Write)?;
+            control.begin(TransactionMode::Write)?;
             let done = run(control, dialect).and_then(|done| control.commit().map(|()| done));
             done.inspect_err(|_| {
                 let _ = control.rollback();

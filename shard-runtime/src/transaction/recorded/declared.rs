@@ -52,7 +52,7 @@ impl Declared {
     }
 
     /// Compares recorded lines with the declared ones: each recorded line must be declared. A model without any recorded
-    /// line is new. `create` may add lines for keys that had no place yet. Returns whether all declared lines are
+    /// line is new. `create` may add lines for keys that had no shard yet. Returns whether all declared lines are
     /// recorded. Lines with the same digest are compared once.
     pub(crate) fn compare(&self, lines: &[Line], digest: &str, mode: Mode) -> Result<bool> {
         let key = (mode, digest.to_owned());
@@ -108,7 +108,7 @@ fn compare(recorded: &[Line], declared: &Declared, mode: Mode) -> Result<()> {
 /// The lines that a table of a moved group declares.
 #[derive(Default)]
 pub(super) struct MovedLines {
-    /// The recorded lines, and those of values that have no place yet.
+    /// The recorded lines, and those of values that have no shard yet.
     pub(super) initial: Vec<String>,
     /// The lines of the group's rule for the new values.
     pub(super) new: Vec<String>,

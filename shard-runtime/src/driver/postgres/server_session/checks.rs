@@ -16,11 +16,11 @@ struct State {
 }
 
 /// Statements that are being prepared: their texts and names.
-pub(super) type Preparing = Vec<(String, String)>;
+pub(super) type PreparingChecks = Vec<(String, String)>;
 
 impl Checks {
     /// Returns the SQL that runs a check. If that prepares the check, adds it to `preparing`.
-    pub(super) fn sql_of(&self, check: &str, preparing: &mut Preparing) -> String {
+    pub(super) fn sql_of(&self, check: &str, preparing: &mut PreparingChecks) -> String {
         let mut state = self.lock();
         if let Some(name) = state.names.get(check) {
             return format!("EXECUTE {name}");
@@ -32,7 +32,7 @@ impl Checks {
     }
 
     /// Notes that these statements were prepared.
-    pub(super) fn are_prepared(&self, prepared: Preparing) {
+    pub(super) fn are_prepared(&self, prepared: PreparingChecks) {
         if !prepared.is_empty() {
             self.lock().names.extend(prepared);
         }
@@ -50,19 +50,19 @@ mod tests {
     #[test]
     fn a_check_is_prepared_once_that_has_succeeded() {
         let checks = Checks::default();
-        let mut preparing = Preparing::new();
+        let mut preparing = PreparingChecks::new();
         assert_eq!(
             checks.sql_of("SELECT 1", &mut preparing),
             "PREPARE sharded_check_0 AS SELECT 1; EXECUTE sharded_check_0"
         );
         // It has failed.
-        let mut preparing = Preparing::new();
+        let mut preparing = PreparingChecks::new();
         assert_eq!(
             checks.sql_of("SELECT 1", &mut preparing),
             "PREPARE sharded_check_1 AS SELECT 1; EXECUTE sharded_check_1"
         );
         checks.are_prepared(preparing);
-        let mut preparing = Preparing::new();
+        let mut preparing = PreparingChecks::new();
         assert_eq!(checks.sql_of("SELECT 1", &mut preparing), "EXECUTE sharded_check_1");
         assert!(preparing.is_empty());
     }

@@ -8,9 +8,9 @@ use futures_util::future::try_join;
 use tokio::time::timeout;
 
 use super::PostgresConnection;
-use super::checks::Preparing;
+use super::checks::PreparingChecks;
 use crate::driver::postgres::errors::{from_postgres, is_another};
-use crate::driver::postgres::settings::{IS_WHOLE, State};
+use crate::driver::postgres::settings::{IS_WHOLE, ServerTransaction};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a statement whose rows are no longer read may continue before it is cancelled: about the cost of cancelling.
@@ -37,7 +37,7 @@ impl PostgresConnection {
         self.forget_types();
         // A schema may have been replaced since the transaction first used it.
         let checked_shards = self.expected.borrow();
-        let mut preparing = Preparing::new();
+        let mut preparing = PreparingChecks::new();
         let checks = checked_shards.iter().map(|expected| self.check(&expected.sql, &mut preparing));
         let mut ahead: Vec<String> = checks.collect();
         if ahead.is_empty() {
@@ -45,7 +45,7 @@ impl PostgresConnection {
         }
         ahead.extend(self.restoring());
         let ended = self.executor.wait(self.client.batch_execute(&format!("{}; {sql}", ahead.join("; "))));
-        self.state.set(State::Idle);
+        self.state.set(ServerTransaction::Idle);
         let Err(error) = ended else {
             self.checks.are_prepared(preparing);
             return Ok(());
@@ -57,8 +57,8 @@ impl PostgresConnection {
             let message = format!("the connection was lost before the server had answered: {error}");
             return Err(Error::new(ErrorKind::InDoubt, message).with_source(error));
         }
-        if self.state.get() != State::Broken && self.run_promptly("ROLLBACK").is_err() {
-            self.state.set(State::Broken);
+        if self.state.get() != ServerTransaction::Broken && self.run_promptly("ROLLBACK").is_err() {
+            self.state.set(ServerTransaction::Broken);
         }
         Err(self.unless_cancelled(error))
     }
@@ -97,10 +97,10 @@ impl PostgresConnection {
 
     /// Returns an error if the transaction of the connection is lost.
     pub(in super::super) fn check_whole(&self) -> Result<()> {
-        if self.state.get() != State::Broken && !self.client.is_closed() {
+        if self.state.get() != ServerTransaction::Broken && !self.client.is_closed() {
             return Ok(());
         }
-        self.state.set(State::Broken);
+        self.state.set(ServerTransaction::Broken);
         Err(Error::new(ErrorKind::ConnectionLost, "the connection to the server was lost"))
     }
 
@@ -137,9 +137,9 @@ impl PostgresConnection {
         rest: impl Future<Output = Result<(), tokio_postgres::Error>> + Send,
     ) {
         let is_late = self.deadline.get().is_some_and(|deadline| deadline <= Instant::now());
-        if is_late && self.state.get() == State::Idle {
+        if is_late && self.state.get() == ServerTransaction::Idle {
             // There is no transaction that waiting would save.
-            return self.state.set(State::Broken);
+            return self.state.set(ServerTransaction::Broken);
         }
         let (answering, stopping) =
             if is_late { (ANSWERING_LATE, STOPPING_LATE) } else { (STOPPING, STOPPING) };
@@ -167,7 +167,7 @@ impl PostgresConnection {
         match ended {
             Some(Ok(())) => {}
             Some(Err(error)) => drop(self.undo_after(from_postgres(error))),
-            None => self.state.set(State::Broken),
+            None => self.state.set(ServerTransaction::Broken),
         }
     }
 }

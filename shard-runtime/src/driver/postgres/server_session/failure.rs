@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::PostgresConnection;
 use crate::driver::postgres::errors::{ANOTHER_PROCESS, demoted};
-use crate::driver::postgres::settings::{GUARD, State};
-use crate::driver::{GUARDED, KEYS_LEFT, Transaction};
+use crate::driver::postgres::settings::{GUARD, ServerTransaction};
+use crate::driver::{GUARDED, KEYS_LEFT, TransactionMode};
 use crate::error::{Error, ErrorKind, Result};
 
 impl PostgresConnection {
@@ -39,32 +39,33 @@ impl PostgresConnection {
             self.checked_shards.set(self.checked_before.get());
         }
         match self.state.get() {
-            State::First(_) => self.checked_shards.set(0),
+            ServerTransaction::First(_) => self.checked_shards.set(0),
             // A lock that was taken after the savepoint ends with it.
-            State::Open(..) => self.checked_shards.set(self.checked_before.get()),
-            State::Idle | State::Wanted(_) | State::Broken => {}
+            ServerTransaction::Open(..) => self.checked_shards.set(self.checked_before.get()),
+            ServerTransaction::Idle | ServerTransaction::Wanted(_) | ServerTransaction::Broken => {}
         }
         let error = self.broken_if_lost(error);
         let done = match self.state.get() {
-            State::Broken => return error,
+            ServerTransaction::Broken => return error,
             _ if self.client.is_closed() => Err(()),
-            State::Idle | State::Wanted(_) => Ok(()),
-            State::First(transaction) => {
+            ServerTransaction::Idle | ServerTransaction::Wanted(_) => Ok(()),
+            ServerTransaction::First(transaction) => {
                 self.lock_limit.set(self.lock_limit.get().map(|(limit, _)| (limit, false)));
-                self.run_promptly("ROLLBACK").inspect(|()| self.state.set(State::Wanted(transaction)))
+                self.run_promptly("ROLLBACK")
+                    .inspect(|()| self.state.set(ServerTransaction::Wanted(transaction)))
             }
-            State::Open(_, true) => self.run_promptly(&format!("ROLLBACK TO SAVEPOINT {GUARD}")),
-            State::Open(_, false) => Err(()),
+            ServerTransaction::Open(_, true) => self.run_promptly(&format!("ROLLBACK TO SAVEPOINT {GUARD}")),
+            ServerTransaction::Open(_, false) => Err(()),
         };
         if done.is_err() {
-            self.state.set(State::Broken);
+            self.state.set(ServerTransaction::Broken);
         }
         if refused { Self::refusal(error) } else { error }
     }
 
     /// Notes that a pipeline begins, and whether the transaction begins with it.
     pub(in super::super) fn pipeline_begins(&self) {
-        self.pipeline.set(matches!(self.state.get(), State::Wanted(_)).then_some(true));
+        self.pipeline.set(matches!(self.state.get(), ServerTransaction::Wanted(_)).then_some(true));
     }
 
     /// Notes that the savepoint of the guard belongs to the last pipeline.
@@ -82,14 +83,16 @@ impl PostgresConnection {
     pub(in super::super) fn undo_last_pipeline(&self) -> Result<()> {
         let lost = "the connection was lost while statements were undone";
         let has_begun = self.pipeline.take();
-        if self.state.get() == State::Broken {
+        if self.state.get() == ServerTransaction::Broken {
             return Err(Error::new(ErrorKind::ConnectionLost, lost));
         }
         let Some(has_begun) = has_begun else { return Ok(()) };
         let transaction = match self.state.get() {
-            State::First(transaction) | State::Open(transaction, _) => transaction,
+            ServerTransaction::First(transaction) | ServerTransaction::Open(transaction, _) => transaction,
             // The pipeline has failed, and is undone.
-            State::Idle | State::Wanted(_) | State::Broken => return Ok(()),
+            ServerTransaction::Idle | ServerTransaction::Wanted(_) | ServerTransaction::Broken => {
+                return Ok(());
+            }
         };
         self.undone.set(self.undone.get() + 1);
         self.forget_searched();
@@ -97,7 +100,8 @@ impl PostgresConnection {
             true => {
                 self.checked_shards.set(0);
                 self.lock_limit.set(self.lock_limit.get().map(|(limit, _)| (limit, false)));
-                self.run_promptly("ROLLBACK").inspect(|()| self.state.set(State::Wanted(transaction)))
+                self.run_promptly("ROLLBACK")
+                    .inspect(|()| self.state.set(ServerTransaction::Wanted(transaction)))
             }
             false => {
                 self.checked_shards.set(self.checked_before.get());
@@ -105,7 +109,7 @@ impl PostgresConnection {
             }
         };
         undone.map_err(|()| {
-            self.state.set(State::Broken);
+            self.state.set(ServerTransaction::Broken);
             Error::new(ErrorKind::ConnectionLost, lost)
         })
     }
@@ -118,7 +122,7 @@ impl PostgresConnection {
         match (message.contains("statement timeout"), message.contains("user request")) {
             (true, _) => true,
             (_, true) => false,
-            _ if self.state.get() == State::Broken => true,
+            _ if self.state.get() == ServerTransaction::Broken => true,
             _ => !matches!(self.text("SHOW statement_timeout"), Ok(Some(limit)) if limit == "0"),
         }
     }
@@ -141,8 +145,11 @@ impl PostgresConnection {
     /// Marks the connection as broken if an error shows that its server is gone or has become read-only. Returns the
     /// error.
     pub(super) fn broken_if_lost(&self, error: Error) -> Error {
-        let only_reads =
-            matches!(self.state.get(), State::First(Transaction::Read) | State::Open(Transaction::Read, _));
+        let only_reads = matches!(
+            self.state.get(),
+            ServerTransaction::First(TransactionMode::Read)
+                | ServerTransaction::Open(TransactionMode::Read, _)
+        );
         let error = match error.kind() {
             _ if self.is_demoted.swap(false, Ordering::Relaxed) => demoted(error),
             // In a transaction that only reads, the statement is wrong. The target of a copy refuses writes itself.
@@ -150,7 +157,7 @@ impl PostgresConnection {
             ErrorKind::ConnectionLost => error,
             _ => return error,
         };
-        self.state.set(State::Broken);
+        self.state.set(ServerTransaction::Broken);
         error
     }
 }

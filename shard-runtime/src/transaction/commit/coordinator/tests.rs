@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::super::{Committed, Searches, Unfinished};
 use crate::driver::{
-    ActualColumn, ActualIndex, Connection, Cursor, Driver, Durability, Interrupter, Mode, Pool, Prepared,
-    Shape, SqliteSettings, Transaction,
+    ActualColumn, ActualIndex, Connection, Driver, Durability, Interrupter, Mode, Pool, Prepared, RowCursor,
+    SqliteSettings, StatementProperties, TransactionMode,
 };
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::sql::{Dialect, Namespace, Param};
-use crate::planner::{Layout, Place};
+use crate::planner::{Layout, Location};
 use crate::row::{RowSource, Stream};
 use crate::schema::Shards;
 use crate::tasks::{Counters, Parallelism, SessionExecutor, Workers};
@@ -134,7 +134,7 @@ impl Connection for FakeConnection {
         }
     }
 
-    fn begin(&self, _: Transaction) -> Result<()> {
+    fn begin(&self, _: TransactionMode) -> Result<()> {
         *self.in_transaction.lock().unwrap() = true;
         Ok(())
     }
@@ -210,8 +210,8 @@ struct FakeStatement<'c> {
 }
 
 impl Prepared for FakeStatement<'_> {
-    fn shape(&self) -> Shape {
-        Shape { parameters: 0, returns_rows: false, only_reads: false }
+    fn properties(&self) -> StatementProperties {
+        StatementProperties { parameters: 0, returns_rows: false, only_reads: false }
     }
 
     fn execute(&mut self, _: &[Param<'_>]) -> Result<u64> {
@@ -237,7 +237,7 @@ impl Prepared for FakeStatement<'_> {
         self.connection.step(step).map(|()| 1)
     }
 
-    fn query<'s>(&'s mut self, _: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
+    fn query<'s>(&'s mut self, _: &[Param<'_>]) -> Result<Box<dyn RowCursor + 's>> {
         let text = |text: &str| Some(Value::Text(text.to_owned().into()));
         let row = match self.sql.as_str() {
             sql if sql.contains("randomblob") || sql.contains("sharded_cluster") => text("id"),
@@ -271,7 +271,7 @@ impl RowSource for OneRow {
     }
 }
 
-impl Cursor for OneRow {
+impl RowCursor for OneRow {
     fn width(&self) -> usize {
         1
     }
@@ -285,15 +285,16 @@ impl Cursor for OneRow {
 fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
     let dialect = |name: &str| if name.starts_with('s') { Dialect::Postgres } else { Dialect::Sqlite };
     let driver = |name, dialect| FakeDriver { name, dialect, world: Arc::clone(world) };
-    let place = |(database, name): (usize, &&str)| Place {
+    let location = |(database, name): (usize, &&str)| Location {
         database,
         names: Namespace::default(),
         dialect: dialect(name),
         is_default_schema: false,
     };
-    let places = names.iter().enumerate().map(place).collect();
+    let locations = names.iter().enumerate().map(location).collect();
     let layout =
-        Layout::new(Shards::named(names.iter().copied()).unwrap(), places, Vec::new(), Vec::new()).unwrap();
+        Layout::new(Shards::named(names.iter().copied()).unwrap(), locations, Vec::new(), Vec::new())
+            .unwrap();
     let databases: Vec<Database> =
         names.iter().map(|&name| Database { driver: Arc::new(driver(name, dialect(name))) }).collect();
     let has_files = names.iter().any(|name| name.starts_with('f'));

@@ -1,4 +1,4 @@
-//! The place of the rows: four SQLite files in a folder, or the files or servers that a cluster file names.
+//! The location of the rows: four SQLite files in a folder, or the files or servers that a cluster file names.
 
 use std::path::PathBuf;
 use std::{fmt, fs};
@@ -8,20 +8,20 @@ use shard_runtime::{Builder, Cluster, ErrorKind, Sharded};
 use crate::failure::{Failure, Result};
 use crate::model::{City, Observation, SHARDS};
 
-/// The place of the rows.
-pub enum Place {
+/// The location of the rows.
+pub enum Location {
     /// A file for each shard, and the control database beside them.
     Folder(PathBuf),
-    /// A TOML file with the place of each shard.
+    /// A TOML file with the location of each shard.
     ClusterFile(PathBuf),
 }
 
-impl Place {
+impl Location {
     /// Creates or opens the cluster.
     pub fn create(&self) -> Result<Cluster> {
         // A wrong cluster file is refused before a folder is made.
         let builder = self.builder()?;
-        if let Place::Folder(folder) = self {
+        if let Location::Folder(folder) = self {
             let what = || format!("the folder {} cannot be made", folder.display());
             fs::create_dir_all(folder).map_err(|error| Failure::io(what(), error))?;
         }
@@ -50,18 +50,18 @@ impl Place {
         }
     }
 
-    /// Returns the option that names this place.
+    /// Returns the option that names this location.
     pub fn option(&self) -> String {
         match self {
-            Place::Folder(folder) => format!("--data {}", folder.display()),
-            Place::ClusterFile(file) => format!("--shards {}", file.display()),
+            Location::Folder(folder) => format!("--data {}", folder.display()),
+            Location::ClusterFile(file) => format!("--shards {}", file.display()),
         }
     }
 
     /// Returns an error of the builder as an error of the cluster file, if there is one.
     fn failure(&self, error: shard_runtime::Error) -> Failure {
         match (self, error.kind()) {
-            (Place::ClusterFile(file), ErrorKind::Configuration) => {
+            (Location::ClusterFile(file), ErrorKind::Configuration) => {
                 Failure::ClusterFile { file: file.clone(), error }
             }
             _ => Failure::Database(error),
@@ -71,19 +71,19 @@ impl Place {
     /// Returns the configuration of the cluster.
     pub fn builder(&self) -> Result<Builder> {
         match self {
-            Place::Folder(folder) => Ok(SHARDS.iter().fold(Cluster::builder(), |builder, shard| {
+            Location::Folder(folder) => Ok(SHARDS.iter().fold(Cluster::builder(), |builder, shard| {
                 let file = folder.join(format!("{shard}.db"));
                 builder.shard(*shard, format!("sqlite:{}", file.display()))
             })),
-            Place::ClusterFile(file) => Ok(Cluster::builder().config_file(file)?),
+            Location::ClusterFile(file) => Ok(Cluster::builder().config_file(file)?),
         }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Folder(path) | Place::ClusterFile(path) => path.display().fmt(f),
+            Location::Folder(path) | Location::ClusterFile(path) => path.display().fmt(f),
         }
     }
 }

@@ -577,7 +577,7 @@ pub mod copy {
     pub use crate::cluster::{ClusterCopy, CopiedTable, CopyReport};
 }
 
-/// SQL that makes tables: see [`Cluster::schema_sql`].
+/// SQL that makes tables: see [`Cluster::schema_sql`], and with the feature `postgres` `Cluster::foreign_tables_sql`.
 pub mod ddl {
     #[cfg(feature = "postgres")]
     pub use crate::cluster::ForeignTablesSql;
@@ -605,7 +605,8 @@ pub mod status {
     };
 }
 
-/// Problems of rows and lookup entries: see [`Cluster::verify`].
+/// Problems of rows and lookup entries: see [`Cluster::verify`]. Differences of reference tables: see
+/// [`Cluster::compare_references`].
 pub mod verify {
     pub use crate::cluster::ReferenceDifference;
     pub use crate::unit_of_work::{

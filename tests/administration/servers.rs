@@ -254,6 +254,33 @@ fn one_command_moves_files_to_servers() {
     );
 }
 
+/// The role of the administrator may not make tables there at first.
+#[test]
+fn a_target_that_could_not_be_made_is_made_by_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start();
+    server.psql(&format!("CREATE ROLE app LOGIN PASSWORD '{}'", server.password()));
+    let files = crate::files(folder.path());
+    drop(fill(files.clone()));
+    let url = server.url();
+    let (_, at) = url.rsplit_once('@').unwrap();
+    let both = files.clone().shard("server", format!("postgres://app:{}@{at}", server.password()));
+    let line = "change run replace europe server";
+    let told = refused(&both, line, Outcome::Wrong);
+    assert!(told.contains("shard `server`") && told.contains("permission denied"), "{told}");
+    // The cluster can be used meanwhile, with the target in the configuration.
+    let read = json(&both, "status", Outcome::Fine);
+    assert_eq!(read["shards"][1]["rows"], ROWS[1], "{read}");
+    assert!(text(&both, "health", Outcome::Wrong).contains("`change run` makes it"));
+    json(&both, "verify", Outcome::Fine);
+    let cluster = both.clone().open::<Models>().unwrap();
+    cluster.transaction(|session| session.add(crate::User { id: 7, email: "7".into() }).map(drop)).unwrap();
+    drop(cluster);
+    server.psql("GRANT CREATE ON SCHEMA public TO app");
+    text(&both, line, Outcome::Fine);
+    json(&both, "verify", Outcome::Fine);
+}
+
 #[test]
 fn the_doctor_names_triggers_on_servers() {
     let (asia, europe) = (Server::start(), Server::start());

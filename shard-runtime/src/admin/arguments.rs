@@ -187,8 +187,9 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
     if checks != form.contains("--check") {
         return Err(match checks {
             true => format!("`{name}` takes no `--check`"),
-            false => "`restore` only checks: run `restore --check FOLDER`. To restore, stop all programs and move the files of \
-                      the backup to the locations of the shards and of the control database"
+            false => "`restore` only checks: run `restore --check FOLDER`. To restore, stop all programs, delete the \
+                      `-wal` and `-shm` files beside the shards and the control database, and move the files of the backup to their \
+                      locations"
                 .to_owned(),
         });
     }

@@ -103,12 +103,15 @@ impl Cluster {
                 schemas.map(|schema| format!(" --schema={}", shell_quoted(&quoted(schema)))).collect();
             match driver.file_name() {
                 Some(name) => files.push(name.display().to_string()),
-                None if driver.dialect().is_on_server() => commands.push(format!(
-                    "pg_dump --format=custom{schemas} --file={} {}",
-                    shell_quoted(&format!("{}.dump", self.database_name(database))),
-                    shell_quoted(&driver.describe())
-                )),
-                None => {}
+                None => {
+                    let Some(user) = driver.address().map(|address| address.user) else { continue };
+                    commands.push(format!(
+                        "pg_dump --format=custom{schemas} --file={} --username={} {}",
+                        shell_quoted(&format!("{}.dump", self.database_name(database))),
+                        shell_quoted(&user),
+                        shell_quoted(&driver.describe())
+                    ));
+                }
             }
         }
         files.extend(self.0.control.driver.file_name().map(|name| name.display().to_string()));

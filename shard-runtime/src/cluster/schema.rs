@@ -206,7 +206,17 @@ pub(super) fn differences(
         }
         for ColumnDifference { column, message, remedy, change: kind } in columns {
             let remedy = match remedy {
-                _ if is_rebuilt => rebuild.take().unwrap_or_else(|| "the SQL above heals it, too".to_owned()),
+                remedy if is_rebuilt => {
+                    let rebuilt = rebuild.take();
+                    let rebuilt = rebuilt.unwrap_or_else(|| "the SQL above heals it, too".to_owned());
+                    match remedy {
+                        // A migration refuses only this difference of the table.
+                        Remedy::AddNotNull(_) => format!(
+                            "give the field a `default` or make it an `Option`, and run `migrate`; {rebuilt}"
+                        ),
+                        _ => rebuilt,
+                    }
+                }
                 Remedy::Rebuild => String::new(),
                 Remedy::NewerRelease => "run a newer release of this program".to_owned(),
                 Remedy::Grant(grant) => {

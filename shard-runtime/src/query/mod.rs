@@ -1,5 +1,5 @@
 //! Queries as values: columns, filters, selects, updates and deletes, and SQL as it is written. They are built without a session,
-//! explained without a connection, and run by any session.
+//! explained without a connection, and run by any session. The root re-exports the types that most programs name.
 
 /// Implements `Clone` and `Debug` for a type whose type parameters are only markers, without bounds on these.
 macro_rules! untyped {

@@ -23,7 +23,7 @@ pub(crate) struct KeyToMove<'k> {
     pub(crate) record: &'k KeyMoveRecord,
     /// The values of its columns.
     pub(crate) key: &'k [Value<'static>],
-    /// The tables of its placement group whose rows contain the key themselves.
+    /// The tables of its placement group whose rows contain the key themselves, parents first.
     pub(crate) roots: &'k [&'static Table],
     pub(crate) from: usize,
     pub(crate) to: usize,
@@ -133,7 +133,9 @@ impl UnitOfWork {
                 left = left.saturating_sub(ids.len() as u64);
             }
         }
-        self.move_descendants(families, Way { from: moved.from, to: moved.to, max_rows: moved.max_rows })
+        // A child with `#[shard_parent(Model)]` contains the key, too, and is a root.
+        let way = Way { from: moved.from, to: moved.to, max_rows: moved.max_rows };
+        self.move_descendants(families, way, moved.roots)
     }
 
     fn ids_of_key(&self, table: &'static Table, moved: &KeyToMove<'_>) -> Result<Vec<Value<'static>>> {

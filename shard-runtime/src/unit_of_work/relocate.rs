@@ -184,18 +184,24 @@ impl UnitOfWork {
         })?;
         let Some(id) = root.new.first() else { return Err(self.gone_from(row, way.from)) };
         row.set_id(Field::from_value(id.clone()).map_err(|error| table.error_at(table.id, error))?);
-        self.move_descendants(vec![root], way)
+        self.move_descendants(vec![root], way, &[])
     }
 
-    /// Copies the descendants of copied rows, and then removes all of them from the old shard, children first.
-    pub(super) fn move_descendants(&mut self, mut family: Vec<Moved>, way: Way) -> Result<Relocated> {
+    /// Copies the descendants of copied rows, and then removes all of them from the old shard, children first. All rows of the
+    /// tables `copied` are in the family already.
+    pub(super) fn move_descendants(
+        &mut self,
+        mut family: Vec<Moved>,
+        way: Way,
+        copied: &[&'static Table],
+    ) -> Result<Relocated> {
         let mut next = 0;
         let mut rows: u64 = family.iter().map(|moved| moved.old.len() as u64).sum();
         while let Some(parents) = family.get(next) {
             next += 1;
             let children = self.child_tables(parents.table);
             let mut moved = Vec::with_capacity(children.len());
-            for child in children {
+            for child in children.into_iter().filter(|child| !copied.iter().any(|table| table.is(child))) {
                 let left = way.max_rows.saturating_sub(rows);
                 let copied = self.copy_children(child, parents, Way { max_rows: left, ..way })?;
                 rows += copied.old.len() as u64;

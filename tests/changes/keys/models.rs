@@ -49,6 +49,27 @@ pub struct Invoice {
     pub cents: i64,
 }
 
+/// A child that only names its parent, so that it contains the key, too. Its ids are counted by each shard.
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "members", insert(derive(Clone)))]
+pub struct Member {
+    #[id(auto)]
+    pub id: i64,
+    #[shard_parent(Tenant)]
+    pub tenant: i64,
+    pub name: String,
+}
+
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "badges", insert(derive(Clone)))]
+pub struct Badge {
+    #[id(sequence)]
+    pub id: i64,
+    #[shard_parent]
+    pub member: Parent<Member>,
+    pub text: String,
+}
+
 /// An enum, whose variants name shards.
 #[derive(ShardKey, Clone, Copy, Debug, PartialEq)]
 pub enum Color {
@@ -113,13 +134,14 @@ pub struct Pair {
     pub word: String,
 }
 
-pub type Models = (Tenant, Project, Task, Invoice, Device, Word, Event, Blob, Pair);
+// Children before their parents: the order does not matter.
+pub type Models = (Badge, Member, Tenant, Project, Task, Invoice, Device, Word, Event, Blob, Pair);
 
 pub fn tenant(id: i64) -> Tenant {
     Tenant { id, email: format!("{id}@example.org"), cents: 0, version: 1 }
 }
 
-/// Adds a tenant with two projects, three tasks and an invoice: seven rows.
+/// Adds a tenant with two projects, three tasks, an invoice, a member and a badge: nine rows.
 pub fn add(session: &mut Session, id: i64) -> Result<()> {
     let tenant = session.add(tenant(id))?;
     for (name, tasks) in [("first", 2), ("second", 1)] {
@@ -130,11 +152,13 @@ pub fn add(session: &mut Session, id: i64) -> Result<()> {
         }
     }
     session.add(NewInvoice { tenant: id, cents: id })?;
+    let member = session.add(NewMember { tenant: id, name: format!("member of {id}") })?;
+    session.add(NewBadge { member: member.link(), text: format!("badge of {id}") })?;
     Ok(())
 }
 
 /// How many rows [`add`] adds.
-pub const ROWS: u64 = 7;
+pub const ROWS: u64 = 9;
 
 /// Everything that the cluster holds, without shards and without counted ids.
 pub fn contents(cluster: &Cluster) -> Vec<String> {
@@ -152,6 +176,12 @@ pub fn contents(cluster: &Cluster) -> Vec<String> {
         }
         below.sort_unstable();
         all.append(&mut below);
+        for member in session.all(Member::select().filter(Member::TENANT.eq(tenant.id))).unwrap() {
+            let badges = session.all(member.children::<Badge>()).unwrap();
+            let badges: Vec<String> =
+                badges.iter().map(|badge| format!("{} {}", badge.id, badge.text)).collect();
+            all.push(format!("{} with {badges:?}", member.name));
+        }
     }
     for row in session.all(Invoice::select().order_by(Invoice::ID.asc()).all_shards()).unwrap() {
         all.push(format!("{:?}", *row));

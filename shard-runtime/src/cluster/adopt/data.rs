@@ -165,8 +165,9 @@ impl TableReader<'_> {
             ColumnType::Text | ColumnType::Json => "text",
             ColumnType::Bytes | ColumnType::Uuid => "blob",
         };
-        let sql =
-            format!("SELECT {id}, {name}, typeof({name}) FROM {on} ORDER BY typeof({name}) = '{kind}', {id}");
+        let sql = format!(
+            "SELECT {id}, {name}, typeof({name}) FROM {on} ORDER BY typeof({name}) = '{kind}', {id} LIMIT 100"
+        );
         finding.remedy("change the field's type, or the values that this SQL lists first").sql([sql])
     }
 

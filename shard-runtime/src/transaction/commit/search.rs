@@ -101,6 +101,13 @@ impl Cluster {
         Ok(&self.layout().location(self.layout().first_in(database))?.names)
     }
 
+    /// Returns whether a database may have a decision log. A spare shard that could not be opened may have never been made, and
+    /// its database has decided nothing then.
+    fn has_decision_log(&self, database: usize) -> bool {
+        let first = self.database_name(database);
+        !self.0.absent.iter().any(|(name, _)| name == first)
+    }
+
     fn servers(&self) -> impl Iterator<Item = usize> {
         (0..self.databases()).filter(|database| self.dialect(*database).prepares_transactions())
     }
@@ -188,7 +195,7 @@ impl Cluster {
         let on_server = |database: usize, error: Error| error.on_shard(self.database_name(database));
         // Read before any server is searched: a participant is prepared before its row exists.
         let mut old = Vec::new();
-        for database in self.servers() {
+        for database in self.servers().filter(|database| self.has_decision_log(*database)) {
             match self.on_connection(&LeaseOwner::default(), database, |connection| {
                 commit::old_decisions(connection, self.decision_log_names(database)?)
             }) {

@@ -284,7 +284,7 @@ fn r61_what_cannot_move_is_refused(backend: &Backend) {
     assert_error(of("nowhere"), ErrorKind::UnknownShard, &["nowhere", "a, b, c"]);
     assert_error(of("d"), ErrorKind::Layout, &["shard `d`", "spare", "split"]);
     let many = cluster.move_key::<Tenant>(3, to).max_rows(ROWS - 1).run();
-    let texts = ["more than 6 rows", "key 3", "`max_rows`", "split shard", "`key 3 => NAME`"];
+    let texts = ["more than 8 rows", "key 3", "`max_rows`", "split shard", "`key 3 => NAME`"];
     assert_error(many, ErrorKind::TooManyValues, &texts);
     // The new shard has a row with an id of one that moves.
     cluster

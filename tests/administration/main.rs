@@ -2,6 +2,7 @@
 
 mod changes;
 mod files;
+mod odd;
 #[cfg(feature = "servers")]
 mod servers;
 

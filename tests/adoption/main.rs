@@ -8,6 +8,7 @@ mod interrupted;
 #[path = "../../examples/weather/model.rs"]
 #[allow(dead_code)]
 mod model;
+mod odd_tables;
 mod refusals;
 #[cfg(feature = "servers")]
 mod servers;

@@ -10,6 +10,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod chains;
 #[path = "../suite/client.rs"]
 mod client;
 mod made;

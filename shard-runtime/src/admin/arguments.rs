@@ -178,6 +178,9 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
     if migrate.plans && migrate.shows_status {
         return Err("`--plan` and `--status` exclude each other".to_owned());
     }
+    if migrate.shows_status && (migrate.contracts || migrate.canary.is_some()) {
+        return Err("`--status` runs nothing: it excludes `--contract` and `--canary`".to_owned());
+    }
     if rows.or(rest).is_some() && !form.contains("--rows") {
         return Err(format!("`{name}` takes no `--rows` and no `--rest-ms`"));
     }
@@ -270,6 +273,8 @@ mod tests {
             ("adopt file", "expected `adopt [--plan]`"),
             ("migrate --plan --status", "exclude each other"),
             ("migrate --canary", "--canary"),
+            ("migrate --status --contract", "excludes `--contract`"),
+            ("migrate --status --canary a", "excludes `--contract` and `--canary`"),
         ] {
             let error = parsed(line).unwrap_err();
             assert!(error.contains(text), "{line}: {error}");

@@ -372,7 +372,7 @@ const MOST_CONNECTIONS: u32 = 10_000;
 const CONNECTIONS: usize = 10;
 
 /// A day, which is longer than any lock should be held.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Returns the check of every new connection: whether the database is still the shard that was opened. On servers each
 /// transaction is checked instead.

@@ -343,6 +343,13 @@ pub(super) fn compare_columns(
             note(column.name, "no such column".to_owned(), remedy, change);
             continue;
         };
+        // Statements quote the name, and a server compares it with its case.
+        if dialect.is_on_server() && actual.name != column.name {
+            let message = format!("expected the name `{}`, found `{}`", column.name, actual.name);
+            let change = alter(format!("RENAME COLUMN {} TO {name}", quoted(&actual.name)));
+            note(column.name, message, change, SchemaChange::Other);
+            continue;
+        }
         let wanted = dialect.column_type(column.kind);
         let has_collation = dialect.has_collation(column.kind);
         let change_type = || {

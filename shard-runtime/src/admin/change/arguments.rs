@@ -22,7 +22,7 @@ pub(in crate::admin) enum ChangeCommand {
 }
 
 /// A key that moves to another shard.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(in crate::admin) struct MoveKey {
     pub(in crate::admin) table: String,
     pub(in crate::admin) key: Vec<String>,
@@ -214,19 +214,24 @@ fn command(words: &[String], options: Options) -> Result<ChangeCommand, String> 
     }
 }
 
-/// Parses the key that moves. `--to` stands before the last word, and the word `move-key` before all of them.
+/// Parses the key that moves. `--to` stands before the last word, or before all of them: no option follows the `--` that a
+/// negative key needs. The word `move-key` stands before all words.
 fn move_key(words: &[String], options: &Options) -> Result<MoveKey, String> {
     options.allow("move-key", &["to", "max-rows"])?;
-    match words {
-        [table, key @ .., shard] if !key.is_empty() && options.to == Some(words.len()) => Ok(MoveKey {
-            table: table.clone(),
-            key: key.to_vec(),
-            shard: shard.clone(),
-            max_rows: options.max_rows,
-        }),
-        _ => Err("expected `change move-key TABLE KEY... --to SHARD`".to_owned()),
+    let (table, key, shard) = match words {
+        [table, key @ .., shard] if options.to == Some(words.len()) => (table, key, shard),
+        [shard, table, key @ ..] if options.to == Some(1) => (table, key, shard),
+        _ => return Err(MOVE_KEY.to_owned()),
+    };
+    if key.is_empty() {
+        return Err(MOVE_KEY.to_owned());
     }
+    let max_rows = options.max_rows;
+    Ok(MoveKey { table: table.clone(), key: key.to_vec(), shard: shard.clone(), max_rows })
 }
+
+const MOVE_KEY: &str = "expected `change move-key TABLE KEY... --to SHARD`; with a negative key, \
+     `change move-key --to SHARD -- TABLE KEY...`";
 
 fn known() -> String {
     FORMS.map(|(form, ..)| form.trim_start_matches("change ")).join(", ")
@@ -372,7 +377,9 @@ mod tests {
             shard: "c".to_owned(),
             max_rows: Some(7),
         };
-        assert_eq!(parsed("move-key --max-rows 7 t x y --to=c"), Ok(Some(ChangeCommand::MoveKey(moved))));
+        for line in ["move-key --max-rows 7 t x y --to=c", "move-key --max-rows 7 --to c -- t x y"] {
+            assert_eq!(parsed(line), Ok(Some(ChangeCommand::MoveKey(moved.clone()))));
+        }
         assert_eq!(parsed("retire 7"), Ok(Some(ChangeCommand::Retire(7))));
         assert_eq!(parsed("plan --help"), Ok(None));
     }

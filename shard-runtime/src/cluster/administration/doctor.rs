@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::cluster::build::LONGEST_WAIT;
 use crate::cluster::change::Leftover;
 use crate::cluster::{Builder, Cluster};
 use crate::driver::{Connection, Driver, Mode};
@@ -88,7 +89,7 @@ impl Builder {
                     note("free disk", free_disk(path));
                 }
                 None if driver.dialect().is_on_server() => {
-                    check_server(driver, prepares, Instant::now() + timeout, &mut note);
+                    check_server(driver, prepares, Instant::now() + timeout.min(LONGEST_WAIT), &mut note);
                 }
                 None => {}
             }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::serialized::serialized;
+use crate::cluster::build::LONGEST_WAIT;
 use crate::cluster::opening;
 use crate::driver::{Connection, Driver, Mode};
 use crate::error::{Error, ErrorKind, Result};
@@ -141,6 +142,7 @@ pub(crate) fn probe(
     timeout: Duration,
 ) -> Health {
     let began = Instant::now();
+    let timeout = timeout.min(LONGEST_WAIT);
     // A driver that meets this deadline returns its own error; otherwise the probe's thread is left running.
     let deadline = began + timeout.mul_f64(0.9);
     let cluster: Option<Arc<str>> = cluster.map(Arc::from);

@@ -91,8 +91,11 @@ impl Cluster {
                 format!("expected a value for each of {}, found {} values", names.join(", "), key.len());
             return Err(Error::new(ErrorKind::Value, message).in_table(root.name));
         }
+        // The check of a key's type is the same on each shard.
+        let shard = self.shard_at(0)?;
         let value = |(column, text): (&&ColumnDef, &String)| {
-            let value = value_of(column.kind, text);
+            let value = value_of(column.kind, text)
+                .and_then(|value| column.check(value.borrowed(), shard).map(|()| value).map_err(Error::from));
             value.map_err(|error| error.in_table(root.name).at_column(column.name))
         };
         Ok((root, columns.iter().zip(key).map(value).collect::<Result<Vec<_>>>()?))

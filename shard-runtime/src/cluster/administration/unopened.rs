@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::health::{Health, probe};
 use super::status::described;
 use crate::cluster::Builder;
-use crate::cluster::build::DescribedCluster;
+use crate::cluster::build::{DescribedCluster, LONGEST_WAIT};
 use crate::cluster::schema_sql::{ShardSql, sql_of};
 use crate::cluster::url::Source;
 use crate::driver::{Driver, Mode, SqliteSource};
@@ -39,7 +39,7 @@ pub(crate) struct Copies {
 impl Builder {
     /// Does the same as [`Cluster::health`](crate::Cluster::health), for a cluster that may fail to open.
     pub(crate) fn health<M: Models>(&self, timeout: Duration) -> Result<Health> {
-        let began = Instant::now();
+        let (began, timeout) = (Instant::now(), timeout.min(LONGEST_WAIT));
         let DescribedCluster { layout, databases, control_source, control_names, .. } =
             self.described::<M>()?;
         let control: Arc<dyn Driver> = self.driver(&control_source).into();

@@ -113,6 +113,56 @@ pub(super) fn foreign_keys(
     Ok(found.filter_map(|row| <[String; 2]>::try_from(row).ok()).map(|[from, to]| (from, to)).collect())
 }
 
+/// A column to which a program cannot give every value.
+pub(super) struct Fixed {
+    pub(super) column: String,
+    /// Whether it is an identity. Otherwise it is computed from other columns.
+    pub(super) is_identity: bool,
+}
+
+/// Returns the columns that the database computes, and identities that are GENERATED ALWAYS.
+pub(super) fn fixed(connection: &dyn Connection, location: &Location, table: &str) -> Result<Vec<Fixed>> {
+    let names = &location.names;
+    let (sql, table) = match location.dialect.is_on_server() {
+        true => (
+            "SELECT attname::text, attidentity::text FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 \
+             AND NOT attisdropped AND (attgenerated <> '' OR attidentity = 'a') ORDER BY attnum",
+            names.table(table),
+        ),
+        // `table_info` does not list them.
+        false => (
+            "SELECT name, '' FROM pragma_table_xinfo(?1) WHERE hidden IN (2, 3) ORDER BY cid",
+            names.plain(table),
+        ),
+    };
+    let found = texts(connection, sql, &[text(&table)])?.into_iter();
+    let found = found.filter_map(|row| <[String; 2]>::try_from(row).ok());
+    Ok(found.map(|[column, identity]| Fixed { column, is_identity: !identity.is_empty() }).collect())
+}
+
+/// Returns the role, if row-level security can hide rows of a table on a server from it.
+pub(super) fn hidden_from(
+    connection: &dyn Connection,
+    location: &Location,
+    table: &str,
+) -> Result<Option<String>> {
+    if !location.dialect.is_on_server() {
+        return Ok(None);
+    }
+    let sql = "SELECT current_user::text WHERE row_security_active(to_regclass($1))";
+    Ok(row(connection, sql, &[text(&location.names.table(table))])?.and_then(|mut row| row.pop()))
+}
+
+/// Returns the SQL that detaches each table that inherits from a table on a server.
+pub(super) fn heirs(connection: &dyn Connection, location: &Location, table: &str) -> Result<Vec<String>> {
+    if !location.dialect.is_on_server() {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT format('ALTER TABLE %s NO INHERIT %s', inhrelid::regclass, inhparent::regclass) FROM pg_inherits \
+               WHERE inhparent = to_regclass($1) ORDER BY 1";
+    Ok(texts(connection, sql, &[text(&location.names.table(table))])?.into_iter().flatten().collect())
+}
+
 /// The generator of the ids of a table.
 pub(super) enum Generated {
     /// None.
@@ -150,7 +200,8 @@ pub(super) fn generated(
     }
     let sql = "SELECT sequence, current_user::text, CASE WHEN has_sequence_privilege(sequence, 'USAGE') \
                THEN coalesce(pg_sequence_last_value(sequence::regclass), 0)::text ELSE '' END \
-               FROM (SELECT pg_get_serial_sequence($1, $2)) AS found (sequence) WHERE sequence IS NOT NULL";
+               FROM (SELECT pg_get_serial_sequence($1, attname) FROM pg_attribute WHERE attrelid = to_regclass($1) \
+               AND lower(attname) = lower($2) AND NOT attisdropped) AS found (sequence) WHERE sequence IS NOT NULL LIMIT 1";
     let found = row(connection, sql, &[text(&names.table(table)), text(id)])?;
     Ok(match found.map(<[String; 3]>::try_from) {
         Some(Ok([name, role, last])) => Generated::BySequence { name, role, last: last.parse().ok() },

@@ -53,7 +53,7 @@ impl TableReader<'_> {
         let mut read = RowsRead { rows: 0, highest: None, findings: Vec::new() };
         let table = self.table;
         let exists = |column: &ColumnDef| {
-            compared.actual.iter().any(|actual| actual.name.eq_ignore_ascii_case(column.name))
+            compared.actual.iter().any(|actual| self.is_named(&actual.name, column))
                 && !compared.unchecked.iter().any(|unchecked| unchecked == column.name)
         };
         let columns: Vec<(usize, &ColumnDef)> =
@@ -127,6 +127,12 @@ impl TableReader<'_> {
         Ok(read)
     }
 
+    /// Returns whether statements find the column by this name. A server compares names with their case.
+    fn is_named(&self, name: &str, column: &ColumnDef) -> bool {
+        name == column.name
+            || (!self.location.dialect.is_on_server() && name.eq_ignore_ascii_case(column.name))
+    }
+
     /// Adds the remedy for values that cannot be read.
     fn healed(&self, finding: AdoptionFinding, column: &ColumnDef, are_null: bool) -> AdoptionFinding {
         let (on, name) = (self.location.names.table(self.table.name), quoted(column.name));
@@ -181,7 +187,7 @@ impl TableReader<'_> {
             let Some(other_id) = other.columns.get(other.id) else { continue };
             let (names, dialect) = (&self.location.names, self.location.dialect);
             let actual = self.connection.columns(names, other.name)?;
-            let held = actual.iter().find(|actual| actual.name.eq_ignore_ascii_case(other_id.name));
+            let held = actual.iter().find(|actual| self.is_named(&actual.name, other_id));
             let is_strict = || self.connection.is_strict(names, other.name);
             let Some(held) = held else { continue };
             if !dialect.holds(other_id.kind, &held.sql_type, is_strict)? {

@@ -8,6 +8,7 @@ use super::links::{Endpoint, LockWait};
 use super::rows::Tables;
 use super::verify::Touched;
 use super::{Change, target};
+use crate::cluster::build::LONGEST_WAIT;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::IdKind;
@@ -35,9 +36,9 @@ impl Default for Switch {
 }
 
 impl Switch {
-    /// Sets how long a try may make writers wait.
+    /// Sets how long a try may make writers wait, at most one day.
     pub fn within(budget: Duration) -> Self {
-        Switch { budget, ..Switch::default() }
+        Switch { budget: budget.min(LONGEST_WAIT), ..Switch::default() }
     }
 
     /// Sets the number of tries, at least one.

@@ -61,7 +61,9 @@ pub(super) fn edited(sql: &str, name: &str, edits: &[Edit]) -> Option<String> {
     for definition in definitions {
         let (first, last) = (definition.first()?, definition.last()?);
         let mut whole = sql.get(first.start..last.end)?.to_owned();
-        let is_of = |edit: &&Edit| unquoted(text(first)).eq_ignore_ascii_case(edit.column());
+        // An unquoted word of these cannot be the name of a column.
+        let is_column = !TABLE_CONSTRAINTS.iter().any(|word| text(first).eq_ignore_ascii_case(word));
+        let is_of = |edit: &&Edit| is_column && unquoted(text(first)).eq_ignore_ascii_case(edit.column());
         let edits: Vec<&Edit> = edits.iter().filter(is_of).collect();
         found += edits.len();
         if edits.iter().any(|edit| matches!(edit, Edit::Remove(_))) {
@@ -86,6 +88,9 @@ fn changed(definition: &str, edit: &Edit) -> String {
         Edit::Remove(_) => definition.to_owned(),
     }
 }
+
+/// The words with which a constraint of the table begins.
+const TABLE_CONSTRAINTS: [&str; 5] = ["CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN"];
 
 /// The words with which the first constraint of a column begins, after its type.
 const CONSTRAINTS: [&str; 10] = [
@@ -253,6 +258,12 @@ mod tests {
             "CREATE TABLE c (price REAL DEFAULT 1.5 NOT NULL, b INT)"
         );
         assert_eq!(edit(Edit::Remove("other".into())), None);
+        // A column with the name of a constraint of the table.
+        let sql = "CREATE TABLE a (b INT, \"check\" TEXT NOT NULL, CHECK (b > 0), UNIQUE (b))";
+        assert_eq!(
+            edited(sql, "c", &[Edit::Relax("check".into())]).unwrap(),
+            "CREATE TABLE c (b INT, \"check\" TEXT, CHECK (b > 0), UNIQUE (b))"
+        );
         assert_eq!(edited("CREATE TABLE a (b", "c", &[]), None);
         assert_eq!(edited("CREATE TABLE a AS SELECT 1", "c", &[]), None);
     }

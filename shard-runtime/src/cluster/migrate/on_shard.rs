@@ -134,14 +134,17 @@ impl<M> OnShard<'_, M> {
         let result = loop {
             let done = connection.begin(TransactionMode::Write).and_then(|()| {
                 connection.limit_lock_waits(LOCK_WAIT);
-                let broken = match how {
-                    How::Rebuild => rebuild::broken_foreign_keys(connection)?,
-                    How::Together | How::Alone => Vec::new(),
+                let (broken, objects) = match how {
+                    How::Rebuild => {
+                        (rebuild::broken_foreign_keys(connection)?, rebuild::broken_objects(connection)?)
+                    }
+                    How::Together | How::Alone => Default::default(),
                 };
                 apply_decided_in(&cluster.0.control, cluster.layout(), self.location.database, connection)?;
                 let result = run(connection)?;
                 if how == How::Rebuild {
                     rebuild::refuse_broken_foreign_keys(connection, &broken)?;
+                    rebuild::refuse_broken_objects(connection, &objects)?;
                 }
                 connection.commit().map(|()| result)
             });
@@ -429,7 +432,7 @@ pub(super) fn new_state(step: &Step) -> StepState {
 }
 
 /// Returns the columns that a step changes, for [`state::Tolerated`].
-fn does(step: &Step) -> String {
+pub(super) fn does(step: &Step) -> String {
     let name =
         |table: &Table, column: usize| table.columns.get(column).map_or("", |column| column.name).to_owned();
     let each = step.actions.iter().map(|action| match action {

@@ -8,7 +8,7 @@ use super::rename::{Rename, RenameProgress};
 use super::state::{self, StepState};
 use super::status::StepPhase;
 use super::step::{Action, Migrations, Step};
-use super::{index, require};
+use super::{index, on_shard, require};
 use crate::cluster::schema;
 use crate::driver::{Connection, Mode};
 use crate::error::{Error, ErrorKind, Result};
@@ -115,6 +115,7 @@ fn parts(
     );
     let states = state::read(connection, location)?;
     refuse_other_steps(&states, migrations)?;
+    refuse_lost_contracts(&states, migrations, connection, location, layout)?;
     let mut recorded = arrivals::recorded(connection, location)?;
     for step in migrations.steps() {
         let phase = phase_of(&states, step);
@@ -227,6 +228,35 @@ fn refuse_other_steps(states: &[StepState], migrations: &Migrations) -> Result<(
             ),
         };
         return Err(Error::new(ErrorKind::Schema, message));
+    }
+    Ok(())
+}
+
+/// Refuses a shard with a contract that the program has no action for: another release has begun the step. The old column and its
+/// triggers would remain, and a second rename would break the triggers of the first.
+fn refuse_lost_contracts(
+    states: &[StepState],
+    migrations: &Migrations,
+    connection: &dyn Connection,
+    location: &Location,
+    layout: &Layout,
+) -> Result<()> {
+    for state in states.iter().filter(|state| state.phase < StepPhase::Done && !state.does.is_empty()) {
+        let Some(step) = migrations.steps().iter().find(|step| step.number == state.number) else { continue };
+        let does = on_shard::does(step);
+        for table in layout.tables() {
+            let is_lost = |column: &str| {
+                let contracts = [state::renames_from(table.name, column), state::drops(table.name, column)];
+                contracts.iter().any(|contract| state.does.contains(contract) && !does.contains(contract))
+            };
+            let columns = connection.columns(&location.names, table.name)?;
+            let Some(column) = columns.iter().find(|column| is_lost(&column.name)) else { continue };
+            let message = format!(
+                "the contract of {step} has not dropped the column, and this program does not have its action; run \
+                 `migrate --contract` with the release that has begun the step first"
+            );
+            return Err(Error::new(ErrorKind::Schema, message).in_table(table.name).at_column(&column.name));
+        }
     }
     Ok(())
 }

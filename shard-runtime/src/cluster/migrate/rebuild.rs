@@ -5,7 +5,7 @@ use super::expand::{How, SchemaWork};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Location;
-use crate::planner::sql::{Param, literal, quoted};
+use crate::planner::sql::{Param, quoted};
 use crate::schema::Table;
 use crate::transaction::facts::texts;
 use crate::value::Value;
@@ -48,7 +48,7 @@ pub(super) fn work(
         format!("INSERT INTO {new} ({columns}) SELECT {columns} FROM {on}"),
     ];
     if has_word(&sql, "AUTOINCREMENT") {
-        let (old, new) = (literal(&plain), literal(&new_plain));
+        let (old, new) = (location.dialect.literal(&plain), location.dialect.literal(&new_plain));
         statements.push(format!("DELETE FROM sqlite_sequence WHERE name = {new}"));
         statements.push(format!(
             "INSERT INTO sqlite_sequence (name, seq) SELECT {new}, seq FROM sqlite_sequence WHERE name = {old}"
@@ -71,6 +71,46 @@ pub(super) fn work(
     }
     statements.extend(also);
     Ok(SchemaWork { sql: statements, how: How::Rebuild })
+}
+
+/// Returns the triggers and views that SQLite cannot compile, by a statement that uses each. SQLite compiles them only with such
+/// a statement, so that a rebuild does not notice that they need a removed column.
+pub(super) fn broken_objects(connection: &dyn Connection) -> Result<Vec<String>> {
+    let tables = texts(
+        connection,
+        "SELECT tbl_name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name IN \
+         (SELECT name FROM sqlite_schema WHERE type = 'table') GROUP BY 1 ORDER BY 1",
+        &[],
+    )?;
+    let mut statements = Vec::new();
+    for table in tables.into_iter().flatten() {
+        let on = quoted(&table);
+        let name = [Param::Value(Value::Text(table.into()))];
+        let columns = texts(connection, "SELECT name FROM pragma_table_info(?1)", &name)?;
+        statements.push(format!("INSERT INTO {on} DEFAULT VALUES"));
+        statements.push(format!("DELETE FROM {on}"));
+        statements.extend(columns.into_iter().flatten().map(|column| {
+            let column = quoted(&column);
+            format!("UPDATE {on} SET {column} = {column}")
+        }));
+    }
+    let views = texts(connection, "SELECT name FROM sqlite_schema WHERE type = 'view' ORDER BY 1", &[])?;
+    statements.extend(views.into_iter().flatten().map(|view| format!("SELECT * FROM {}", quoted(&view))));
+    // `run` compiles each time: a kept statement would not notice a change.
+    let error =
+        |sql: String| connection.run(&format!("EXPLAIN {sql}")).err().map(|error| format!("{sql}: {error}"));
+    Ok(statements.into_iter().filter_map(error).collect())
+}
+
+/// # Errors
+/// [`ErrorKind::Schema`] if a trigger or a view worked before.
+pub(super) fn refuse_broken_objects(connection: &dyn Connection, before: &[String]) -> Result<()> {
+    let now = broken_objects(connection)?;
+    let Some(broken) = now.iter().find(|broken| !before.contains(broken)) else { return Ok(()) };
+    let message = format!(
+        "a trigger or a view uses a column that is removed ({broken}); drop it or change it, and run the migration again"
+    );
+    Err(Error::new(ErrorKind::Schema, message))
 }
 
 /// Returns the columns of an index.

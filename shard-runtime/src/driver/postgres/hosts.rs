@@ -11,7 +11,7 @@ use tokio_postgres::config::{Config, Host, LoadBalanceHosts, TargetSessionAttrs}
 
 use super::encryption::Encryptor;
 use super::route::Route;
-use super::settings::CONNECTING;
+use super::settings::{CONNECTING, LONGEST_CONNECTING};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The hosts of a URL. One of them serves at a time; after a failover it is another one.
@@ -107,7 +107,7 @@ impl Hosts {
     }
 
     fn host_timeout(&self) -> Duration {
-        self.settings.get_connect_timeout().copied().unwrap_or(CONNECTING)
+        self.settings.get_connect_timeout().copied().unwrap_or(CONNECTING).min(LONGEST_CONNECTING)
     }
 
     /// Connects to the host that served last or, if that fails, to the others in their order. Each host has

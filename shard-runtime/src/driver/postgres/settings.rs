@@ -8,6 +8,9 @@ use crate::driver::{Durability, TransactionMode};
 /// `connect_timeout`.
 pub(super) const CONNECTING: Duration = Duration::from_secs(10);
 
+/// A day: an `Instant` cannot represent the end of any timeout that a URL may have.
+pub(super) const LONGEST_CONNECTING: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The savepoint before each statement of a transaction that writes. Without it PostgreSQL would abort the whole
 /// transaction after one failed statement. A transaction that reads sets it before its second statement, to keep its
 /// snapshot. The first statement needs none: if it fails, the transaction begins again.

@@ -5,10 +5,10 @@ use crate::schema::{KeyColumns, Table};
 use crate::value::ColumnType;
 
 /// Returns the operand of LIKE for names of a shard with this beginning.
-fn pattern(names: &Namespace, beginning: &str) -> String {
+fn pattern(dialect: Dialect, names: &Namespace, beginning: &str) -> String {
     // `_` would stand for any character.
     let escaped = names.plain(beginning).replace('!', "!!").replace('_', "!_").replace('%', "!%");
-    format!("{} ESCAPE '!'", literal(&format!("{escaped}%")))
+    format!("{} ESCAPE '!'", dialect.literal(&format!("{escaped}%")))
 }
 
 /// Returns the schema of a shard on a server, as a literal.
@@ -26,7 +26,7 @@ impl Dialect {
         tables: &[&str],
         (message, code): (&str, &str),
     ) -> Vec<String> {
-        let message = literal(message);
+        let message = self.literal(message);
         let mut sql = Vec::new();
         match self {
             Dialect::Sqlite => {
@@ -74,7 +74,7 @@ impl Dialect {
         unless: &str,
         (message, code): (&str, &str),
     ) -> Vec<String> {
-        let message = literal(message);
+        let message = self.literal(message);
         let function = names.table(&format!("{beginning}function"));
         let mut sql = Vec::new();
         if self == Dialect::Postgres {
@@ -109,7 +109,7 @@ impl Dialect {
     /// Returns the query for the statements that drop all triggers of a shard whose names have this beginning, and then their
     /// functions.
     pub(crate) fn drop_triggers_sql(self, names: &Namespace, beginning: &str) -> String {
-        let pattern = pattern(names, beginning);
+        let pattern = pattern(self, names, beginning);
         match self {
             Dialect::Sqlite => format!(
                 "SELECT 'DROP TRIGGER \"' || replace(name, '\"', '\"\"') || '\"' FROM sqlite_schema WHERE type = 'trigger' \
@@ -139,14 +139,14 @@ impl Dialect {
                  JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
                  WHERE n.nspname = {} AND t.tgname LIKE {}",
                 schema(names),
-                pattern(names, beginning)
+                pattern(self, names, beginning)
             ),
         }
     }
 
     /// Returns the query for the names of all triggers of a shard that have this beginning.
     pub(crate) fn triggers_sql(self, names: &Namespace, beginning: &str) -> String {
-        let pattern = pattern(names, beginning);
+        let pattern = pattern(self, names, beginning);
         match self {
             Dialect::Sqlite => format!(
                 "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE {pattern} ORDER BY name"
@@ -200,7 +200,7 @@ impl Captured<'_> {
         let (on, id) = (self.names.table(self.table.name), self.id());
         let Captured { dirty, column, .. } = self;
         let note = |what: &str, moved: u8| {
-            let table = literal(self.table.name);
+            let table = Dialect::Sqlite.literal(self.table.name);
             format!("INSERT INTO {dirty} (tbl, moved, {column}) SELECT {table}, {moved}, {what};")
         };
         let trigger = |name: &str, event: &str, on_which: &str, body: &str| {
@@ -322,7 +322,7 @@ impl Dialect {
     /// Returns the query for the unique indexes of a table and their columns, without the primary key; `None` if triggers do
     /// not need them. On SQLite a row that `OR REPLACE` removes fires no trigger.
     pub(crate) fn unique_indexes_sql(self, names: &Namespace, table: &str) -> Option<String> {
-        let plain = literal(&names.plain(table));
+        let plain = self.literal(&names.plain(table));
         (self == Dialect::Sqlite).then(|| {
             format!(
                 "SELECT l.name, i.name FROM pragma_index_list({plain}) AS l JOIN pragma_index_info(l.name) AS i \
@@ -333,7 +333,7 @@ impl Dialect {
 
     /// Returns the query that describes the objects that depend on a table and are not the runtime's.
     pub(crate) fn dependents_sql(self, names: &Namespace, table: &str) -> String {
-        let plain = literal(&names.plain(table));
+        let plain = self.literal(&names.plain(table));
         match self {
             Dialect::Sqlite => format!(
                 "SELECT 'the trigger `' || name || '`' FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = {plain} \
@@ -342,7 +342,7 @@ impl Dialect {
                  AND instr(lower(sql), lower({plain})) > 0 \
                  UNION ALL SELECT 'the unique index `' || l.name || '` of an expression' FROM pragma_index_list({plain}) AS l \
                  JOIN pragma_index_info(l.name) AS i WHERE l.\"unique\" = 1 AND i.name IS NULL",
-                literal(&format!("{}%", names.plain("sharded_")))
+                self.literal(&format!("{}%", names.plain("sharded_")))
             ),
             Dialect::Postgres => {
                 let schema = schema(names);
@@ -457,7 +457,7 @@ impl Dialect {
     pub(crate) fn indexes_sql(self, names: &Namespace, table: &str) -> String {
         match self {
             Dialect::Sqlite => {
-                let plain = literal(&names.plain(table));
+                let plain = self.literal(&names.plain(table));
                 format!(
                     "SELECT sql, 'DROP INDEX \"' || replace(name, '\"', '\"\"') || '\"' FROM sqlite_schema \
                      WHERE type = 'index' AND tbl_name = {plain} AND sql IS NOT NULL ORDER BY name"
@@ -509,7 +509,7 @@ impl Dialect {
     pub(crate) fn last_id_sql(self, names: &Namespace, table: &str, counter: &str) -> String {
         match self {
             Dialect::Sqlite => {
-                let name = literal(&names.plain(table));
+                let name = self.literal(&names.plain(table));
                 format!("SELECT CAST(seq AS TEXT) FROM {counter} WHERE name = {name}")
             }
             Dialect::Postgres => {
@@ -524,7 +524,7 @@ impl Dialect {
     pub(crate) fn count_above_sql(self, names: &Namespace, table: &str, id: &str, last: i64) -> String {
         match self {
             Dialect::Sqlite => {
-                let name = literal(&names.plain(table));
+                let name = self.literal(&names.plain(table));
                 format!(
                     "INSERT INTO sqlite_sequence (name, seq) SELECT {name}, 0 \
                      WHERE NOT EXISTS (SELECT * FROM sqlite_sequence WHERE name = {name}); \

@@ -87,6 +87,14 @@ impl Dialect {
         }
     }
 
+    /// Returns a text as a literal. A backslash means nothing in SQLite, which knows no `E'…'`.
+    pub(crate) fn literal(self, text: &str) -> String {
+        match self {
+            Dialect::Sqlite => format!("'{}'", text.replace('\'', "''")),
+            Dialect::Postgres => literal(text),
+        }
+    }
+
     /// Returns a declared default value as SQL.
     pub(crate) fn literal_of(self, default: ColumnDefault) -> String {
         match (default, self) {
@@ -95,7 +103,7 @@ impl Dialect {
             (ColumnDefault::Integer(value), _) => value.to_string(),
             // With a point or an exponent: otherwise it would be an integer.
             (ColumnDefault::Real(value), _) => format!("{value:?}"),
-            (ColumnDefault::Text(value), _) => literal(value),
+            (ColumnDefault::Text(value), _) => self.literal(value),
         }
     }
 

@@ -52,7 +52,7 @@ impl RefusedKeys<'_> {
         format!(
             "EXISTS (SELECT 1 FROM {} WHERE kind = '{LEFT}' AND name = {} || {})",
             names.table(own_tables::STATE),
-            literal(self.group),
+            dialect.literal(self.group),
             key.join(" || ', ' || ")
         )
     }
@@ -176,7 +176,7 @@ impl Dialect {
     /// Returns the statements that create the trigger which refuses rows of keys that have left the shard.
     pub(crate) fn refuse_left_sql(self, names: &Namespace, refused: &RefusedKeys<'_>) -> Vec<String> {
         let on = names.table(refused.table.name);
-        let (message, condition) = (literal(refused.message), refused.condition(self, names));
+        let (message, condition) = (self.literal(refused.message), refused.condition(self, names));
         let columns: Vec<String> = refused.columns().iter().map(|column| quoted(column.name)).collect();
         let columns = columns.join(", ");
         match self {

@@ -85,49 +85,19 @@
 //! `max_prepared_transactions` above 0 on the servers. `Cluster::foreign_tables_sql` returns SQL with which any other
 //! server reads all shards as one database.
 //!
-//! # Releases that change the schema
+//! # Operating a cluster
 //!
-//! [`Builder::migrate`] makes the shards of a cluster fit the models of a new release, while the earlier release runs.
-//! It adds new models and indexes without a step, and fields that are an `Option` or have a `#[sharded(default = ..)]`.
-//! Other changes are numbered steps of [`Migrations`]: backfills of rows, renamed columns, columns that become required
-//! or are dropped, and SQL.
+//! | to | call | described in |
+//! |---|---|---|
+//! | change the schema from release to release, while the earlier one runs | [`Builder::migrate`] | [`migrate`] |
+//! | split, merge, replace or redistribute shards while the application writes | [`Cluster::plan_change`] | [`change`] |
+//! | move one key | [`Cluster::move_key`] | [`change`] |
+//! | make a cluster of tables of another program | [`Builder::adopt`] | [`adopt`] |
+//! | copy all rows to another cluster | [`Cluster::copy_to`] | [`copy`] |
+//! | see its state | [`Cluster::health`], [`Cluster::status`], [`Cluster::stats`] | [`status`] |
+//! | find misplaced rows | [`Cluster::verify`] | [`verify`] |
 //!
-//! | phase | does | earlier release | new release |
-//! |---|---|---|---|
-//! | expand | adds tables, columns and indexes (`CONCURRENTLY` on PostgreSQL); adds a renamed column beside the old one, with triggers that keep both equal | runs | refuses to open, and the error names what each shard lacks |
-//! | backfill | changes rows in batches by id, at a pace | runs | runs |
-//! | contract, with [`Migration::contract`] | fills and checks required columns, makes them NOT NULL, drops columns | its statements fail, and the error names the version of the schema | runs |
-//!
-//! A deployment has these steps:
-//!
-//! 1. Migrate, and start the new release. The earlier release can still replace it.
-//! 2. When no process of the earlier release runs any more, migrate with `contract`.
-//!
-//! Each shard records its steps in the table `sharded_migration`, in the transaction of the step. An error of a
-//! migration names shard, step and SQL; the next run continues there. Two migrators wait for each other.
-//! [`Cluster::migration_status`] returns the steps that each shard has completed.
-//!
-//! SQLite cannot change a column. The migration copies the table in one transaction, with its rows, indexes and
-//! triggers, and checks foreign keys before the commit. Other writers of the shard wait for it, up to their
-//! [`busy_timeout`](Builder::busy_timeout).
-//!
-//! # Shards that change
-//!
-//! [`Cluster::plan_change`] plans to split, merge, replace or redistribute shards while the application reads and
-//! writes. [`Cluster::begin_change`] begins the change. A [`Change`] copies the rows of its sources to spare shards,
-//! compares them, and switches. During the switch writers of the sources wait, up to the budget of a [`Switch`]. Then
-//! the recorded layout maps the keys to the targets. After an interruption any process continues or cancels the change,
-//! from [`Cluster::changes`].
-//!
-//! A transaction that still uses a source after the switch fails with [`ErrorKind::Moved`], and
-//! [`Cluster::transaction`] runs it again under the new layout. Sessions of other processes follow in the same way, if
-//! the targets are in their configuration.
-//!
-//! # Tables that exist already
-//!
-//! [`Builder::adopt`] makes one database with tables of another program a cluster of one shard. It compares tables and
-//! rows with the models, and reports all differences, each with the SQL that corrects it. It does not change the
-//! tables, and other programs can continue to write to them.
+//! With the feature `admin` a program of three lines has all of it as commands.
 //!
 //! # Sessions
 //!
@@ -485,11 +455,9 @@
 //! an expression uses.
 //!
 //! [`Change`]: change::Change
-//! [`Migration::contract`]: migrate::Migration::contract
-//! [`Migrations`]: migrate::Migrations
 //! [`Reference`]: query::Reference
-//! [`Switch`]: change::Switch
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations)]
 
 /// Compiles and runs the programs of docs/OPERATIONS.md.
@@ -559,13 +527,40 @@ pub use unit_of_work::{ChangedId, Relocated};
 pub use uuid;
 pub use value::{ColumnType, Field, Value};
 
-/// Adopting the tables of another program: see [`Builder::adopt`].
 pub mod adopt {
+    //! Tables that exist already.
+    //!
+    //! [`Builder::adopt`] makes one database with tables of another program a cluster of one shard. It compares tables and
+    //! rows with the models, and reports all differences, each with the SQL that corrects it. It does not change the tables,
+    //! and other programs can continue to write to them.
+    //!
+    //! [`Builder::adopt`]: crate::Builder::adopt
+
     pub use crate::cluster::{Adoption, AdoptionFinding, AdoptionReport};
 }
 
-/// Changes of the layout while the application runs: see [`Cluster::plan_change`] and [`Cluster::move_key`].
 pub mod change {
+    //! Shards that change, while the application runs.
+    //!
+    //! [`Cluster::plan_change`] plans to split, merge, replace or redistribute shards while the application reads and writes.
+    //! [`Cluster::begin_change`] begins the change. A [`Change`] copies the rows of its sources to spare shards, compares
+    //! them, and switches. During the switch writers of the sources wait, up to the budget of a [`Switch`]. Then the recorded
+    //! layout maps the keys to the targets. After an interruption any process continues or cancels the change, from
+    //! [`Cluster::changes`].
+    //!
+    //! A transaction that still uses a source after the switch fails with [`ErrorKind::Moved`], and [`Cluster::transaction`]
+    //! runs it again under the new layout. Sessions of other processes follow in the same way, if the targets are in their
+    //! configuration.
+    //!
+    //! [`Cluster::move_key`] moves all rows of one key in one transaction, without a change.
+    //!
+    //! [`Cluster::begin_change`]: crate::Cluster::begin_change
+    //! [`Cluster::changes`]: crate::Cluster::changes
+    //! [`Cluster::move_key`]: crate::Cluster::move_key
+    //! [`Cluster::plan_change`]: crate::Cluster::plan_change
+    //! [`Cluster::transaction`]: crate::Cluster::transaction
+    //! [`ErrorKind::Moved`]: crate::ErrorKind::Moved
+
     pub use crate::cluster::{
         Change, ChangePhase, ChangePlan, ChangePlanner, ChangeProgress, ChangeReport, ChangeStatus, KeyMove,
         MovedKey, Switch,
@@ -584,8 +579,36 @@ pub mod ddl {
     pub use crate::cluster::ShardSql;
 }
 
-/// Schema migrations: see [`Builder::migrate`].
 pub mod migrate {
+    //! Releases that change the schema.
+    //!
+    //! [`Builder::migrate`] makes the shards of a cluster fit the models of a new release, while the earlier release runs. It
+    //! adds new models and indexes without a step, and fields that are an `Option` or have a `#[sharded(default = ..)]`.
+    //! Other changes are numbered steps of [`Migrations`]: backfills of rows, renamed columns, columns that become required
+    //! or are dropped, and SQL.
+    //!
+    //! | phase | does | earlier release | new release |
+    //! |---|---|---|---|
+    //! | expand | adds tables, columns and indexes (`CONCURRENTLY` on PostgreSQL); adds a renamed column beside the old one, with triggers that keep both equal | runs | refuses to open, and the error names what each shard lacks |
+    //! | backfill | changes rows in batches by id, at a pace | runs | runs |
+    //! | contract, with [`Migration::contract`] | fills and checks required columns, makes them NOT NULL, drops columns | its statements fail, and the error names the version of the schema | runs |
+    //!
+    //! A deployment has these steps:
+    //!
+    //! 1. Migrate, and start the new release. The earlier release can still replace it.
+    //! 2. When no process of the earlier release runs any more, migrate with `contract`.
+    //!
+    //! Each shard records its steps in the table `sharded_migration`, in the transaction of the step. An error of a migration
+    //! names shard, step and SQL; the next run continues there. Two migrators wait for each other.
+    //! [`Cluster::migration_status`] returns the steps that each shard has completed.
+    //!
+    //! SQLite cannot change a column. The migration copies the table in one transaction, with its rows, indexes and triggers,
+    //! and checks foreign keys before the commit. Other writers of the shard wait for it, up to their [`busy_timeout`].
+    //!
+    //! [`Builder::migrate`]: crate::Builder::migrate
+    //! [`Cluster::migration_status`]: crate::Cluster::migration_status
+    //! [`busy_timeout`]: crate::Builder::busy_timeout
+
     pub use crate::cluster::{
         Migration, MigrationPlan, MigrationProgress, MigrationStatus, Migrations, ShardMigrations, Step,
         StepPhase, StepStatus,

@@ -280,6 +280,19 @@ fn migrate_prints_the_plan_and_runs_the_steps() {
 }
 
 #[test]
+fn a_program_that_is_newer_than_the_tables_is_told_to_migrate() {
+    let (folder, builder) = cluster();
+    open(folder.path(), "europe").execute_batch("DROP INDEX \"cities(name)\"").unwrap();
+    for command in ["status", "verify", "locate users 1"] {
+        let told = refused(&builder, command, Outcome::Wrong);
+        assert!(told.contains("no index `cities(name)`"), "{told}");
+        assert!(told.contains("; first run `migrate`: step 2 `names` has not run everywhere"), "{told}");
+    }
+    text(&builder, "migrate", Outcome::Fine);
+    text(&builder, "status", Outcome::Fine);
+}
+
+#[test]
 fn a_backup_is_checked_without_being_changed() {
     let (folder, builder) = cluster();
     let backup = folder.path().join("backup 1 %");

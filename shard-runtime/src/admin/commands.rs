@@ -12,8 +12,10 @@ use super::Outcome;
 use super::arguments::{Command, Migrate};
 use super::output::CommandAnswer;
 use super::progress::{bar, beside, shown};
-use crate::cluster::{Builder, CheckState, Cluster, Finding, Migrations, check_copies, table, with_causes};
-use crate::error::Result;
+use crate::cluster::{
+    Builder, CheckState, Cluster, Finding, Migrations, StepPhase, check_copies, table, with_causes,
+};
+use crate::error::{Error, ErrorKind, Result};
 use crate::query::Models;
 use crate::unit_of_work::{LookupProblem, RowProblem, VerifyReport};
 
@@ -26,7 +28,7 @@ pub(super) fn run<M: Models>(
     command: Command,
     progress: Progress<'_>,
 ) -> Result<CommandAnswer> {
-    let open = || builder.clone().open::<M>();
+    let open = || builder.clone().open::<M>().map_err(|error| with_pending::<M>(builder, migrations, error));
     match command {
         Command::Status => status(&open()?, progress),
         Command::Health { timeout } => health::<M>(builder, timeout),
@@ -49,6 +51,27 @@ pub(super) fn run<M: Models>(
         Command::Adopt { plans } => adopt::<M>(builder, plans, progress),
         Command::Schema => schema::<M>(builder),
         Command::Doctor { timeout } => doctor::<M>(builder, timeout),
+    }
+}
+
+/// Adds to the error of tables that differ from the models which steps have not run: they may explain the differences.
+fn with_pending<M: Models>(builder: &Builder, migrations: &Migrations, error: Error) -> Error {
+    if error.kind() != ErrorKind::Schema {
+        return error;
+    }
+    let status = builder.clone().migrate::<M>(migrations).and_then(|migration| migration.status());
+    let Ok(status) = status else { return error };
+    let steps = status.shards.iter().flat_map(|shard| &shard.steps);
+    let pending = steps.filter(|step| step.number > 0 && step.phase < StepPhase::Ready);
+    let mut names: Vec<String> =
+        pending.map(|step| format!("step {} `{}`", step.number, step.name)).collect();
+    names.sort();
+    names.dedup();
+    match names.as_slice() {
+        [] => error,
+        names => {
+            error.with_remedy(&format!("first run `migrate`: {} has not run everywhere", names.join(", ")))
+        }
     }
 }
 

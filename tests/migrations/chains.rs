@@ -1,10 +1,10 @@
 //! Migrations over three releases, and of tables that triggers and views of others use, or whose names need quotes.
 
-use shard_runtime::{Builder, ErrorKind, Pace, Sharded as _};
+use shard_runtime::{Builder, ErrorKind, Pace, Sharded, migrate::Migrations};
 use sharded_tests::postgres_server::Server;
 
 use crate::made::{Made, assert_has, both};
-use crate::models::{SHARDS, two};
+use crate::models::{SHARDS, one, two};
 
 /// The third release, which renames the column again.
 mod three {
@@ -244,5 +244,31 @@ fn r53_tables_and_columns_with_odd_names_are_migrated() {
             assert_eq!(row.unique.as_deref(), Some(row.name.as_str()), "{row:?}");
             assert_eq!(row.with_default, "it's \"q\" {b} \\ $sharded$ é");
         }
+    }
+}
+
+/// The first release with an index more.
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "users", unique(fax, id))]
+struct Unique {
+    #[id]
+    #[shard_key(hash)]
+    id: i64,
+    name: String,
+    fax: String,
+}
+
+#[test]
+fn r53_the_error_of_an_addition_ends_when_an_operator_has_made_it() {
+    for made in both() {
+        // Another program has taken the name of the index.
+        made.run("b", "CREATE TABLE \"users(fax, id) unique\" (x INTEGER)");
+        let migrate = || made.migrate::<(Unique, one::Post)>(&Migrations::new());
+        let error = migrate().run(|_| {}).map(drop).unwrap_err();
+        assert_eq!(error.shard(), Some("b"), "{error}");
+        assert!(migrate().status().unwrap().has_failed());
+        made.run("b", "CREATE UNIQUE INDEX by_hand ON users (fax, id)");
+        let status = migrate().run(|_| {}).unwrap();
+        assert!(!status.has_failed(), "{status}");
     }
 }

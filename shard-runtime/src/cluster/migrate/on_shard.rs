@@ -50,6 +50,7 @@ impl<M> OnShard<'_, M> {
             self.transaction(connection, How::Together, |connection| connection.lock(&make))
                 .map_err(|error| remedy::of_sql(error, &make))?;
         }
+        let had_failed = states.iter().any(|state| state.number == 0 && !state.error.is_empty());
         let mut added = StepState { name: "additions".to_owned(), ..StepState::default() };
         added.phase = StepPhase::Done;
         for work in expand::pending(connection, location, layout, migrations)? {
@@ -77,6 +78,10 @@ impl<M> OnShard<'_, M> {
             if self.migration.plan.contracts {
                 self.recorded(connection, state, |state| self.contract(connection, state, step))?;
             }
+        }
+        // An operator may have run the SQL of the additions: then none has recorded its success.
+        if had_failed {
+            self.work(connection, &mut added, &Work::together(Vec::new()), None)?;
         }
         Ok(())
     }

@@ -169,7 +169,7 @@ fn a_change_is_stopped_before_the_switch_and_continued() {
 #[test]
 fn indexes_that_a_target_gets_after_the_copy_are_no_differences() {
     let (_folder, builder) = cluster(&["rest"]);
-    let opened = builder.clone().open::<Models>().unwrap();
+    let opened = builder.clone().create::<Models>().unwrap();
     let plan = opened.plan_change().replace("europe", "rest").build().unwrap();
     drop(opened.begin_change(&plan).unwrap());
     let told = text(&builder, "status", Outcome::Fine);

@@ -269,8 +269,12 @@ fn a_target_that_could_not_be_made_is_made_by_the_next_run() {
     let told = refused(&both, line, Outcome::Wrong);
     assert!(told.contains("shard `server`") && told.contains("permission denied"), "{told}");
     // The cluster can be used meanwhile, with the target in the configuration.
-    let read = json(&both, "status", Outcome::Fine);
-    assert_eq!(read["shards"][1]["rows"], ROWS[1], "{read}");
+    let read = json(&both, "status", Outcome::Wrong);
+    assert_eq!(
+        (&read["shards"][1]["rows"], &read["shards"][2]["role"]),
+        (&ROWS[1].into(), &"spare".into()),
+        "{read}"
+    );
     assert!(text(&both, "health", Outcome::Wrong).contains("`change run` makes it"));
     json(&both, "verify", Outcome::Fine);
     let cluster = both.clone().open::<Models>().unwrap();

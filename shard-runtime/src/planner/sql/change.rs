@@ -421,7 +421,7 @@ impl Dialect {
                 "SELECT l.name, s.sql, CAST(l.\"unique\" AS TEXT) FROM pragma_index_list({}) AS l \
                  JOIN sqlite_schema AS s ON s.type = 'index' AND s.name = l.name \
                  WHERE l.partial OR EXISTS (SELECT 1 FROM pragma_index_info(l.name) AS i WHERE i.name IS NULL) ORDER BY l.name",
-                literal(&names.plain(table))
+                self.literal(&names.plain(table))
             ),
             Dialect::Postgres => format!(
                 "SELECT x.relname::text, substr(pg_get_indexdef(i.indexrelid), 1 + length(format('CREATE %sINDEX %I ON %I.%I', \
@@ -442,7 +442,7 @@ impl Dialect {
         match self {
             Dialect::Sqlite => format!(
                 "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name = {}",
-                literal(&names.plain(table))
+                self.literal(&names.plain(table))
             ),
             Dialect::Postgres => format!(
                 "SELECT k.conname::text, pg_get_constraintdef(k.oid) FROM pg_constraint k \

@@ -81,7 +81,7 @@ impl<M> OnShard<'_, M> {
         }
         // An operator may have run the SQL of the additions: then none has recorded its success.
         if had_failed {
-            self.work(connection, &mut added, &Work::together(Vec::new()), None)?;
+            self.work(connection, &mut added, &SchemaWork::together(Vec::new()), None)?;
         }
         Ok(())
     }

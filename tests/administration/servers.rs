@@ -275,7 +275,7 @@ fn a_target_that_could_not_be_made_is_made_by_the_next_run() {
         (&ROWS[1].into(), &"spare".into()),
         "{read}"
     );
-    assert!(text(&both, "health", Outcome::Wrong).contains("`change run` makes it"));
+    assert!(text(&both, "health", Outcome::Wrong).contains("`change run` make a spare shard"));
     json(&both, "verify", Outcome::Fine);
     let cluster = both.clone().open::<Models>().unwrap();
     cluster.transaction(|session| session.add(crate::User { id: 7, email: "7".into() }).map(drop)).unwrap();

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::own_tables;
 use crate::planner::sql::{Dialect, Namespace};
-use crate::schema::{Shard, ShardRole};
+use crate::schema::Shard;
 use crate::transaction::change::{self, Part};
 use crate::transaction::facts::{self, Kind};
 use crate::transaction::{CLUSTER, Database};
@@ -38,13 +38,8 @@ pub(in super::super) fn check_identity(
     match identity(connection, names)? {
         Some(found) => check_found(&found, shard, cluster),
         None => {
-            let message = match shard.role() {
-                ShardRole::Spare => {
-                    "the database holds no shard: `create` or `change run` makes it, if it was never made; otherwise restore it, or \
-                     correct `?prefix=` or `?schema=`"
-                }
-                _ => "the database holds no shard any more; restore it, or correct `?prefix=` or `?schema=`",
-            };
+            let message = "the database holds no shard; restore it, or correct `?prefix=` or `?schema=`. `create` and `change run` make a \
+                           spare shard that was never made";
             Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name()))
         }
     }

@@ -104,7 +104,7 @@ impl Cluster {
             match driver.file_name() {
                 Some(name) => files.push(name.display().to_string()),
                 None => {
-                    let Some(user) = driver.address().map(|address| address.user) else { continue };
+                    let Some(user) = driver.user() else { continue };
                     commands.push(format!(
                         "pg_dump --format=custom{schemas} --file={} --username={} {}",
                         shell_quoted(&format!("{}.dump", self.database_name(database))),

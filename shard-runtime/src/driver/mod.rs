@@ -140,6 +140,11 @@ pub(crate) trait Driver: Send + Sync {
     /// Returns the database for messages: a path or a host, never a password.
     fn describe(&self) -> String;
 
+    /// Returns the user of a database on a server; `None` for a SQLite database.
+    fn user(&self) -> Option<String> {
+        None
+    }
+
     /// Returns the address for another server; `None` for a SQLite database.
     #[cfg(feature = "postgres")]
     fn address(&self) -> Option<Address>;

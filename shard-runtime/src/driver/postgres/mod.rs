@@ -290,6 +290,10 @@ impl Driver for PostgresDriver {
         self.source.describe()
     }
 
+    fn user(&self) -> Option<String> {
+        Some(self.source.address().user)
+    }
+
     fn address(&self) -> Option<Address> {
         Some(self.source.address())
     }

@@ -283,11 +283,17 @@ fn migrate_prints_the_plan_and_runs_the_steps() {
 fn a_program_that_is_newer_than_the_tables_is_told_to_migrate() {
     let (folder, builder) = cluster();
     open(folder.path(), "europe").execute_batch("DROP INDEX \"cities(name)\"").unwrap();
-    for command in ["status", "verify", "locate users 1"] {
-        let told = refused(&builder, command, Outcome::Wrong);
+    let told = |told: String| {
         assert!(told.contains("no index `cities(name)`"), "{told}");
-        assert!(told.contains("; first run `migrate`: step 2 `names` has not run everywhere"), "{told}");
+        assert!(
+            told.contains("; first run `migrate`, for these steps that have not run everywhere: 2 `names`"),
+            "{told}"
+        );
+    };
+    for command in ["status", "verify", "locate users 1", "change status"] {
+        told(refused(&builder, command, Outcome::Wrong));
     }
+    told(text(&builder, "doctor", Outcome::Wrong));
     text(&builder, "migrate", Outcome::Fine);
     text(&builder, "status", Outcome::Fine);
 }

@@ -1,5 +1,6 @@
 //! The commands: each calls one method of the cluster or of its builder and describes the result.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
@@ -28,8 +29,9 @@ pub(super) fn run<M: Models>(
     command: Command,
     progress: Progress<'_>,
 ) -> Result<CommandAnswer> {
-    let open = || builder.clone().open::<M>().map_err(|error| with_pending::<M>(builder, migrations, error));
-    match command {
+    let open = || builder.clone().open::<M>();
+    let explains = !matches!(command, Command::Migrate(_) | Command::Adopt { .. });
+    let answer = match command {
         Command::Status => status(&open()?, progress),
         Command::Health { timeout } => health::<M>(builder, timeout),
         Command::Shards => shards::<M>(builder),
@@ -50,7 +52,11 @@ pub(super) fn run<M: Models>(
         Command::Change(command) => super::change::run::<M>(builder, command, progress),
         Command::Adopt { plans } => adopt::<M>(builder, plans, progress),
         Command::Schema => schema::<M>(builder),
-        Command::Doctor { timeout } => doctor::<M>(builder, timeout),
+        Command::Doctor { timeout } => doctor::<M>(builder, migrations, timeout),
+    };
+    match explains {
+        true => answer.map_err(|error| with_pending::<M>(builder, migrations, error)),
+        false => answer,
     }
 }
 
@@ -62,17 +68,18 @@ fn with_pending<M: Models>(builder: &Builder, migrations: &Migrations, error: Er
     let status = builder.clone().migrate::<M>(migrations).and_then(|migration| migration.status());
     let Ok(status) = status else { return error };
     let steps = status.shards.iter().flat_map(|shard| &shard.steps);
-    let pending = steps.filter(|step| step.number > 0 && step.phase < StepPhase::Ready);
-    let mut names: Vec<String> =
-        pending.map(|step| format!("step {} `{}`", step.number, step.name)).collect();
-    names.sort();
-    names.dedup();
-    match names.as_slice() {
-        [] => error,
-        names => {
-            error.with_remedy(&format!("first run `migrate`: {} has not run everywhere", names.join(", ")))
-        }
+    let pending: BTreeMap<u32, &str> = steps
+        .filter(|step| step.number > 0 && step.phase < StepPhase::Ready)
+        .map(|step| (step.number, step.name.as_str()))
+        .collect();
+    if pending.is_empty() {
+        return error;
     }
+    let names: Vec<String> = pending.iter().map(|(number, name)| format!("{number} `{name}`")).collect();
+    error.with_remedy(&format!(
+        "first run `migrate`, for these steps that have not run everywhere: {}",
+        names.join(", ")
+    ))
 }
 
 fn outcome(is_fine: bool) -> Outcome {
@@ -259,7 +266,7 @@ fn schema<M: Models>(builder: &Builder) -> Result<CommandAnswer> {
     Ok(CommandAnswer { outcome: Outcome::Fine, text, json: json!({ "shards": schema }) })
 }
 
-fn doctor<M: Models>(builder: &Builder, timeout: Duration) -> Result<CommandAnswer> {
+fn doctor<M: Models>(builder: &Builder, migrations: &Migrations, timeout: Duration) -> Result<CommandAnswer> {
     let mut findings = builder.diagnose::<M>(timeout)?;
     let health = builder.health::<M>(timeout)?;
     let hangs = findings.iter().find(|finding| finding.makes_commits_hang());
@@ -271,7 +278,11 @@ fn doctor<M: Models>(builder: &Builder, timeout: Duration) -> Result<CommandAnsw
         (None, Some((name, error))) => {
             (CheckState::Unknown, format!("not tried: `{name}` does not answer: {}", with_causes(error)))
         }
-        (None, None) => match builder.clone().open::<M>() {
+        (None, None) => match builder
+            .clone()
+            .open::<M>()
+            .map_err(|error| with_pending::<M>(builder, migrations, error))
+        {
             Ok(cluster) => {
                 findings.extend(cluster.diagnose_changes());
                 (CheckState::Fine, "the cluster opens: identities, ages, layout and tables agree".to_owned())

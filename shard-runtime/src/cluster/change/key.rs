@@ -262,11 +262,8 @@ fn plan(
     let is_root = |table: &&&'static Table| {
         !table.is_reference() && root(table).is(table) && recorded.leader(table, &tables, shards) == group
     };
-    let mut roots: Vec<&'static Table> = tables.iter().filter(is_root).copied().collect();
-    let ancestors = |table: &&'static Table| {
-        std::iter::successors(table.parent, |parent| parent.table.parent).take(tables.len()).count()
-    };
-    roots.sort_by_key(ancestors);
+    // Parents first, as in the layout.
+    let roots: Vec<&'static Table> = tables.iter().filter(is_root).copied().collect();
     let before = recorded.current_lines(table, &tables, shards)?;
     let text = key_literal(key);
     let others = lines::without_key(&before, &text);

@@ -11,6 +11,7 @@ use crate::planner::sql::{Param, quoted};
 use crate::query::{Sharded, values_of};
 use crate::row::{Row, RowSource};
 use crate::schema::{ColumnDef, Shard, Table};
+use crate::transaction::facts::texts;
 use crate::value::{Value, codec};
 
 /// A change of all rows of a table.
@@ -59,18 +60,14 @@ pub(super) fn rows_after(
     let after = cursor_id(cursor)?;
     let id = quoted(table.columns.get(table.id).map_or("id", |id| id.name));
     let condition = after.as_ref().map(|_| format!(" WHERE {id} > {}", location.dialect.param(1)));
-    let sql =
-        format!("SELECT count(*) FROM {}{}", location.names.table(table.name), condition.unwrap_or_default());
+    let sql = format!(
+        "SELECT CAST(count(*) AS TEXT) FROM {}{}",
+        location.names.table(table.name),
+        condition.unwrap_or_default()
+    );
     let params: Vec<Param<'_>> = after.into_iter().map(Param::Value).collect();
-    let mut statement = connection.prepare(&sql)?;
-    let mut rows = statement.query(&params)?;
-    let mut count = 0;
-    while rows.advance()? {
-        if let Value::Integer(found) = rows.value(0)? {
-            count = u64::try_from(found).unwrap_or_default();
-        }
-    }
-    Ok(count)
+    let counted = texts(connection, &sql, &params)?;
+    Ok(counted.into_iter().flatten().next().and_then(|count| count.parse().ok()).unwrap_or_default())
 }
 
 /// Writes an id as the text of a cursor.

@@ -102,6 +102,8 @@ pub(super) fn broken_objects(connection: &dyn Connection) -> Result<Vec<String>>
     Ok(statements.into_iter().filter_map(error).collect())
 }
 
+/// Refuses triggers and views that the rebuild has broken.
+///
 /// # Errors
 /// [`ErrorKind::Schema`] if a trigger or a view worked before.
 pub(super) fn refuse_broken_objects(connection: &dyn Connection, before: &[String]) -> Result<()> {

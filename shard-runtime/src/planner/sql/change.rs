@@ -436,7 +436,7 @@ impl Dialect {
         }
     }
 
-    /// Returns the query for the CHECK constraints of a table. On servers each row has a name and a definition. In SQLite there is
+    /// Returns the query for the CHECK constraints of a table; not for those that old rows may violate (NOT VALID). On servers each row has a name and a definition. In SQLite there is
     /// one row, with the name and the statement of the table.
     pub(crate) fn checks_sql(self, names: &Namespace, table: &str) -> String {
         match self {
@@ -447,7 +447,7 @@ impl Dialect {
             Dialect::Postgres => format!(
                 "SELECT k.conname::text, pg_get_constraintdef(k.oid) FROM pg_constraint k \
                  JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-                 WHERE {} AND k.contype = 'c' ORDER BY k.conname",
+                 WHERE {} AND k.contype = 'c' AND k.convalidated ORDER BY k.conname",
                 of_table(names, table)
             ),
         }

@@ -6,71 +6,50 @@ use sharded_tests::postgres_server::Server;
 use crate::made::{Made, assert_has, both};
 use crate::models::{SHARDS, one, two};
 
-/// The third release, which renames the column again.
-mod three {
-    use shard_runtime::{Parent, Sharded, migrate::Migrations};
+/// A release whose users have this column for their name.
+macro_rules! release {
+    ($release:ident, $column:ident, $migrations:expr) => {
+        mod $release {
+            use shard_runtime::{Parent, Sharded, migrate::Migrations};
 
-    #[derive(Sharded, Clone, Debug)]
-    #[sharded(table = "users")]
-    pub struct User {
-        #[id]
-        #[shard_key(hash)]
-        pub id: i64,
-        pub label: String,
-        #[sharded(default = "1")]
-        pub fax: String,
-    }
+            #[derive(Sharded, Clone, Debug)]
+            #[sharded(table = "users")]
+            pub struct User {
+                #[id]
+                #[shard_key(hash)]
+                pub id: i64,
+                pub $column: String,
+                #[sharded(default = "1")]
+                pub fax: String,
+            }
 
-    #[derive(Sharded, Clone, Debug)]
-    #[sharded(table = "posts")]
-    pub struct Post {
-        #[id(auto)]
-        pub id: i64,
-        #[shard_parent]
-        pub user: Parent<User>,
-        pub text: Option<String>,
-    }
+            #[derive(Sharded, Clone, Debug)]
+            #[sharded(table = "posts")]
+            pub struct Post {
+                #[id(auto)]
+                pub id: i64,
+                #[shard_parent]
+                pub user: Parent<User>,
+                pub text: Option<String>,
+            }
 
-    pub type Models = (User, Post);
+            pub type Models = (User, Post);
 
-    pub fn migrations() -> Migrations {
-        Migrations::new()
-            .step(2, "full name", |m| m.finished())
-            .step(3, "label", |m| m.rename(User::LABEL, "full_name"))
-    }
+            pub fn migrations() -> Migrations {
+                $migrations
+            }
+        }
+    };
 }
 
-/// The second release.
-mod middle {
-    use shard_runtime::{Parent, Sharded, migrate::Migrations};
-
-    #[derive(Sharded, Clone, Debug)]
-    #[sharded(table = "users")]
-    pub struct User {
-        #[id]
-        #[shard_key(hash)]
-        pub id: i64,
-        pub full_name: String,
-        #[sharded(default = "1")]
-        pub fax: String,
-    }
-
-    #[derive(Sharded, Clone, Debug)]
-    #[sharded(table = "posts")]
-    pub struct Post {
-        #[id(auto)]
-        pub id: i64,
-        #[shard_parent]
-        pub user: Parent<User>,
-        pub text: Option<String>,
-    }
-
-    pub type Models = (User, Post);
-
-    pub fn migrations() -> Migrations {
-        Migrations::new().step(2, "full name", |m| m.rename(User::FULL_NAME, "name"))
-    }
-}
+release!(middle, full_name, Migrations::new().step(2, "full name", |m| m.rename(User::FULL_NAME, "name")));
+release!(
+    three,
+    label,
+    Migrations::new()
+        .step(2, "full name", |m| m.finished())
+        .step(3, "label", |m| m.rename(User::LABEL, "full_name"))
+);
 
 /// Counts the users whose column has the value of the first release.
 fn names(made: &Made, column: &str) -> usize {

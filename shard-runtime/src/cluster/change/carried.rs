@@ -1,11 +1,11 @@
-//! Indexes with a condition or over expressions, and CHECK constraints, that the sources of a change have and a target lacks: those
-//! of other programs. They keep their text, so that they are carried between databases of one kind only. Uses `links`.
+//! The indexes and CHECK constraints that the sources of a change have and a target lacks: those of other programs. Those with a
+//! condition or an expression keep their text, so that they are carried between databases of one kind only. Uses `links`.
 
 use super::links::{Endpoint, Links};
 use crate::cluster::migrate::{after_table, checks};
-use crate::driver::Connection;
+use crate::driver::{ActualIndex, Connection};
 use crate::error::Result;
-use crate::planner::sql::{quoted, shortened};
+use crate::planner::sql::{DeclaredIndex, Namespace, quoted, shortened};
 use crate::schema::Table;
 use crate::transaction::facts::texts;
 
@@ -16,18 +16,18 @@ pub(super) struct Carried {
     pub(super) drop: String,
 }
 
-/// The indexes and constraints that a target gets from its sources.
+/// The indexes and constraints that a target gets from its sources: the indexes that any source has, and the unique ones and the
+/// constraints that all sources have. Others would refuse rows of the other sources.
 #[derive(Debug, Default)]
 pub(super) struct OfSources {
-    /// They are made when the rows are copied.
-    pub(super) indexes: Vec<Carried>,
-    /// They are made on the empty tables.
+    /// Over columns.
+    pub(super) plain: Vec<Carried>,
+    /// With a condition or an expression.
+    pub(super) special: Vec<Carried>,
     pub(super) checks: Vec<Carried>,
 }
 
 impl OfSources {
-    /// Finds the indexes that any source has, and the unique ones and the constraints that all sources have: others would refuse
-    /// rows of the other sources.
     pub(super) fn find(
         links: &Links,
         target: Endpoint<'_>,
@@ -35,33 +35,77 @@ impl OfSources {
         tables: &[&'static Table],
     ) -> Result<Self> {
         let mut found = OfSources::default();
-        let dialect = target.location.dialect;
-        if sources.iter().any(|source| source.location.dialect != dialect) {
-            return Ok(found);
-        }
+        let is_of_one_kind = sources.iter().all(|source| source.location.dialect == target.location.dialect);
         for &table in tables {
-            let read = |of: Endpoint<'_>| Special::read(links.at(of)?, of, table);
-            let own = read(target)?;
-            let theirs: Vec<Special> = sources.iter().map(|source| read(*source)).collect::<Result<_>>()?;
-            let have_all = |has: &dyn Fn(&Special) -> bool| theirs.iter().all(has);
-            for index in theirs.iter().flat_map(|special| &special.indexes) {
-                let is_common = have_all(&|special| special.indexes.iter().any(|other| other.is_same(index)));
-                if (is_common || !index.is_unique) && !own.indexes.iter().any(|other| other.is_same(index)) {
-                    let carried = index.on(target, table);
-                    if !found.indexes.contains(&carried) {
-                        found.indexes.push(carried);
-                    }
-                }
-            }
-            for (number, check) in theirs.iter().take(1).flat_map(|special| &special.checks).enumerate() {
-                let is_common = have_all(&|special| special.checks.contains(check));
-                if is_common && !own.checks.contains(check) {
-                    found.checks.push(check.on(target, table, number));
-                }
+            found.find_plain(links, target, sources, table)?;
+            if is_of_one_kind {
+                found.find_special(links, target, sources, table)?;
             }
         }
         Ok(found)
     }
+
+    fn find_plain(
+        &mut self,
+        links: &Links,
+        target: Endpoint<'_>,
+        sources: &[Endpoint<'_>],
+        table: &'static Table,
+    ) -> Result<()> {
+        let (names, dialect) = (&target.location.names, target.location.dialect);
+        let connection = links.at(target)?;
+        let (columns, own) = (connection.columns(names, table.name)?, connection.indexes(names, table.name)?);
+        let read = |of: &Endpoint<'_>| links.at(*of)?.indexes(&of.location.names, table.name);
+        let theirs: Vec<Vec<ActualIndex>> = sources.iter().map(read).collect::<Result<_>>()?;
+        let has = |name: &String| columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+        for index in theirs.iter().flatten().filter(|index| index.columns.iter().all(has)) {
+            let columns = index.columns.iter().map(String::as_str).collect();
+            let wanted = DeclaredIndex::over(names, table, columns, index.is_unique, dialect);
+            let is_in = |indexes: &Vec<ActualIndex>| wanted.is_among(indexes.iter().map(ActualIndex::key));
+            if is_in(&own) || (index.is_unique && !theirs.iter().all(is_in)) {
+                continue;
+            }
+            let (make, drop) = (wanted.create_sql(names, table, dialect), drop_index(names, &wanted.name));
+            add(&mut self.plain, Carried { make, drop });
+        }
+        Ok(())
+    }
+
+    fn find_special(
+        &mut self,
+        links: &Links,
+        target: Endpoint<'_>,
+        sources: &[Endpoint<'_>],
+        table: &'static Table,
+    ) -> Result<()> {
+        let read = |of: &Endpoint<'_>| Special::read(links.at(*of)?, *of, table);
+        let own = read(&target)?;
+        let theirs: Vec<Special> = sources.iter().map(read).collect::<Result<_>>()?;
+        for index in theirs.iter().flat_map(|special| &special.indexes) {
+            let is_in = |special: &Special| special.indexes.iter().any(|other| other.is_same(index));
+            if !is_in(&own) && (!index.is_unique || theirs.iter().all(is_in)) {
+                add(&mut self.special, index.on(target, table));
+            }
+        }
+        for (number, check) in theirs.iter().take(1).flat_map(|special| &special.checks).enumerate() {
+            let is_in = |special: &Special| special.checks.contains(check);
+            if !is_in(&own) && theirs.iter().all(is_in) {
+                self.checks.push(check.on(target, table, number));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add(found: &mut Vec<Carried>, carried: Carried) {
+    if !found.contains(&carried) {
+        found.push(carried);
+    }
+}
+
+fn drop_index(names: &Namespace, name: &str) -> String {
+    let schema = names.schema.as_ref().map_or_else(String::new, |name| format!("{}.", quoted(name)));
+    format!("DROP INDEX IF EXISTS {schema}{}", quoted(name))
 }
 
 /// The indexes with a condition or expressions and the CHECK constraints of a table.
@@ -117,15 +161,15 @@ impl SpecialIndex {
         // Otherwise its name could be that of another table's index.
         let begins = format!("{}: ", table.name);
         let own = self.name.strip_prefix(&begins).unwrap_or(&self.name);
-        let name = quoted(&shortened(names.plain(&format!("{begins}{own}")), dialect));
+        let name = shortened(names.plain(&format!("{begins}{own}")), dialect);
         let unique = if self.is_unique { "UNIQUE " } else { "" };
         let make = format!(
-            "CREATE {unique}INDEX IF NOT EXISTS {name} ON {} {}",
+            "CREATE {unique}INDEX IF NOT EXISTS {} ON {} {}",
+            quoted(&name),
             names.table(table.name),
             self.definition
         );
-        let schema = names.schema.as_ref().map_or_else(String::new, |name| format!("{}.", quoted(name)));
-        Carried { make, drop: format!("DROP INDEX IF EXISTS {schema}{name}") }
+        Carried { make, drop: drop_index(names, &name) }
     }
 }
 

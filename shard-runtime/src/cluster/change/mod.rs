@@ -297,13 +297,12 @@ impl Change {
                         target::drop_constraints(connection, target, layout)?;
                     }
                     _ => {
-                        let mut indexes = target::indexes_of_sources(&links, target, &sources, &tables)?;
-                        let special = OfSources::find(&links, target, &sources, &tables)?;
+                        let OfSources { plain, special, checks } =
+                            OfSources::find(&links, target, &sources, &tables)?;
                         target::empty(connection, target, layout)?;
-                        target::try_indexes(connection, &special.indexes)?;
-                        target::make_checks(connection, target, &special.checks)?;
-                        indexes.extend(special.indexes);
-                        target::record_indexes(connection, target, &indexes)?;
+                        target::try_indexes(connection, &special)?;
+                        target::make_checks(connection, target, &checks)?;
+                        target::record_indexes(connection, target, &[plain, special].concat())?;
                         steps.clone().record_but_for_contracts(connection, target.location)?;
                     }
                 }

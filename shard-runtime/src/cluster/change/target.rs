@@ -3,11 +3,10 @@
 //! `driver` and `facts`.
 
 use super::carried::Carried;
-use super::links::{Endpoint, Links};
-use crate::driver::{ActualIndex, Connection};
+use super::links::Endpoint;
+use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
-use crate::planner::sql::{DeclaredIndex, quoted};
 use crate::schema::Table;
 use crate::transaction::facts::{self, Kind};
 
@@ -45,38 +44,6 @@ pub(super) fn empty(connection: &dyn Connection, endpoint: Endpoint<'_>, layout:
     }
     forget_copy(connection, endpoint)?;
     drop_secondary(connection, endpoint, layout, &[CONSTRAINT, INDEX])
-}
-
-/// Returns the indexes that the sources have and a target lacks. These are indexes of other programs, over columns that the target
-/// has, without a condition. The others are in [`carried`](super::carried).
-pub(super) fn indexes_of_sources(
-    links: &Links,
-    endpoint: Endpoint<'_>,
-    sources: &[Endpoint<'_>],
-    tables: &[&'static Table],
-) -> Result<Vec<Carried>> {
-    let (names, dialect) = (&endpoint.location.names, endpoint.location.dialect);
-    let mut found = Vec::new();
-    for &table in tables {
-        let connection = links.at(endpoint)?;
-        let (columns, own) = (connection.columns(names, table.name)?, connection.indexes(names, table.name)?);
-        let has = |name: &String| columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
-        for source in sources {
-            let theirs = links.at(*source)?.indexes(&source.location.names, table.name)?;
-            for index in theirs.iter().filter(|index| index.columns.iter().all(has)) {
-                let columns = index.columns.iter().map(String::as_str).collect();
-                let wanted = DeclaredIndex::over(names, table, columns, index.is_unique, dialect);
-                let schema =
-                    names.schema.as_ref().map_or_else(String::new, |name| format!("{}.", quoted(name)));
-                let drop = format!("DROP INDEX IF EXISTS {schema}{}", quoted(&wanted.name));
-                let carried = Carried { make: wanted.create_sql(names, table, dialect), drop };
-                if !wanted.is_among(own.iter().map(ActualIndex::key)) && !found.contains(&carried) {
-                    found.push(carried);
-                }
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// Records indexes that are made when the rows are copied, in the caller's transaction.

@@ -27,6 +27,7 @@ on_some! {
     Files Prefixed Schemas Servers Everything:
         r50_indexes_that_a_source_has_more_are_on_its_targets,
         r50_conditions_of_a_source_are_on_its_targets;
+    Files Schemas: r50_a_merge_has_what_fits_the_rows_of_all_sources;
     Servers: r50_an_index_that_a_target_cannot_have_is_refused
 }
 
@@ -186,6 +187,66 @@ fn r50_conditions_of_a_source_are_on_its_targets(backend: &Backend) {
         assert!(all.contains("low_c") && all.contains("UNIQUE INDEX") && all.contains("paid_c"), "{all}");
     }
     assert_sound(&cluster);
+}
+
+#[derive(shard_runtime::Sharded, Clone, Debug)]
+#[sharded(table = "prices")]
+struct Price {
+    #[id]
+    #[shard_key(hash)]
+    id: i64,
+    cents: i64,
+}
+
+fn r50_a_merge_has_what_fits_the_rows_of_all_sources(backend: &Backend) {
+    let cluster = backend.create::<Price>(&LETTERS);
+    cluster
+        .transaction(|session| session.add_all((0..40).map(|id| Price { id, cents: id })).map(drop))
+        .unwrap();
+    drop(cluster);
+    let cluster = backend.builder(&MORE).create::<Price>().unwrap();
+    // The rows of `b` have equal values, and negative ones.
+    backend.plant(&["b"], "prices", "UPDATE {table} SET cents = -9");
+    backend.plant(
+        &["c"],
+        "prices",
+        "CREATE UNIQUE INDEX plain_{shard} ON {table} (cents); CREATE UNIQUE INDEX part_{shard} ON {table} (cents) WHERE cents < 0; \
+         CREATE INDEX low_{shard} ON {table} (cents) WHERE cents > 5; \
+         ALTER TABLE {table} ADD CONSTRAINT positive CHECK (cents > -5)",
+    );
+    backend.plant(
+        &["b", "c"],
+        "prices",
+        "ALTER TABLE {table} ADD CONSTRAINT all_of_them CHECK (cents > -10)",
+    );
+    change(&cluster, |plan| plan.merge(["b", "c"], "d"));
+    assert_sound(&cluster);
+    let table = backend.table("d", "prices");
+    let indexes: Vec<String> = match backend.is_postgres("d") {
+        true => {
+            let sql = format!(
+                "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = '{table}'::regclass"
+            );
+            backend.client("d").rows(&sql).concat()
+        }
+        false => {
+            let raw = backend.raw("d");
+            let mut read = raw
+                .prepare("SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL")
+                .unwrap();
+            let rows = read.query_map([], |row| row.get(0)).unwrap();
+            rows.map(Result::unwrap).collect()
+        }
+    };
+    let of = |name: &str| indexes.iter().filter(|sql| sql.contains(name)).count();
+    assert_eq!((of("low_c"), of("part_c"), of("prices(cents)")), (1, 0, 0), "{indexes:?}");
+    let set =
+        |cents: i64| format!("UPDATE {table} SET cents = {cents} WHERE id = (SELECT min(id) FROM {table})");
+    let is_accepted = |sql: &str| match backend.is_postgres("d") {
+        true => backend.client("d").try_run(sql).is_ok(),
+        false => backend.raw("d").execute_batch(sql).is_ok(),
+    };
+    assert!(is_accepted(&set(-9)) && !is_accepted(&set(-10)));
 }
 
 fn r50_an_index_that_a_target_cannot_have_is_refused(backend: &Backend) {

@@ -29,9 +29,21 @@ pub(super) fn run<M: Models>(
     command: Command,
     progress: Progress<'_>,
 ) -> Result<CommandAnswer> {
-    let open = || builder.clone().open::<M>();
     let explains = !matches!(command, Command::Migrate(_) | Command::Adopt { .. });
-    let answer = match command {
+    match carry_out::<M>(builder, migrations, command, progress) {
+        Err(error) if explains => Err(with_pending::<M>(builder, migrations, error)),
+        answer => answer,
+    }
+}
+
+fn carry_out<M: Models>(
+    builder: &Builder,
+    migrations: &Migrations,
+    command: Command,
+    progress: Progress<'_>,
+) -> Result<CommandAnswer> {
+    let open = || builder.clone().open::<M>();
+    match command {
         Command::Status => status(&open()?, progress),
         Command::Health { timeout } => health::<M>(builder, timeout),
         Command::Shards => shards::<M>(builder),
@@ -53,10 +65,6 @@ pub(super) fn run<M: Models>(
         Command::Adopt { plans } => adopt::<M>(builder, plans, progress),
         Command::Schema => schema::<M>(builder),
         Command::Doctor { timeout } => doctor::<M>(builder, migrations, timeout),
-    };
-    match explains {
-        true => answer.map_err(|error| with_pending::<M>(builder, migrations, error)),
-        false => answer,
     }
 }
 
